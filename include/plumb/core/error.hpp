@@ -65,9 +65,12 @@ namespace detail {
 
 inline void append(std::string& out, std::string_view text) { out += text; }
 inline void append(std::string& out, char c) { out += c; }
-inline void append(std::string& out, bool b) { out += b ? "true" : "false"; }
+template <std::same_as<bool> Bool>  // a template, or a string literal would become a bool
+void append(std::string& out, Bool b) {
+  out += b ? "true" : "false";
+}
 template <class Number>
-  requires(std::integral<Number> || std::floating_point<Number>)
+  requires((std::integral<Number> && !std::same_as<Number, bool>) || std::floating_point<Number>)
 void append(std::string& out, Number value) {
   char digits[64];
   const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;  // shortest text that reads back exactly

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a backend must offer: the whole list of primitives, each explained beside its plain loop in reference.hpp.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include <plumb/backend/plan.hpp>
+#include <plumb/core/view.hpp>
+
+namespace plumb::inline v0 {
+
+namespace detail {
+
+/// The one functor the concept needs to ask whether `for_each` takes functors.
+struct touch_nothing {
+  constexpr void operator()(index_t) const {}
+};
+
+template <class B, class T>
+concept memory_primitives = requires(typename B::device& d, void* memory, std::size_t bytes, T* data, const T* source,
+                                     view<const T> from, view<T> to, index_t n) {
+  { B::host_memory } -> std::convertible_to<bool>;
+  { B::allocate(d, bytes) } -> std::same_as<void*>;
+  { B::release(d, memory, bytes) } noexcept;
+  B::upload(d, source, data, n);
+  B::download(d, source, data, n);
+  B::copy(d, from, to);
+  B::fill(d, to, T{});
+  B::for_each(d, n, touch_nothing{});
+};
+
+template <class B, class T>
+concept elementwise_primitives = requires(typename B::device& d, view<const T> a, view<T> out, std::uint64_t key) {
+  B::add_scaled(d, T{}, a, out);
+  B::add(d, a, a, out);
+  B::multiply(d, a, a, out);
+  B::multiply_add(d, a, a, out);
+  B::swiglu(d, a, a, out);
+  B::swiglu_backward(d, a, a, a, out, out);
+  B::dropout(d, a, key, 0.5, true, out);
+};
+
+template <class B, class T>
+concept row_primitives =
+    requires(typename B::device& d, view<const T> a, view<T> out, const std::int32_t* rows, T* vector, const T* read) {
+      B::gather_rows(d, a, rows, out);
+      B::scatter_add_rows(d, a, rows, out);
+      B::add_row(d, a, a, out);
+      B::sum_rows(d, a, out);
+      B::rms_norm(d, a, a, 1e-5, out, vector);
+      B::rms_norm_backward(d, a, a, read, a, out, out);
+      B::rotate(d, a, rows, a, a, index_t{2}, rotary_layout::half, 1, false, out);
+      B::add_scaled_rows(d, read, a, out);
+    };
+
+template <class B, class T>
+concept heavy_primitives =
+    requires(typename B::device& d, view<const T> a, view<T> out, const attention_plan& plan, const attention_options& o,
+             const std::int32_t* targets, row_outputs<T> statistics, const T* read, const adamw_step& step) {
+      B::multiply(d, product::nt, T{1}, a, a, T{0}, out);
+      B::attention(d, plan, o, a, a, a, out, out);
+      B::attention_backward(d, plan, o, a, a, a, a, a, a, out, out, out);
+      B::row_statistics(d, a, targets, statistics);
+      B::row_gradients(d, out, targets, read, read, read, read);
+      B::adamw(d, step, a, out, out, out);
+      { B::template sum_of_squares<T>(d, a) } -> std::same_as<double>;
+    };
+
+}  // namespace detail
+
+/// A tag type whose static members are the primitives, for float and for double (double serves `gradcheck`).
+/// `B::device` is where the work runs (threads, a stream); it is created by its owner, never global.
+template <class B>
+concept backend = std::default_initializable<typename B::device> && detail::memory_primitives<B, float> &&
+                  detail::memory_primitives<B, std::int32_t> && detail::elementwise_primitives<B, float> &&
+                  detail::elementwise_primitives<B, double> && detail::row_primitives<B, float> &&
+                  detail::row_primitives<B, double> && detail::heavy_primitives<B, float> &&
+                  detail::heavy_primitives<B, double>;
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSL-1.0
+// The plain values that describe an attention, a rotation, a product and an optimiser step to a backend.
+#pragma once
+
+#include <cstdint>
+
+#include <plumb/core/types.hpp>
+
+namespace plumb::inline v0 {
+
+/// Queries of one segment: rows [first_row, first_row + length) at positions [first_position, first_position + length).
+struct query_segment {
+  std::int32_t first_row = 0;
+  std::int32_t length = 0;
+  std::int32_t first_position = 0;
+  std::int32_t keys = 0;  ///< offset into `attention_plan::key_rows` of this segment's position 0
+};
+
+/// Who attends to whom in a forest: a query at position p of segment s sees the keys of positions 0 … p on the path
+/// from the root to s. All three arrays lie in the backend's memory.
+struct attention_plan {
+  const query_segment* segments = nullptr;
+  index_t segment_count = 0;
+  /// key_rows[s.keys + p]: the row of K and V that holds position p of the path through segment s.
+  const std::int32_t* key_rows = nullptr;
+  /// row_segment[t]: the segment of query row t, for backends that work row by row.
+  const std::int32_t* row_segment = nullptr;
+};
+
+/// The fixed numbers of one attention layer.
+struct attention_options {
+  index_t heads = 1;        ///< query heads
+  index_t kv_heads = 1;     ///< key and value heads; divides `heads` (grouped-query attention)
+  index_t head_width = 1;   ///< numbers per head
+  double scale = 1;         ///< multiplies q·k, usually 1/√head_width
+  index_t window = 0;       ///< keys further back than this are not seen; 0: all are
+};
+
+/// How the two numbers of a rotated pair lie: `half` pairs i with i + width/2 (Llama on the hub), `interleaved` 2i with 2i + 1.
+enum class rotary_layout : std::uint8_t { half, interleaved };
+
+/// Which operands of a product are transposed: C = A·Bᵀ, A·B or Aᵀ·B.
+enum class product : std::uint8_t { nt, nn, tn };
+
+/// Row statistics of a chunk of logits, each [rows], in the backend's memory; a null pointer is not computed.
+template <class T>
+struct row_outputs {
+  T* logp = nullptr;              ///< log-probability of the target, nats
+  T* log_partition = nullptr;     ///< log Σ exp z
+  T* entropy = nullptr;           ///< −Σ p log p, nats
+  std::int32_t* best = nullptr;   ///< index of the largest logit, the smallest index on a tie
+};
+
+/// One step of AdamW: decoupled weight decay, bias-corrected moments (Loshchilov & Hutter 2019, algorithm 2).
+struct adamw_step {
+  double rate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  double correction1 = 1;    ///< 1 − β₁ᵗ
+  double correction2 = 1;    ///< 1 − β₂ᵗ
+  double gradient_scale = 1; ///< multiplies the gradient first: clipping
+};
+
+}  // namespace plumb::inline v0
