@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSL-1.0
+// Operations on numbers one by one. The shortest examples of what an operation is: inputs and output as members,
+// `forward` runs it, `backward` adds to the gradients of the inputs.
+#pragma once
+
+#include <plumb/autograd/tape.hpp>
+
+namespace plumb::inline v0 {
+
+/// out = a + b, both [rows, columns]; a residual connection.
+template <class B, class T>
+struct addition {
+  variable<B, T> a, b, out;
+
+  variable<B, T> forward(tape<B, T>& t) {
+    out = t.make_like(a.value.extent(), a, b);
+    B::add(t.device(), a.value, b.value, t.writable(out));
+    return out;
+  }
+  void backward(tape<B, T>& t) {
+    if (a.slot) B::add_scaled(t.device(), T(1), out.slot->value, t.gradient(a));
+    if (b.slot) B::add_scaled(t.device(), T(1), out.slot->value, t.gradient(b));
+  }
+};
+
+/// out = factor · x
+template <class B, class T>
+struct scaling {
+  variable<B, T> x;
+  T factor = 1;
+  variable<B, T> out;
+
+  variable<B, T> forward(tape<B, T>& t) {
+    out = t.make_like(x.value.extent(), x);
+    B::fill(t.device(), t.writable(out), T(0));
+    B::add_scaled(t.device(), factor, x.value, t.writable(out));
+    return out;
+  }
+  void backward(tape<B, T>& t) {
+    if (x.slot) B::add_scaled(t.device(), factor, out.slot->value, t.gradient(x));
+  }
+};
+
+/// out = a ⊙ b, both [rows, columns].
+template <class B, class T>
+struct multiplication {
+  variable<B, T> a, b, out;
+
+  variable<B, T> forward(tape<B, T>& t) {
+    out = t.make_like(a.value.extent(), a, b);
+    B::multiply(t.device(), a.value, b.value, t.writable(out));
+    return out;
+  }
+  void backward(tape<B, T>& t) {
+    const view<const T> d = out.slot->value;
+    if (a.slot) B::multiply_add(t.device(), d, b.value, t.gradient(a));
+    if (b.slot) B::multiply_add(t.device(), d, a.value, t.gradient(b));
+  }
+};
+
+/// out = silu(gate) ⊙ up, the gated unit of Llama's MLP (Shazeer 2020, eq. 6).
+template <class B, class T>
+struct gated_silu {
+  variable<B, T> gate, up, out;
+
+  variable<B, T> forward(tape<B, T>& t) {
+    out = t.make_like(gate.value.extent(), gate, up);
+    B::swiglu(t.device(), gate.value, up.value, t.writable(out));
+    return out;
+  }
+  void backward(tape<B, T>& t) {
+    B::swiglu_backward(t.device(), gate.value, up.value, out.slot->value, gate.slot ? t.gradient(gate) : view<T>(),
+                       up.slot ? t.gradient(up) : view<T>());
+  }
+};
+
+/// out = keep ⊙ x / (1 − rate); the mask is a function of `key`, so that backward makes the same one.
+template <class B, class T>
+struct random_drop {
+  variable<B, T> x;
+  double rate = 0;
+  std::uint64_t key = 0;
+  variable<B, T> out;
+
+  variable<B, T> forward(tape<B, T>& t) {
+    out = t.make_like(x.value.extent(), x);
+    B::dropout(t.device(), x.value, key, rate, false, t.writable(out));
+    return out;
+  }
+  void backward(tape<B, T>& t) {
+    if (x.slot) B::dropout(t.device(), out.slot->value, key, rate, true, t.gradient(x));
+  }
+};
+
+template <class B, class T>
+variable<B, T> add(tape<B, T>& t, variable<B, T> a, variable<B, T> b) {
+  return t.apply(addition<B, T>{a, b, {}});
+}
+template <class B, class T>
+variable<B, T> scale(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> factor) {
+  return t.apply(scaling<B, T>{x, factor, {}});
+}
+template <class B, class T>
+variable<B, T> multiply(tape<B, T>& t, variable<B, T> a, variable<B, T> b) {
+  return t.apply(multiplication<B, T>{a, b, {}});
+}
+template <class B, class T>
+variable<B, T> swiglu(tape<B, T>& t, variable<B, T> gate, variable<B, T> up) {
+  return t.apply(gated_silu<B, T>{gate, up, {}});
+}
+/// Dropout that costs nothing when the rate is zero.
+template <class B, class T>
+variable<B, T> dropout(tape<B, T>& t, variable<B, T> x, double rate, std::uint64_t key) {
+  return rate > 0 ? t.apply(random_drop<B, T>{x, rate, key, {}}) : x;
+}
+
+}  // namespace plumb::inline v0

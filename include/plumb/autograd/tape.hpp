@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+// Reverse-mode differentiation of matrices: a tape of operations, each a struct with `forward` and `backward`.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <plumb/tensor/arena.hpp>
+
+namespace plumb::inline v0 {
+
+/// A weight that can be learnt: its value, and its gradient while it is trainable.
+template <class B, class T>
+struct weight_tensor {
+  tensor<B, T> value;
+  tensor<B, T> gradient;  ///< same shape; empty while frozen
+
+  [[nodiscard]] bool trainable() const noexcept { return !gradient.empty(); }
+  /// Makes the parameter learnable (gradient zero) or frozen (no gradient).
+  void set_trainable(bool on) {
+    gradient = on ? tensor<B, T>(value.device(), value.extent(), T(0)) : tensor<B, T>();
+  }
+};
+
+/// Where the gradient of a variable gathers; `started` tells whether the memory holds anything yet.
+template <class T>
+struct gradient_slot {
+  view<T> value;
+  bool started = false;
+};
+
+/// A matrix on a tape. A variable without a slot is a constant: nothing below it needs a gradient.
+template <class B, class T>
+struct variable {
+  view<const T> value;
+  gradient_slot<T>* slot = nullptr;
+
+  [[nodiscard]] bool needs_gradient() const noexcept { return slot != nullptr; }
+  [[nodiscard]] index_t rows() const noexcept { return value.rows; }
+  [[nodiscard]] index_t columns() const noexcept { return value.columns; }
+};
+
+/// Records operations as they run and replays their backward in reverse.
+///
+/// An operation is a trivially destructible struct with
+///   variable<B, T> forward(tape&)   runs it and returns its output, made with `make_like(inputs…)`;
+///   void backward(tape&)            adds to the gradients of its inputs, given its own output's.
+/// See autograd/operations.hpp for the shortest examples.
+template <class B, class T>
+class tape {
+ public:
+  explicit tape(device_ptr<B> device) : device_(device), memory_(std::move(device)) {}
+
+  [[nodiscard]] typename B::device& device() noexcept { return *device_; }
+  [[nodiscard]] const device_ptr<B>& shared_device() const noexcept { return device_; }
+  [[nodiscard]] arena<B>& memory() noexcept { return memory_; }
+  /// Without recording, nothing needs a gradient and nothing is kept for the way back: scoring and sampling.
+  [[nodiscard]] bool recording() const noexcept { return recording_; }
+  void set_recording(bool on) noexcept { recording_ = on; }
+
+  variable<B, T> constant(view<const T> value) noexcept { return {value, nullptr}; }
+  variable<B, T> leaf(weight_tensor<B, T>& p) {
+    if (!recording_ || !p.trainable()) return constant(std::as_const(p.value).get());
+    return {std::as_const(p.value).get(), make_slot(p.gradient.get(), true)};
+  }
+  /// A value whose gradient is wanted, but which is no parameter: gathers in the tape's memory.
+  variable<B, T> input(view<const T> value) { return {value, recording_ ? make_slot({}, false) : nullptr}; }
+
+  /// A new output of the given shape; it needs a gradient when any of the inputs does.
+  template <class... Inputs>
+  variable<B, T> make_like(shape extent, const Inputs&... inputs) {
+    return make(extent, (inputs.needs_gradient() || ...));
+  }
+  variable<B, T> make(shape extent, bool needs_gradient) {
+    return {memory_.template make<T>(extent), recording_ && needs_gradient ? make_slot({}, false) : nullptr};
+  }
+  /// An output that lies in the memory of `base`, which its maker and nobody else has used.
+  template <class... Inputs>
+  variable<B, T> take_over(const variable<B, T>& base, const Inputs&... inputs) {
+    const bool needed = recording_ && (inputs.needs_gradient() || ...);
+    return {base.value, needed ? make_slot({}, false) : nullptr};
+  }
+  /// d(base) = d(out) for an output that took over its base's memory: the gradient is shared, not copied.
+  static void share_gradient(const variable<B, T>& base, const variable<B, T>& out) noexcept {
+    *base.slot = *out.slot;
+  }
+  /// The writable memory of a variable that this tape made; for its operation's forward only.
+  static view<T> writable(const variable<B, T>& v) noexcept {
+    return {const_cast<T*>(v.value.data), v.value.extent()};
+  }
+
+  /// Runs an operation and remembers it when its output needs a gradient.
+  template <class Operation>
+  variable<B, T> apply(Operation operation) {
+    static_assert(std::is_trivially_destructible_v<Operation>, "an operation keeps views, not owners: the tape forgets it");
+    const variable<B, T> out = operation.forward(*this);
+    if (out.needs_gradient()) {
+      auto* kept = ::new (host_memory(sizeof(Operation), alignof(Operation))) Operation(std::move(operation));
+      records_.push_back({kept, out.slot, [](void* op, tape& t) { static_cast<Operation*>(op)->backward(t); }});
+    }
+    return out;
+  }
+
+  /// The gradient of `v` to add to; zeros at first use.
+  view<T> gradient(const variable<B, T>& v) {
+    auto& slot = *v.slot;
+    if (!slot.started) {
+      prepare(slot, v.value.extent());
+      B::fill(*device_, slot.value, T(0));
+      slot.started = true;
+    }
+    return slot.value;
+  }
+  /// The gradient of `v` for C = β C + …, which needs no zeros at first use. Call once per use.
+  std::pair<view<T>, T> gradient_for_product(const variable<B, T>& v) {
+    auto& slot = *v.slot;
+    const bool started = std::exchange(slot.started, true);
+    if (!started) prepare(slot, v.value.extent());
+    return {slot.value, started ? T(1) : T(0)};
+  }
+
+  /// Propagates d(scalar)/d(output) = `seed` back to all leaves.
+  void backward(const variable<B, T>& output, view<const T> seed) {
+    if (!output.needs_gradient()) return;
+    B::add_scaled(*device_, T(1), seed, gradient(output));
+    run_backward();
+  }
+  /// Replays the records backwards; the caller has put the outer gradients in place.
+  void run_backward() {
+    for (std::size_t i = records_.size(); i-- > first_record_;)
+      if (records_[i].output->started) records_[i].backward(records_[i].operation, *this);
+  }
+
+  /// Forgets the step: records, activations, gradients of non-parameters.
+  void reset() {
+    records_.clear();
+    memory_.rewind();
+    host_used_ = 0;
+    host_chunk_ = 0;
+  }
+
+  /// A stretch of tape that is differentiated and forgotten by itself, in the middle of a bigger one: chunks of the
+  /// head, recomputed blocks. Everything made inside is gone when the scope ends.
+  class scope {
+   public:
+    scope(tape& t, bool recording)
+        : tape_(t),
+          memory_(t.memory_.here()),
+          records_(t.records_.size()),
+          first_(std::exchange(t.first_record_, t.records_.size())),
+          host_used_(t.host_used_),
+          host_chunk_(t.host_chunk_),
+          recording_(std::exchange(t.recording_, recording)) {}
+    scope(const scope&) = delete;
+    scope& operator=(const scope&) = delete;
+    ~scope() {
+      tape_.records_.resize(records_);
+      tape_.first_record_ = first_;
+      tape_.memory_.rewind_within(memory_);
+      tape_.host_used_ = host_used_;
+      tape_.host_chunk_ = host_chunk_;
+      tape_.recording_ = recording_;
+    }
+
+   private:
+    tape& tape_;
+    typename arena<B>::mark memory_;
+    std::size_t records_, first_, host_used_, host_chunk_;
+    bool recording_;
+  };
+
+ private:
+  struct record {
+    void* operation = nullptr;
+    gradient_slot<T>* output = nullptr;
+    void (*backward)(void*, tape&) = nullptr;
+  };
+
+  void prepare(gradient_slot<T>& slot, shape extent) {
+    if (!slot.value.data) slot.value = memory_.template make<T>(extent);
+  }
+  gradient_slot<T>* make_slot(view<T> value, bool started) {
+    return ::new (host_memory(sizeof(gradient_slot<T>), alignof(gradient_slot<T>))) gradient_slot<T>{value, started};
+  }
+  /// Host memory of the step, for records and slots: chunks that are reused, never moved.
+  void* host_memory(std::size_t size, std::size_t alignment) {
+    static_assert(host_chunk_size % alignof(std::max_align_t) == 0);
+    std::size_t at = (host_used_ + alignment - 1) / alignment * alignment;
+    if (host_chunks_.empty() || at + size > host_chunk_size) {
+      if (!host_chunks_.empty() && host_used_ > 0) ++host_chunk_;
+      at = 0;
+    }
+    if (host_chunk_ >= host_chunks_.size()) host_chunks_.push_back(std::make_unique<host_chunk>());
+    host_used_ = at + size;
+    return host_chunks_[host_chunk_]->bytes.data() + at;
+  }
+
+  static constexpr std::size_t host_chunk_size = std::size_t{1} << 15;
+  struct host_chunk {
+    alignas(std::max_align_t) std::array<std::byte, host_chunk_size> bytes;
+  };
+
+  device_ptr<B> device_;
+  arena<B> memory_;
+  std::vector<record> records_;
+  std::size_t first_record_ = 0;
+  std::vector<std::unique_ptr<host_chunk>> host_chunks_;
+  std::size_t host_used_ = 0;
+  std::size_t host_chunk_ = 0;
+  bool recording_ = true;
+};
+
+}  // namespace plumb::inline v0
