@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSL-1.0
+// Self-attention with grouped heads and rotary positions.
+#pragma once
+
+#include <plumb/autograd/attention.hpp>
+#include <plumb/nn/linear.hpp>
+#include <plumb/nn/rotary.hpp>
+
+namespace plumb::inline v0 {
+
+/// o(softmax(q kᵀ / √head_width) v), q, k, v = projections of x, q and k rotated (Ainslie et al. 2023 for the groups).
+/// In sampling, keys and values are appended to the pass's cache and read from there.
+template <class B, class T>
+struct self_attention {
+  linear<B, T> q_proj;  ///< [heads · head_width, width]
+  linear<B, T> k_proj;  ///< [kv_heads · head_width, width]
+  linear<B, T> v_proj;  ///< [kv_heads · head_width, width]
+  linear<B, T> o_proj;  ///< [width, heads · head_width]
+  attention_options options;
+  std::shared_ptr<const rotary<B, T>> positions;
+
+  variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
+    const auto q = (*positions)(p, q_proj(p, x));  // [tokens, heads · head_width]
+    auto k = (*positions)(p, k_proj(p, x));        // [tokens, kv_heads · head_width]
+    auto v = v_proj(p, x);                         // [tokens, kv_heads · head_width]
+    if (p.cache) {
+      auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
+      B::copy(p.tape.device(), k.value, layer.keys.get().slice(p.cache->used, k.rows()));
+      B::copy(p.tape.device(), v.value, layer.values.get().slice(p.cache->used, v.rows()));
+      k = p.tape.constant(std::as_const(layer.keys).get());    // [capacity, kv_heads · head_width]
+      v = p.tape.constant(std::as_const(layer.values).get());  // [capacity, kv_heads · head_width]
+    }
+    return o_proj(p, attend(p.tape, q, k, v, p.batch.plan, options));  // [tokens, width]
+  }
+  template <class Self, class F>
+  static void parts(Self& self, F&& f) {
+    f("q_proj", self.q_proj);
+    f("k_proj", self.k_proj);
+    f("v_proj", self.v_proj);
+    f("o_proj", self.o_proj);
+  }
+};
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSL-1.0
+// One pass through a network: the tape it writes, the batch it reads, and the switches that hold for all its parts.
+#pragma once
+
+#include <plumb/autograd/tape.hpp>
+#include <plumb/core/random.hpp>
+#include <plumb/nn/forest.hpp>
+
+namespace plumb::inline v0 {
+
+/// A batch's integer arrays on the device; they live in the tape's arena.
+struct device_layout {
+  index_t tokens = 0;
+  const std::int32_t* token_ids = nullptr;
+  const std::int32_t* positions = nullptr;
+  attention_plan plan;
+};
+
+/// Copies host integers into the step's memory.
+template <class B, class T>
+const std::int32_t* upload(tape<B, T>& t, std::span<const std::int32_t> values) {
+  auto* memory = t.memory().template make_array<std::int32_t>(static_cast<index_t>(values.size()));
+  B::upload(t.device(), values.data(), memory, static_cast<index_t>(values.size()));
+  return memory;
+}
+
+template <class B, class T>
+device_layout upload(tape<B, T>& t, const batch_layout& layout) {
+  device_layout out;
+  out.tokens = static_cast<index_t>(layout.tokens.size());
+  out.token_ids = upload(t, std::span<const std::int32_t>(layout.tokens));
+  out.positions = upload(t, std::span<const std::int32_t>(layout.positions));
+  const auto count = static_cast<index_t>(layout.segments.size());
+  auto* segments = t.memory().template make_array<query_segment>(count);
+  B::upload(t.device(), layout.segments.data(), segments, count);
+  out.plan = {segments, count, upload(t, std::span<const std::int32_t>(layout.key_rows)),
+              upload(t, std::span<const std::int32_t>(layout.row_segment))};
+  return out;
+}
+
+/// Keys and values of tokens seen before, one pair of tensors [capacity, kv width] a layer.
+template <class B, class T>
+struct kv_cache {
+  struct layer {
+    tensor<B, T> keys, values;
+  };
+  std::vector<layer> layers;
+  index_t used = 0;      ///< rows in use; a pass writes its tokens at [used, used + tokens)
+  index_t capacity = 0;
+};
+
+/// What every part of a network is given beside its input.
+template <class B, class T>
+struct pass {
+  plumb::tape<B, T>& tape;
+  device_layout batch;
+  kv_cache<B, T>* cache = nullptr;   ///< sampling only: keys and values are appended here
+  bool adapters = true;              ///< off: the network is its own reference
+  bool dropout = false;              ///< on in training only
+  std::uint64_t key = 0;             ///< random stream of this pass
+  std::uint64_t drawn = 0;           ///< how many keys its parts have taken
+  index_t layer = 0;                 ///< the block that runs now
+
+  /// A new random stream for one part; the order of the parts fixes it.
+  std::uint64_t next_key() noexcept { return derive_key(key, drawn++); }
+};
+
+}  // namespace plumb::inline v0

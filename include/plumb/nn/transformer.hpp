@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+// A decoder: embedding, blocks, a last normalisation, a head. Any of them can be exchanged.
+#pragma once
+
+#include <vector>
+
+#include <plumb/nn/embedding.hpp>
+#include <plumb/nn/linear.hpp>
+
+namespace plumb::inline v0 {
+
+/// The decoder of `Block`s. Part names are those of Llama on the hub, which most families share.
+template <class B, class T, class Block, class Norm, class Head = linear<B, T>>
+struct transformer {
+  using backend_type = B;
+  using number_type = T;
+
+  embedding<B, T> embed_tokens;
+  std::vector<Block> layers;
+  Norm norm;
+  Head lm_head;  ///< its weight is the embedding's when tied
+
+  /// The states that the head reads, [tokens, width].
+  variable<B, T> hidden(pass<B, T>& p) const {
+    auto x = embed_tokens(p);                      // [tokens, width]
+    for (p.layer = 0; p.layer < static_cast<index_t>(layers.size()); ++p.layer)
+      x = layers[static_cast<std::size_t>(p.layer)](p, x);  // [tokens, width]
+    return norm(p, x);                             // [tokens, width]
+  }
+  /// Scores of the next token for rows of hidden states, [rows, vocabulary].
+  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const { return lm_head(p, rows); }
+
+  template <class Self, class F>
+  static void parts(Self& self, F&& f) {
+    f("model.embed_tokens", self.embed_tokens);
+    f("model.layers", self.layers);
+    f("model.norm", self.norm);
+    f("lm_head", self.lm_head);
+  }
+};
+
+}  // namespace plumb::inline v0
