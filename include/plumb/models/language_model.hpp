@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSL-1.0
+// A language model as a user holds it: network, tokenizer and configuration, read from or written to a folder.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include <plumb/core/random.hpp>
+#include <plumb/io/safetensors.hpp>
+#include <plumb/io/safetensors_write.hpp>
+#include <plumb/io/weights.hpp>
+#include <plumb/models/llama.hpp>
+#include <plumb/text/tokenizer.hpp>
+
+namespace plumb::inline v0 {
+
+/// A decoder with its tokenizer on backend B; copies share one network.
+template <class B, class T = float>
+class language_model {
+ public:
+  using backend_type = B;
+  using number_type = T;
+
+  language_model(device_ptr<B> device, std::unique_ptr<plumb::network<B, T>> net, plumb::tokenizer words, model_config config,
+                 std::string source)
+      : state_(std::make_shared<state>(state{std::move(device), std::move(net), std::move(words), std::move(config),
+                                             std::move(source)})) {}
+
+  [[nodiscard]] const device_ptr<B>& device() const noexcept { return state_->device; }
+  [[nodiscard]] plumb::network<B, T>& network() const noexcept { return *state_->network; }
+  [[nodiscard]] const plumb::tokenizer& tokenizer() const noexcept { return state_->words; }
+  [[nodiscard]] const model_config& config() const noexcept { return state_->config; }
+  /// The folder it was read from, or a name; written into adapters as their base model.
+  [[nodiscard]] const std::string& source() const noexcept { return state_->source; }
+  /// Does this token end a reply?
+  [[nodiscard]] bool ends(token_id token) const noexcept {
+    const auto& eos = state_->config.eos;
+    return std::find(eos.begin(), eos.end(), token) != eos.end();
+  }
+  /// The token that training appends to a reply, if the model has one.
+  [[nodiscard]] std::optional<token_id> end_of_text() const {
+    const auto& eos = state_->config.eos;
+    if (const auto own = state_->words.eos(); own && (eos.empty() || ends(*own))) return own;
+    return eos.empty() ? std::nullopt : std::optional(eos.front());
+  }
+  /// Numbers in the network's own weights; a shared one counts once.
+  [[nodiscard]] index_t parameter_count() const {
+    index_t total = 0;
+    std::set<const void*> seen;
+    network().for_each_weight([&](const std::string&, weight_ptr<B, T>& w) {
+      if (seen.insert(w.get()).second) total += w->value.size();
+    });
+    return total;
+  }
+
+ private:
+  struct state {
+    device_ptr<B> device;
+    std::unique_ptr<plumb::network<B, T>> network;
+    plumb::tokenizer words;
+    model_config config;
+    std::string source;
+  };
+  std::shared_ptr<state> state_;
+};
+
+/// How to read a model.
+struct load_options {
+  int threads = 0;         ///< CPU backends: 0 takes all cores
+  index_t positions = 0;   ///< longest sequence to prepare for; 0: the model's own limit, at most 32768
+};
+
+namespace detail {
+
+template <class B>
+device_ptr<B> make_device([[maybe_unused]] int threads) {
+  if constexpr (std::constructible_from<typename B::device, int>)
+    return std::make_shared<typename B::device>(threads);
+  else
+    return std::make_shared<typename B::device>();
+}
+
+inline std::string describe_shape(std::span<const index_t> extents) {
+  std::string out = "[";
+  for (std::size_t i = 0; i < extents.size(); ++i) out += join(i ? ", " : "", extents[i]);
+  return out + "]";
+}
+
+/// Reads one weight after checking that the file holds what the configuration says; nothing is allocated before.
+template <class B, class T>
+weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const std::string& name, shape extent) {
+  const bool is_vector = extent.rows == 1 && !(files.contains(name) && files.shape(name).size() == 2);
+  const std::vector<index_t> expected = is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns};
+  if (!files.contains(name))
+    throw error(errc::bad_model, name, join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));
+  if (files.shape(name) != expected)
+    throw error(errc::bad_model, name, join("expected shape ", describe_shape(expected), " from config.json, found ",
+                                            describe_shape(files.shape(name)), " in the file"));
+  std::vector<T> host(static_cast<std::size_t>(extent.size()));
+  files.read(name, std::span<T>(host));
+  for (std::size_t i = 0; i < host.size(); ++i)
+    if (!std::isfinite(host[i]))
+      throw error(errc::not_finite, name, join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+  auto out = std::make_shared<weight_tensor<B, T>>();
+  out->value = tensor<B, T>(device, extent, std::span<const T>(host));
+  return out;
+}
+
+}  // namespace detail
+
+/// Reads a model folder of the hub's layout: config.json, model.safetensors (or shards), tokenizer.json.
+/// Errors name the file or tensor: errc::not_found, bad_file, bad_model, not_finite, unsupported.
+template <class B, class T = float>
+language_model<B, T> load_model(const std::filesystem::path& folder, const load_options& options = {}) {
+  const model_config config = read_config(folder);
+  const weight_files files = weight_files::open(folder);
+  auto words = tokenizer::load(folder);
+  if (words.size() > config.vocabulary)
+    throw error(errc::bad_model, (folder / "tokenizer.json").string(),
+                join("the tokenizer has ", words.size(), " tokens, but the model only ", config.vocabulary,
+                     " (\"vocab_size\"); they do not belong together"));
+  for (const token_id id : config.eos)
+    if (id < 0 || id >= config.vocabulary)
+      throw error(errc::bad_model, (folder / "config.json").string(), join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
+  const auto device = detail::make_device<B>(options.threads);
+  const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
+  auto net = make_llama<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
+    return detail::read_weight<B, T>(device, files, name, extent);
+  });
+  return {device, std::move(net), std::move(words), config, folder.string()};
+}
+
+/// A new model with random weights: normal with standard deviation 0.02 (output maps divided by √(2 layers), GPT-2's
+/// rule), norms one, biases zero. Reproducible: the numbers depend on `seed` and the weight's place alone.
+template <class B, class T = float>
+language_model<B, T> make_model(const model_config& config, tokenizer words, std::uint64_t seed, const load_options& options = {}) {
+  config.check("model_config");
+  if (words.size() > config.vocabulary)
+    throw error(errc::bad_model, "model_config", join("the tokenizer has ", words.size(), " tokens, the model ", config.vocabulary));
+  const auto device = detail::make_device<B>(options.threads);
+  std::uint64_t which = 0;
+  auto net = make_llama<B, T>(device, config, config.max_positions, [&](const std::string& name, shape extent) {
+    std::vector<T> host(static_cast<std::size_t>(extent.size()), T(0));
+    const std::uint64_t key = derive_key(seed, which++);
+    if (name.find("norm") != std::string::npos) {
+      std::fill(host.begin(), host.end(), T(1));
+    } else if (!name.ends_with(".bias")) {
+      const bool output = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+      const double deviation = output ? 0.02 / std::sqrt(2.0 * static_cast<double>(config.layers)) : 0.02;
+      for (std::size_t i = 0; i < host.size(); ++i)
+        host[i] = static_cast<T>(deviation * box_muller(uniform_float(philox_word(key, 2 * i)), uniform_float(philox_word(key, 2 * i + 1))));
+    }
+    auto out = std::make_shared<weight_tensor<B, T>>();
+    out->value = tensor<B, T>(device, extent, std::span<const T>(host));
+    return out;
+  });
+  return {device, std::move(net), std::move(words), config, "plumb-model"};
+}
+
+/// Writes a folder that transformers reads: config.json, model.safetensors (fp32 or fp64), tokenizer.json.
+template <class B, class T>
+void save_model(const language_model<B, T>& model, const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  std::vector<std::vector<T>> numbers;
+  std::vector<tensor_data> tensors;
+  std::set<const void*> seen;
+  model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
+    if (!seen.insert(w.get()).second) return;  // a tied head is stored once, as the hub does
+    numbers.push_back(w->value.host());
+    const auto extent = w->value.extent();
+    const bool is_vector = name.ends_with("norm.weight") || name.ends_with(".bias");
+    tensors.push_back({name, sizeof(T) == 8 ? dtype::f64 : dtype::f32,
+                       is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns}, {}});
+  });
+  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = std::as_bytes(std::span<const T>(numbers[i]));
+  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  auto config = model.config();
+  config.dtype = sizeof(T) == 8 ? "float64" : "float32";
+  write_config(config, folder);
+  model.tokenizer().save(folder / "tokenizer.json");
+}
+
+}  // namespace plumb::inline v0

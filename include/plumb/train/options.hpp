@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a training run can be told. The names are those of the program's --set and of its config.json.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <plumb/data/example.hpp>
+#include <plumb/nn/head.hpp>
+#include <plumb/optim/adamw.hpp>
+#include <plumb/optim/schedule.hpp>
+
+namespace plumb::inline v0 {
+
+struct fit_options {
+  double rate = 1e-4;            ///< peak learning rate
+  double epochs = 1;             ///< passes over the data; ignored when `steps` is given
+  index_t steps = 0;             ///< optimiser steps; 0: from `epochs`
+  index_t batch = 8;             ///< examples that go through the network at once
+  index_t accumulate = 1;        ///< such batches per optimiser step; the loss is that of all of them together
+  double warmup = 0;             ///< below 1: share of the run; from 1: steps
+  plumb::schedule::kind schedule = plumb::schedule::kind::linear;
+  double weight_decay = 0;       ///< of matrices; norms and biases do not decay
+  double clip_norm = 1;          ///< largest norm of the gradient; 0: no clipping
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  index_t max_tokens = 1024;     ///< longest prompt + reply; replies are cut at their end
+  std::uint64_t seed = 0;        ///< of the data's order and of dropout
+  index_t log_every = 10;        ///< steps between log entries; metrics are means since the last one
+  index_t eval_every = 0;        ///< steps between evaluations on `eval_data`; 0: at the end only
+  index_t save_every = 0;        ///< steps between checkpoints in `folder`; 0: none but when cancelled
+  std::vector<example> eval_data{};
+  std::filesystem::path folder{};  ///< checkpoints go here; empty: nothing is written
+  bool resume = false;           ///< go on from the newest checkpoint in `folder`, if there is one
+  std::size_t head_memory = std::size_t{64} << 20;  ///< bytes for a chunk of logits
+
+  /// Throws errc::bad_argument, naming the option, for a value out of its range.
+  void check() const {
+    const auto want = [](bool good, std::string_view key, std::string_view expected, double found) {
+      if (!good) throw error(errc::bad_argument, std::string(key), join("expected ", expected, ", found ", found));
+    };
+    const auto number = [](auto x) { return static_cast<double>(x); };
+    want(rate >= 0 && std::isfinite(rate), "rate", "a finite number from 0", rate);
+    want(epochs > 0 && std::isfinite(epochs), "epochs", "a number above 0", epochs);
+    want(steps >= 0, "steps", "a count from 0", number(steps));
+    want(batch >= 1, "batch", "at least 1", number(batch));
+    want(accumulate >= 1, "accumulate", "at least 1", number(accumulate));
+    want(warmup >= 0 && std::isfinite(warmup), "warmup", "a share below 1 or a number of steps", warmup);
+    want(weight_decay >= 0 && std::isfinite(weight_decay), "weight_decay", "a number from 0", weight_decay);
+    want(clip_norm >= 0, "clip_norm", "a number from 0", clip_norm);
+    want(beta1 >= 0 && beta1 < 1, "beta1", "0 up to below 1", beta1);
+    want(beta2 >= 0 && beta2 < 1, "beta2", "0 up to below 1", beta2);
+    want(epsilon > 0, "epsilon", "a number above 0", epsilon);
+    want(max_tokens >= 2, "max_tokens", "at least 2", number(max_tokens));
+    want(log_every >= 1, "log_every", "at least 1", number(log_every));
+    want(eval_every >= 0, "eval_every", "a count from 0", number(eval_every));
+    want(save_every >= 0, "save_every", "a count from 0", number(save_every));
+  }
+};
+
+}  // namespace plumb::inline v0

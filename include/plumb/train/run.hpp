@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSL-1.0
+// The parts of a run that `fit` is made of: its plan, the order of its data, its windows, metrics and resumption.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <plumb/core/random.hpp>
+#include <plumb/objective/evaluate.hpp>
+#include <plumb/objective/metrics.hpp>
+#include <plumb/objective/needs.hpp>
+#include <plumb/train/checkpoint.hpp>
+#include <plumb/train/log_entry.hpp>
+#include <plumb/train/options.hpp>
+#include <plumb/train/scorer.hpp>
+
+namespace plumb::inline v0 {
+
+/// A random order of [0, count), a function of the key alone (Fisher and Yates).
+inline std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
+  std::vector<std::size_t> order(count);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (std::size_t i = count; i > 1; --i) {
+    const auto word = (static_cast<std::uint64_t>(philox_word(key, 2 * i)) << 32) | philox_word(key, 2 * i + 1);
+    std::swap(order[i - 1], order[word % i]);
+  }
+  return order;
+}
+
+/// How many steps a run has, and which examples each of them takes.
+struct run_plan {
+  index_t steps = 0;
+  index_t per_step = 1;          ///< examples an optimiser step
+  index_t steps_per_epoch = 1;   ///< the last step of an epoch may be smaller
+  std::uint64_t key = 0;
+  plumb::schedule schedule;
+
+  [[nodiscard]] double epoch_of(index_t done) const noexcept {
+    return static_cast<double>(done) / static_cast<double>(steps_per_epoch);
+  }
+  [[nodiscard]] std::vector<const example*> examples_of(index_t step, std::span<const example> data) const {
+    const auto order = shuffled(data.size(), derive_key(key, static_cast<std::uint64_t>(step / steps_per_epoch)));
+    const auto first = static_cast<std::size_t>(step % steps_per_epoch * per_step);
+    std::vector<const example*> out;
+    for (std::size_t i = first; i < std::min(order.size(), first + static_cast<std::size_t>(per_step)); ++i)
+      out.push_back(&data[order[i]]);
+    return out;
+  }
+};
+
+/// Throws errc::bad_data when there is nothing to train on.
+inline run_plan plan_run(std::size_t examples, const fit_options& o) {
+  if (examples == 0) throw error(errc::bad_data, "data", "there is no row to train on");
+  run_plan plan;
+  plan.per_step = std::min(o.batch * o.accumulate, static_cast<index_t>(examples));
+  plan.steps_per_epoch = (static_cast<index_t>(examples) + plan.per_step - 1) / plan.per_step;
+  plan.steps = o.steps > 0 ? o.steps : std::max<index_t>(1, static_cast<index_t>(std::ceil(o.epochs * static_cast<double>(plan.steps_per_epoch) - 1e-9)));
+  plan.key = derive_key(o.seed, 0);
+  const double warmup = o.warmup < 1 ? std::ceil(o.warmup * static_cast<double>(plan.steps)) : o.warmup;
+  plan.schedule = {o.schedule, static_cast<index_t>(warmup), plan.steps};
+  return plan;
+}
+
+/// Cuts replies so that prompt + reply have at most `most` tokens. Throws errc::bad_data, with the row's place, when the
+/// prompt leaves no room for a reply.
+inline void shorten(std::vector<example>& data, index_t most) {
+  for (example& e : data)
+    for (reply& r : e.replies) {
+      const index_t room = most - static_cast<index_t>(e.prompt.size());
+      if (room < 1)
+        throw error(errc::bad_data, e.place, join("the prompt alone has ", e.prompt.size(), " tokens; max_tokens is ", most, "; raise it or shorten the prompt"));
+      if (static_cast<index_t>(r.tokens.size()) <= room) continue;
+      r.tokens.resize(static_cast<std::size_t>(room));
+      r.reference = missing;  // it was the log-probability of the whole reply
+    }
+}
+
+/// The policy's parameters with AdamW's rule for decay: matrices do, norms and biases do not.
+template <class B, class T>
+std::vector<adamw_parameter<B, T>> decaying(const policy<B, T>& p) {
+  std::vector<adamw_parameter<B, T>> out;
+  for (const auto& each : p.trainable())
+    out.push_back({each.parameter, !each.name.ends_with("norm.weight") && !each.name.ends_with(".bias")});
+  return out;
+}
+
+template <class Objective>
+std::string objective_name(const Objective& o) {
+  if constexpr (requires { { o.name() } -> std::convertible_to<std::string>; }) return o.name();
+  else return Objective::name;
+}
+template <class Objective>
+need objective_needs(const Objective& o) {
+  if constexpr (requires { { o.needs() } -> std::same_as<need>; }) return o.needs();
+  else return Objective::needs;
+}
+
+/// What the loss of an optimiser step is divided by, counted over all its examples before the first of them is run; one
+/// number per term of the objective. So the loss does not depend on how a step is split.
+template <class Objective>
+std::vector<double> count_window(const Objective& method, std::span<const example* const> examples, training_batch& scratch) {
+  scratch.assign(examples);
+  const auto records = make_records<Objective::level>(scratch);
+  if constexpr (requires { method.window_units(records); }) return method.window_units(records);
+  else return {window_units<Objective::level>(default_reduction<Objective>(), records)};
+}
+
+/// The share of a part of the step in the loss of the whole step.
+template <class Objective, class Records>
+evaluation evaluate_part(const Objective& method, const Records& records, std::span<const double> windows) {
+  if constexpr (requires { method.evaluate(records, windows); }) return method.evaluate(records, windows);
+  else return evaluate(method, records, default_reduction<Objective>().over(windows.front()));
+}
+
+/// Adds the objective's metrics and those of the head: entropy, mean_token_accuracy (of the first reply: the chosen one).
+template <class Objective, class Records>
+void collect(const Objective& method, const Records& records, const batch_scores& scores, const training_batch& batch, metric_list& out) {
+  if constexpr (requires { method.collect_metrics(records, out); }) method.collect_metrics(records, out);
+  else collect_metrics(method, std::span<const record<Objective::level>>(records), out);
+  if constexpr (Objective::level != level::token) {
+    std::size_t which = 0;
+    for (const example* e : batch.examples)
+      for (std::size_t k = 0; k < e->replies.size(); ++k, ++which) {
+        const auto span = batch.replies[which];
+        for (index_t i = span.first; i < span.first + span.count; ++i) {
+          if (!scores.entropy.empty()) out.add("entropy", scores.entropy[static_cast<std::size_t>(i)]);
+          if (k == 0) out.add("mean_token_accuracy", scores.correct[static_cast<std::size_t>(i)] ? 1 : 0);
+        }
+      }
+  }
+}
+
+/// The log entry of the steps since the last one; empties the metrics.
+inline log_entry entry_of(run_state& state, index_t step, double epoch, double rate) {
+  log_entry entry{step, epoch, {}};
+  entry.set("loss", state.pending.value("loss"));
+  for (const metric& m : state.pending) entry.set(m.name, m.value());
+  entry.set("learning_rate", rate);
+  entry.set("num_tokens", state.tokens);
+  state.pending.clear();
+  return entry;
+}
+
+/// Loss and metrics on data that is not trained on, as one batch, under names with "eval_".
+template <class B, class T, class Objective>
+log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span<const example> data, const head_options& head,
+                        index_t step, double epoch, index_t tokens = 2048) {
+  std::vector<const example*> all;
+  for (const example& e : data) all.push_back(&e);
+  training_batch batch;
+  const auto windows = count_window(method, std::span<const example* const>(all), batch);
+  metric_list metrics;
+  double loss = 0;
+  for_each_run(data, tokens, [&](std::size_t first, std::size_t count) {
+    batch.assign(data.subspan(first, count));
+    const batch_scores scores = engine.run(batch, {.head = head});
+    const auto records = make_records<Objective::level>(batch, scores);
+    loss += evaluate_part(method, records, windows).total;
+    collect(method, records, scores, batch, metrics);
+  });
+  log_entry entry{step, epoch, {}};
+  entry.set("eval_loss", loss);
+  for (const metric& m : metrics) entry.set("eval_" + m.name, m.value());
+  return entry;
+}
+
+/// A number that differs when the data or an option that fixes the course of the run differs.
+inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& plan, const fit_options& o) {
+  std::uint64_t hash = 0;
+  const auto mix = [&](std::uint64_t x) { hash = derive_key(hash ^ x, 0); };
+  const auto mix_double = [&](double x) { mix(std::bit_cast<std::uint64_t>(x)); };
+  for (const example& e : data) {
+    mix(e.prompt.size());
+    for (const token_id t : e.prompt) mix(static_cast<std::uint64_t>(t));
+    for (const reply& r : e.replies) {
+      mix(r.tokens.size());
+      for (const token_id t : r.tokens) mix(static_cast<std::uint64_t>(t));
+    }
+  }
+  mix(static_cast<std::uint64_t>(plan.steps));
+  mix(static_cast<std::uint64_t>(plan.per_step));
+  mix(static_cast<std::uint64_t>(o.batch));
+  mix(o.seed);
+  mix(static_cast<std::uint64_t>(o.schedule));
+  for (const double x : {o.rate, o.warmup, o.weight_decay, o.clip_norm, o.beta1, o.beta2, o.epsilon}) mix_double(x);
+  return hash;
+}
+
+/// Goes on from the newest checkpoint, if there is one. Throws errc::bad_argument when it is of another run.
+template <class B, class T>
+void resume(run_state& state, std::vector<example>& data, const policy<B, T>& policy, adamw<B, T>& optimiser, const fit_options& o) {
+  const auto checkpoint = newest_checkpoint(o.folder);
+  if (checkpoint.empty()) return;
+  run_state stored = load_checkpoint(checkpoint, policy, optimiser);
+  if (stored.objective != state.objective || stored.fingerprint != state.fingerprint)
+    throw error(errc::bad_argument, checkpoint.string(),
+                join("this checkpoint belongs to another run (objective ", stored.objective,
+                     "): data, objective, seed, rate, schedule and batch must be the same to resume; start in another folder otherwise"));
+  std::size_t which = 0;
+  for (example& e : data)
+    for (reply& r : e.replies)
+      if (which < stored.references.size()) r.reference = stored.references[which++];
+  state = std::move(stored);
+}
+
+inline void keep_references(std::span<const example> data, run_state& state) {
+  state.references.clear();
+  for (const example& e : data)
+    for (const reply& r : e.replies) state.references.push_back(r.reference);
+}
+
+}  // namespace plumb::inline v0
