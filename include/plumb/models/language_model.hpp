@@ -124,6 +124,8 @@ language_model<B, T> load_model(const std::filesystem::path& folder, const load_
   for (const token_id id : config.eos)
     if (id < 0 || id >= config.vocabulary)
       throw error(errc::bad_model, (folder / "config.json").string(), join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
+  if (!words.eos() && !config.eos.empty()) words.set_eos(config.eos.front());
+  if (!words.bos() && config.bos && *config.bos < config.vocabulary) words.set_bos(*config.bos);
   const auto device = detail::make_device<B>(options.threads);
   const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
   auto net = make_llama<B, T>(device, config, positions, [&](const std::string& name, shape extent) {

@@ -3,26 +3,17 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <plumb/core/pattern.hpp>
+#include <plumb/models/adapter_options.hpp>
 #include <plumb/models/language_model.hpp>
 
 namespace plumb::inline v0 {
-
-/// Where LoRA goes and how strong it is.
-struct lora_options {
-  index_t rank = 16;          ///< inner width r
-  double alpha = 0;           ///< s = alpha / rank; 0 takes alpha = 2 · rank
-  double dropout = 0;         ///< share of the adapter's inputs dropped in training, [0, 1)
-  /// Names of linear maps ("q_proj"; a module matches when its name ends so), or "all-linear": all but the head.
-  std::vector<std::string> targets = {"all-linear"};
-  std::string pattern{};      ///< instead of `targets`: a regular expression for the whole module name
-  std::uint64_t seed = 0;     ///< of A's first values
-};
 
 /// A parameter that an optimiser changes, with a name that is stable over runs.
 template <class B, class T>
@@ -72,21 +63,40 @@ class policy {
 
 namespace detail {
 
-/// PEFT's rule: a name matches a target that equals it or ends it after a dot.
-inline bool is_target(std::string_view module, const lora_options& o, const pattern* regex) {
-  if (regex) return regex->matches(module);
-  for (const std::string& target : o.targets) {
-    if (target == "all-linear" ? module != "lm_head" : module == target || (module.ends_with(target) && module.size() > target.size() &&
-                                                                        module[module.size() - target.size() - 1] == '.'))
-      return true;
-  }
-  return false;
+/// Freezes the model and takes its adapters off: the ground that an adapter is put on.
+template <class B, class T>
+void bare(const language_model<B, T>& model) {
+  model.network().for_each_weight([](const std::string&, weight_ptr<B, T>& w) { w->set_trainable(false); });
+  model.network().for_each_linear([](const std::string&, linear<B, T>& map) { map.adapter.reset(); });
 }
 
-inline void check(const lora_options& o) {
-  if (o.rank < 1 || o.rank > 65536) throw error(errc::bad_argument, "rank", join("expected 1 to 65536, found ", o.rank));
-  if (!(o.alpha >= 0) || std::isinf(o.alpha)) throw error(errc::bad_argument, "alpha", join("expected a positive number, found ", o.alpha));
-  if (!(o.dropout >= 0 && o.dropout < 1)) throw error(errc::bad_argument, "dropout", join("expected 0 up to below 1, found ", o.dropout));
+/// Puts A [rank, in] and B [out, rank] on one linear map, trainable, with the strength that the plan gives it.
+template <class B, class T>
+void put_adapter(linear<B, T>& map, const std::string& name, const lora_plan& plan, tensor<B, T> a, tensor<B, T> b,
+                 std::vector<named_parameter<B, T>>& trainable) {
+  lora<B, T> adapter;
+  adapter.a = std::make_shared<weight_tensor<B, T>>();
+  adapter.a->value = std::move(a);
+  adapter.b = std::make_shared<weight_tensor<B, T>>();
+  adapter.b->value = std::move(b);
+  adapter.a->set_trainable(true);
+  adapter.b->set_trainable(true);
+  adapter.alpha = plan.alpha(name);
+  adapter.scale = plan.scale(name);
+  adapter.dropout = plan.options().dropout;
+  trainable.push_back({name + ".lora_A.weight", adapter.a});
+  trainable.push_back({name + ".lora_B.weight", adapter.b});
+  map.adapter = std::move(adapter);
+}
+
+/// The kinds of linear maps there are ("q_proj, k_proj"), for messages.
+template <class B, class T>
+std::string linear_kinds(const language_model<B, T>& model) {
+  std::set<std::string> kinds;
+  model.network().for_each_linear([&](const std::string& name, linear<B, T>&) { kinds.insert(name.substr(name.rfind('.') + 1)); });
+  std::string out;
+  for (const auto& kind : kinds) out += join(out.empty() ? "" : ", ", kind);
+  return out;
 }
 
 }  // namespace detail
@@ -95,44 +105,27 @@ inline void check(const lora_options& o) {
 /// the policy starts as the model. Throws errc::bad_argument when nothing matches, naming the maps there are.
 template <class B, class T>
 policy<B, T> attach_lora(const language_model<B, T>& model, lora_options options = {}) {
-  detail::check(options);
-  if (options.alpha == 0) options.alpha = 2 * static_cast<double>(options.rank);
-  std::optional<pattern> regex;
-  if (!options.pattern.empty()) regex.emplace(options.pattern);
+  const detail::lora_plan plan(std::move(options));
+  bool any = false;
+  model.network().for_each_linear([&](const std::string& name, linear<B, T>&) { any = any || plan.takes(name); });
+  if (!any)
+    throw error(errc::bad_argument, "targets", join("no linear map of the model matches; it has: ", detail::linear_kinds(model)));
 
-  model.network().for_each_weight([](const std::string&, weight_ptr<B, T>& w) { w->set_trainable(false); });
+  detail::bare(model);
   std::vector<named_parameter<B, T>> trainable;
-  std::set<std::string> kinds;
   std::uint64_t which = 0;
   model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
-    map.adapter.reset();
-    kinds.insert(name.substr(name.rfind('.') + 1));
-    if (!detail::is_target(name, options, regex ? &*regex : nullptr)) return;
-    const std::uint64_t key = derive_key(options.seed, which++);
+    if (!plan.takes(name)) return;
+    const index_t rank = plan.rank(name);
+    const std::uint64_t key = derive_key(plan.options().seed, which++);
     const double bound = 1 / std::sqrt(static_cast<double>(map.inputs()));
-    std::vector<T> a(static_cast<std::size_t>(options.rank * map.inputs()));
+    std::vector<T> a(static_cast<std::size_t>(rank * map.inputs()));
     for (std::size_t i = 0; i < a.size(); ++i)
       a[i] = static_cast<T>(bound * (2 * static_cast<double>(uniform_float(philox_word(key, i))) - 1));
-    lora<B, T> adapter;
-    adapter.a = std::make_shared<weight_tensor<B, T>>();
-    adapter.a->value = tensor<B, T>(model.device(), {options.rank, map.inputs()}, std::span<const T>(a));
-    adapter.b = std::make_shared<weight_tensor<B, T>>();
-    adapter.b->value = tensor<B, T>(model.device(), {map.outputs(), options.rank}, T(0));
-    adapter.a->set_trainable(true);
-    adapter.b->set_trainable(true);
-    adapter.alpha = options.alpha;
-    adapter.scale = options.alpha / static_cast<double>(options.rank);
-    adapter.dropout = options.dropout;
-    trainable.push_back({name + ".lora_A.weight", adapter.a});
-    trainable.push_back({name + ".lora_B.weight", adapter.b});
-    map.adapter = std::move(adapter);
+    detail::put_adapter(map, name, plan, tensor<B, T>(model.device(), {rank, map.inputs()}, std::span<const T>(a)),
+                        tensor<B, T>(model.device(), {map.outputs(), rank}, T(0)), trainable);
   });
-  if (trainable.empty()) {
-    std::string there;
-    for (const auto& k : kinds) there += join(there.empty() ? "" : ", ", k);
-    throw error(errc::bad_argument, "targets", join("no linear map of the model matches; it has: ", there));
-  }
-  return {model, std::move(trainable), std::move(options)};
+  return {model, std::move(trainable), plan.options()};
 }
 
 /// Makes every weight of the model trainable: full fine-tuning. Adapters are taken off.

@@ -18,7 +18,7 @@
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/options.hpp>
 #include <plumb/train/run.hpp>
-#include <plumb/train/scorer.hpp>
+#include <plumb/rollout/scorer.hpp>
 
 namespace plumb::inline v0 {
 

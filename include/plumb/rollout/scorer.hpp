@@ -7,7 +7,7 @@
 
 #include <plumb/models/policy.hpp>
 #include <plumb/nn/head.hpp>
-#include <plumb/train/batch.hpp>
+#include <plumb/rollout/batch.hpp>
 
 namespace plumb::inline v0 {
 
