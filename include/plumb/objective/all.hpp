@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every objective that plumb ships, by type and by name.
+#pragma once
+
+#include <plumb/objective/compose.hpp>
+#include <plumb/objective/dpo.hpp>
+#include <plumb/objective/needs.hpp>
+#include <plumb/objective/registry.hpp>
+#include <plumb/objective/sft.hpp>
+#include <plumb/objective/sft_chosen.hpp>
+
+namespace plumb::inline v0 {
+
+/// To add an objective: its header above, its type here.
+using all_objectives = objective_list<sft, dpo, sft_chosen>;
+
+/// Calls f with a default-made objective of that name; an unknown name is an error that names the nearest.
+///
+///     plumb::visit_objective("dpo", [&](auto objective) { plumb::set_parameter(objective, "beta", "0.05"); … });
+template <class F>
+decltype(auto) visit_objective(std::string_view name, F&& f) {
+  return visit_objective_in<all_objectives>(name, f);
+}
+/// The objective of that name, for records of level L.
+template <level L>
+any_objective<L> make_objective(std::string_view name) {
+  return make_objective_in<all_objectives, L>(name);
+}
+/// A weighted sum, "dpo + 0.2*sft_chosen".
+template <level L>
+any_objective<L> parse_objective(std::string_view text) {
+  return parse_objective_in<all_objectives, L>(text);
+}
+/// One `--set key=value`; "also=0.2*sft_chosen" adds terms.
+template <level L>
+void set_option(any_objective<L>& objective, std::string_view key, std::string_view text) {
+  set_option_in<all_objectives, L>(objective, key, text);
+}
+
+}  // namespace plumb::inline v0

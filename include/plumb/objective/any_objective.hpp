@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: BSL-1.0
+// An objective chosen while the program runs: any objective of one level, or a weighted sum of several, as a value.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <plumb/core/error.hpp>
+#include <plumb/objective/evaluate.hpp>
+#include <plumb/objective/metrics.hpp>
+#include <plumb/objective/parameters.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace plumb::inline v0 {
+
+/// Holds Σ_k w_k L_k over objectives of level L whose types are known at run time only. Each objective is compiled
+/// once, on its own; sums are formed from results, so no combination has to be instantiated. A virtual call per
+/// batch, none per record. Copies are deep.
+///
+///     plumb::any_objective<plumb::level::pair> method = plumb::dpo{.beta = 0.05};
+///     method += 0.2 * plumb::any_objective<plumb::level::pair>(plumb::sft_chosen{});
+template <level L>
+class any_objective {
+ public:
+  static constexpr plumb::level level = L;
+  using records = std::span<const record<L>>;
+
+  template <class O>
+    requires(!std::is_same_v<O, any_objective>)
+  any_objective(const O& objective) {  // implicit on purpose: an objective is one term
+    if constexpr (check_objective<O>()) {
+      static_assert(O::level == L, "plumb: this objective has another level than the any_objective it is put into");
+      check_parameters(objective);
+      terms_.push_back({1.0, std::make_unique<holder<O>>(objective)});
+    }
+  }
+  any_objective(const any_objective& other) {
+    for (const term& t : other.terms_) terms_.push_back({t.weight, t.held->clone()});
+  }
+  any_objective(any_objective&&) noexcept = default;
+  any_objective& operator=(any_objective other) noexcept {
+    terms_.swap(other.terms_);
+    return *this;
+  }
+  ~any_objective() = default;
+
+  any_objective& operator+=(any_objective other) {
+    for (term& t : other.terms_) terms_.push_back(std::move(t));
+    return *this;
+  }
+  /// Throws errc::bad_argument for a weight that is not finite.
+  any_objective& operator*=(double weight) {
+    if (!std::isfinite(weight))
+      throw error(errc::bad_argument, name(), join("expected a finite weight, found ", weight));
+    for (term& t : terms_) t.weight *= weight;
+    return *this;
+  }
+  friend any_objective operator+(any_objective a, any_objective b) { return a += std::move(b); }
+  friend any_objective operator*(double weight, any_objective a) { return a *= weight; }
+
+  /// "dpo + 0.2*sft_chosen".
+  [[nodiscard]] std::string name() const {
+    std::string text;
+    for (const term& t : terms_) {
+      if (!text.empty()) text += " + ";
+      if (t.weight != 1) text += join(t.weight, "*");
+      text += t.held->name();
+    }
+    return text;
+  }
+  [[nodiscard]] need needs() const {
+    need all = need::none;
+    for (const term& t : terms_) all = all | t.held->needs();
+    return all;
+  }
+  /// What each term divides by, counted in these records, [terms]; add them up over the micro-batches of a step.
+  [[nodiscard]] std::vector<double> window_units(records batch) const {
+    std::vector<double> units;
+    for (const term& t : terms_) units.push_back(plumb::window_units<L>(t.held->default_reduction(), batch));
+    return units;
+  }
+  /// Evaluates each term under its own reduction. `windows` [terms] is the step's total of `window_units`; empty: this
+  /// batch is the whole step. Errors as plumb::evaluate.
+  [[nodiscard]] evaluation evaluate(records batch, std::span<const double> windows = {}) const {
+    if (!windows.empty() && windows.size() != terms_.size())
+      throw error(errc::bad_argument, name(), join("expected ", terms_.size(), " windows, found ", windows.size()));
+    return sum(batch, [&](std::size_t k) {
+      const reduction own = terms_[k].held->default_reduction();
+      return windows.empty() ? own : own.over(windows[k]);
+    });
+  }
+  /// Evaluates every term under one reduction.
+  [[nodiscard]] evaluation evaluate(records batch, const reduction& how) const {
+    return sum(batch, [&](std::size_t) { return how; });
+  }
+  /// The metrics of all terms; where several have one of a name, the first term's.
+  void collect_metrics(records batch, metric_list& out) const {
+    metric_list all;
+    for (const term& t : terms_) {
+      metric_list own;
+      t.held->collect(batch, own);
+      for (const metric& m : own) {
+        if (!all.find(m.name)) all.add(m.name, m.value(), m.weight);
+      }
+    }
+    out.merge(all);
+  }
+  /// Parameters of the first term under their own names, of further terms as "term.name".
+  [[nodiscard]] std::vector<parameter> parameters() const {
+    std::vector<parameter> all;
+    for (std::size_t k = 0; k < terms_.size(); ++k) {
+      for (parameter& p : terms_[k].held->parameters()) {
+        p.name = prefix(k) + p.name;
+        all.push_back(std::move(p));
+      }
+    }
+    return all;
+  }
+  /// Sets a parameter by its name in `parameters()`; errors as plumb::set_parameter.
+  void set_parameter(std::string_view key, std::string_view text) {
+    for (std::size_t k = 0; k < terms_.size(); ++k) {
+      const std::string start = prefix(k);
+      if (!key.starts_with(start)) continue;
+      for (const parameter& p : terms_[k].held->parameters()) {
+        if (p.name == key.substr(start.size())) return terms_[k].held->set(p.name, text);
+      }
+    }
+    const auto all = parameters();
+    std::vector<std::string_view> known;
+    for (const parameter& p : all) known.push_back(p.name);
+    throw error(errc::bad_argument, name(), unknown_name("parameter", key, known));
+  }
+
+ private:
+  struct base {
+    virtual ~base() = default;
+    [[nodiscard]] virtual std::unique_ptr<base> clone() const = 0;
+    [[nodiscard]] virtual const char* name() const = 0;
+    [[nodiscard]] virtual need needs() const = 0;
+    [[nodiscard]] virtual reduction default_reduction() const = 0;
+    [[nodiscard]] virtual evaluation evaluate(records, std::span<const double>) const = 0;
+    virtual void collect(records, metric_list&) const = 0;
+    [[nodiscard]] virtual std::vector<parameter> parameters() const = 0;
+    virtual void set(std::string_view, std::string_view) = 0;
+  };
+  template <class O>
+  struct holder final : base {
+    explicit holder(const O& o) : objective(o) {}
+    std::unique_ptr<base> clone() const override { return std::make_unique<holder>(objective); }
+    const char* name() const override { return O::name; }
+    need needs() const override { return O::needs; }
+    reduction default_reduction() const override { return plumb::default_reduction<O>(); }
+    evaluation evaluate(records batch, std::span<const double> weights) const override {
+      return evaluate_weighted(objective, batch, weights);
+    }
+    void collect(records batch, metric_list& out) const override { plumb::collect_metrics(objective, batch, out); }
+    std::vector<parameter> parameters() const override { return plumb::parameters(objective); }
+    void set(std::string_view key, std::string_view text) override { plumb::set_parameter(objective, key, text); }
+    O objective;
+  };
+  struct term {
+    double weight;
+    std::unique_ptr<base> held;
+  };
+
+  std::string prefix(std::size_t k) const { return k == 0 ? "" : std::string(terms_[k].held->name()) + "."; }
+
+  template <class Choose>
+  evaluation sum(records batch, const Choose& reduction_of) const {
+    evaluation all;
+    for (std::size_t k = 0; k < terms_.size(); ++k) {
+      evaluation part = terms_[k].held->evaluate(batch, weights<L>(reduction_of(k), batch));
+      const double w = terms_[k].weight;
+      if (k == 0) {
+        for (double& x : part.losses) x *= w;
+        for (double& x : part.slopes) x *= w;
+        part.total *= w;
+        all = std::move(part);
+        continue;
+      }
+      for (std::size_t i = 0; i < all.losses.size(); ++i) all.losses[i] += w * part.losses[i];
+      for (std::size_t i = 0; i < all.slopes.size(); ++i) all.slopes[i] += w * part.slopes[i];
+      all.total += w * part.total;
+    }
+    return all;
+  }
+
+  std::vector<term> terms_;
+};
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSL-1.0
+// What an objective is, as a readable concept, and a ladder of checks that says in words what a struct still lacks.
+#pragma once
+
+#include <concepts>
+#include <plumb/core/dual.hpp>
+#include <plumb/core/math.hpp>
+#include <plumb/objective/record.hpp>
+#include <type_traits>
+#include <utility>
+
+// An objective is a small aggregate at namespace scope:
+//
+//   struct likelihood_gap {
+//     static constexpr const char* name = "likelihood_gap";
+//     static constexpr auto level = plumb::level::pair;       // what one record is
+//     static constexpr auto needs = plumb::need::logp;        // which fields it reads; a | b for several
+//     double beta = 0.1;                                      // parameters, any number of them
+//
+//     template <class Real>
+//     constexpr Real operator()(const plumb::pair_record<Real>& r) const {
+//       return -plumb::log_sigmoid(beta * (r.chosen.logp - r.rejected.logp));
+//     }
+//   };
+//
+// It may also have (each detected by name):
+//   paper                     const char*, where the formula was published
+//   reduction                 how records become a batch's loss (objective/reduction.hpp); the mean when absent
+//   describe(self, about)     names, meanings and ranges of its parameters (objective/parameters.hpp)
+//   reward(sequence_record<double>)   double; the implicit reward behind the metrics rewards/…
+//   prepare(std::span<const record> records) const
+//                             a constant of the whole batch, detached, passed as second argument to operator()
+//   metrics(record, add)      further metrics per record, add(name, value)
+
+namespace plumb::inline v0 {
+
+/// What `operator()` is asked to work on: the record of the objective's level, over duals with one slope per slot.
+template <level L>
+using dual_of = dual<slot_count<L>(), double>;
+
+namespace detail {
+
+template <class>
+inline constexpr bool never = false;
+
+template <class O>
+concept with_name = requires {
+  { O::name } -> std::convertible_to<const char*>;
+};
+template <class O>
+concept with_level = requires {
+  { O::level } -> std::convertible_to<level>;
+} && requires { typename std::integral_constant<level, O::level>; };
+template <class O>
+concept with_needs = requires {
+  { O::needs } -> std::convertible_to<need>;
+} && requires { typename std::integral_constant<need, O::needs>; };
+
+template <class O>
+concept with_reward = requires(const O& o, const sequence_record<double>& s) {
+  { o.reward(s) } -> std::convertible_to<double>;
+};
+
+/// The stand-in for "no constant" of objectives without `prepare`.
+struct nothing {};
+
+/// What a const member function of one argument returns.
+template <class O, class Result, class Argument>
+std::remove_cvref_t<Result> result_of(Result (O::*)(Argument) const);
+
+template <class O>
+concept with_prepare = requires { result_of(&O::prepare); };
+
+template <class O>
+struct prepared_by {
+  using type = nothing;
+};
+template <with_prepare O>
+struct prepared_by<O> {
+  using type = decltype(result_of(&O::prepare));
+};
+
+}  // namespace detail
+
+/// The batch constant that O::prepare returns; an empty struct when O has none.
+template <class O>
+using prepared = typename detail::prepared_by<O>::type;
+
+/// Applies an objective to one record, passing the prepared constant to those that take it.
+template <class O, class Record>
+constexpr decltype(auto) apply(const O& objective, const Record& r, [[maybe_unused]] const prepared<O>& constant) {
+  if constexpr (detail::with_prepare<O>)
+    return objective(r, constant);
+  else
+    return objective(r);
+}
+
+namespace detail {
+
+template <class O>
+using dual_record = record<O::level, dual_of<O::level>>;
+template <class O>
+concept callable =
+    (with_prepare<O> && requires(const O& o, const dual_record<O>& r, const prepared<O>& c) { o(r, c); }) ||
+    (!with_prepare<O> && requires(const O& o, const dual_record<O>& r) { o(r); });
+template <class O>
+concept callable_if_not_const = requires(O& o, const dual_record<O>& r) { o(r); };
+template <class O>
+concept takes_plain = requires(const O& o, const record<O::level, float>& r) { o(r); } ||
+                      requires(const O& o, const record<O::level, double>& r) { o(r); };
+template <class O>
+using result = std::remove_cvref_t<decltype(plumb::apply(
+    std::declval<const O&>(), std::declval<const dual_record<O>&>(), std::declval<const prepared<O>&>()))>;
+
+/// Climbs the ladder; the first missing rung stops the compiler with what to do about it.
+template <class O>
+consteval bool explain() {
+  if constexpr (!std::is_class_v<O>)
+    static_assert(never<O>, "plumb: an objective is a struct with a name, a level, needs and a call operator");
+  else if constexpr (!with_name<O>)
+    static_assert(never<O>,
+                  "plumb: this objective has no name; add `static constexpr const char* name = \"my_objective\";`");
+  else if constexpr (!with_level<O>)
+    static_assert(never<O>,
+                  "plumb: this objective does not say what one record is; add `static constexpr auto level = "
+                  "plumb::level::pair;` (or token, or sequence)");
+  else if constexpr (!has_record<O::level>)
+    static_assert(never<O>, "plumb: objectives on records have level token, sequence or pair; rows and groups do not");
+  else if constexpr (!with_needs<O>)
+    static_assert(never<O>,
+                  "plumb: this objective does not say which fields it reads; add `static constexpr auto needs = "
+                  "plumb::need::logp | plumb::need::reference;`");
+  else if constexpr (!std::is_trivially_copyable_v<O>)
+    static_assert(
+        never<O>,
+        "plumb: an objective is copied to the device byte by byte, so its members must be plain numbers, bools "
+        "or enums; move std::string, std::vector and std::function out of it");
+  else if constexpr (callable<O>) {
+    using Real = dual_of<O::level>;
+    if constexpr (!std::same_as<result<O>, Real>)
+      static_assert(never<O>,
+                    "plumb: operator() must return Real, the number type of its record, not float, double or auto of "
+                    "something else: a plain number has no slopes and would train with zero gradient");
+    else if constexpr (!std::is_trivially_copyable_v<prepared<O>>)
+      static_assert(never<O>, "plumb: prepare() must return plain numbers: they are copied to the device byte by byte");
+    else
+      return true;
+  } else if constexpr (with_prepare<O>)
+    static_assert(never<O>,
+                  "plumb: this objective has prepare(), so its operator() takes two arguments: the record and what "
+                  "prepare() returned");
+  else if constexpr (callable_if_not_const<O>)
+    static_assert(never<O>,
+                  "plumb: operator() must be const: an objective is a value that does not change while it works");
+  else if constexpr (takes_plain<O>)
+    static_assert(
+        never<O>,
+        "plumb: operator() takes records of plain numbers only, so it cannot be differentiated; write `template "
+        "<class Real> constexpr Real operator()(const plumb::pair_record<Real>& r) const`");
+  else
+    static_assert(
+        never<O>,
+        "plumb: this objective cannot be called with a record of its level; add `template <class Real> constexpr "
+        "Real operator()(const plumb::pair_record<Real>& r) const` (pair_, sequence_ or token_record as its level)");
+  return false;
+}
+
+}  // namespace detail
+
+/// Stops the compiler with a plain sentence when O is not an objective; true otherwise. Put
+/// `static_assert(plumb::check_objective<my_objective>());` below a struct of your own to hear it early.
+template <class O>
+consteval bool check_objective() {
+  return detail::explain<O>();
+}
+
+/// A small trivially copyable value with a name, a level and needs, which maps one record to its loss,
+/// in the record's own number type.
+template <class O>
+concept objective = std::is_class_v<O> && detail::with_name<O> && detail::with_level<O> && has_record<O::level> &&
+                    detail::with_needs<O> && std::is_trivially_copyable_v<O> && detail::callable<O> &&
+                    std::same_as<detail::result<O>, dual_of<O::level>>;
+
+}  // namespace plumb::inline v0

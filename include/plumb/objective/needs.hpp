@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSL-1.0
+// What an objective needs, for people: names, how to provide it, and whether a formula reads more than it declares.
+#pragma once
+
+#include <cmath>
+#include <plumb/core/error.hpp>
+#include <plumb/objective/concept.hpp>
+#include <plumb/objective/evaluate_kernel.hpp>
+#include <plumb/objective/paths.hpp>
+#include <plumb/objective/record.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plumb::inline v0 {
+
+/// A need with its name and the way to satisfy it.
+struct need_description {
+  need what;
+  std::string_view name;
+  std::string_view remedy;
+};
+
+/// Every need, in the order of its bits.
+inline constexpr need_description all_needs[] = {
+    {need::logp, "logp", "run the policy on the completions, or give `logp` per record"},
+    {need::reward, "reward", "attach a reward head to the model, or give `reward` per record"},
+    {need::value, "value", "attach a value head and compute returns, or give `value` and `return` per record"},
+    {need::entropy, "entropy", "ask the head for entropies, or give `entropy` per record"},
+    {need::reference, "reference",
+     "attach an adapter, pass a reference model, or add reference log-probs (`ref`) to the data"},
+    {need::old_logp, "old_logp",
+     "sample with plumb, which keeps the sampler's log-probs, or add them (`old`) to the data"},
+    {need::old_value, "old_value",
+     "keep the value head's outputs at sampling time, or add them (`old_value`) to the data"},
+    {need::advantage, "advantage", "estimate advantages from rewards, or add `advantage` to the data"},
+    {need::tokens, "tokens", "give the number of tokens (`tokens`) per completion"},
+    {need::desirable, "desirable", "use rows with a true or false label (`desirable`)"},
+    {need::margin, "margin", "add `margin` to the rows; without it margins are 0"},
+    {need::divergence, "divergence", "leave it to the batch, or give `kl` per record"},
+};
+
+/// "logp, reference".
+inline std::string describe_needs(need needs) {
+  std::string text;
+  for (const auto& n : all_needs) {
+    if (has(needs, n.what)) text += join(text.empty() ? "" : ", ", n.name);
+  }
+  return text.empty() ? "nothing" : text;
+}
+
+/// Needs that data may leave out: their fields have a sensible value of their own.
+inline constexpr need optional_needs = need::margin | need::divergence;
+
+/// Throws errc::bad_argument for the first need that is not provided, saying how to provide it. Call before training.
+inline void require_needs(std::string_view objective, need needs, need provided) {
+  for (const auto& n : all_needs) {
+    if (has(needs, n.what) && !has(provided | optional_needs, n.what))
+      throw error(errc::bad_argument, std::string(objective),
+                  join("needs ", n.name, ", which is not there: ", n.remedy));
+  }
+}
+
+/// The first field that an objective with these needs reads and that nobody filled in; its path, or empty text.
+template <level L>
+std::string missing_field(need needs, const record<L>& r) {
+  std::string found;
+  record<L>::fields(
+      [&](const field& f, const auto& member) {
+        if (found.empty() && f.role != role::optional && has(needs, f.asks) && std::isnan(static_cast<double>(member)))
+          found = path(f);
+      },
+      "", r);
+  return found;
+}
+
+/// The first field that the formula reads without declaring it in `needs` (its path), or empty text. Puts NaN into one
+/// undeclared field at a time and looks for it in loss and slopes; a field that is read in rare cases only may escape.
+/// Objectives with `prepare` are probed with a default constant.
+template <class O>
+std::string undeclared_field(const O& objective) {
+  constexpr level L = O::level;
+  record<L> ordinary;
+  int count = 0;
+  record<L>::fields(
+      [&](const field&, auto& member) {
+        member = static_cast<std::remove_cvref_t<decltype(member)>>(
+            std::is_same_v<decltype(member), double&> ? 0.5 + count++ : 1);
+      },
+      "", ordinary);
+  const auto poisoned = [&](const record<L>& r) {
+    const auto loss = apply(objective, seed<L>(r), prepared<O>{});
+    bool nan = std::isnan(loss.value);
+    for (const double slope : loss.slope) nan = nan || std::isnan(slope);
+    return nan;
+  };
+  if (poisoned(ordinary)) return {};  // NaN for reasons of its own: nothing can be told
+  std::string found;
+  int index = 0;
+  for (int probe = 0; probe < count && found.empty(); ++probe) {
+    record<L> r = ordinary;
+    std::string candidate;
+    index = 0;
+    record<L>::fields(
+        [&](const field& f, auto& member) {
+          if constexpr (std::is_same_v<decltype(member), double&>) {
+            if (index++ != probe || has(O::needs, f.asks)) return;
+            member = missing;
+            candidate = path(f);
+          }
+        },
+        "", r);
+    if (!candidate.empty() && poisoned(r)) found = candidate;
+  }
+  return found;
+}
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSL-1.0
+// The weight of each record under a reduction.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <plumb/core/error.hpp>
+#include <plumb/objective/record.hpp>
+#include <plumb/objective/reduction.hpp>
+#include <span>
+#include <vector>
+
+namespace plumb::inline v0 {
+
+namespace detail {
+
+/// The sequence of every valid token, sorted: equal neighbours are one sequence.
+inline std::vector<index_t> sorted_sequences(std::span<const token_record<double>> records) {
+  std::vector<index_t> sequences;
+  for (const auto& r : records) {
+    if (r.mask) sequences.push_back(r.sequence);
+  }
+  std::ranges::sort(sequences);
+  return sequences;
+}
+
+template <class Record>
+constexpr bool counts(const Record& r) {
+  if constexpr (Record::level == level::token)
+    return r.mask;
+  else
+    return true;
+}
+
+}  // namespace detail
+
+/// How many of the units that `how` divides by are among these records: valid tokens (or records) for the mean,
+/// sequences with at least one valid token otherwise. Sum it over the micro-batches of a step for `reduction::over`.
+template <level L>
+double window_units(const reduction& how, std::span<const record<L>> records) {
+  if constexpr (L == level::token) {
+    if (how.how != reduction::kind::mean) {
+      auto sequences = detail::sorted_sequences(records);
+      return static_cast<double>(std::unique(sequences.begin(), sequences.end()) - sequences.begin());
+    }
+  }
+  double count = 0;
+  for (const auto& r : records) count += detail::counts(r) ? 1 : 0;
+  return count;
+}
+
+/// The weight of each record, [records]; 0 for masked tokens.
+/// Throws errc::bad_argument for a window smaller than the batch, and a constant length that is not positive.
+template <level L>
+std::vector<double> weights(const reduction& how, std::span<const record<L>> records) {
+  const double here = window_units<L>(how, records);
+  if (!(how.window >= 0) || std::isinf(how.window) || (how.window > 0 && how.window < here))
+    throw error(errc::bad_argument, "reduction",
+                join("expected a window that holds the whole optimiser step, at least the ", here,
+                     " units of this batch, found ", how.window, "; sum window_units over the step's micro-batches"));
+  std::vector<double> result(records.size(), 0.0);
+  if (here == 0) return result;
+  double share = 1 / (how.window > 0 ? how.window : here);
+  if (how.how == reduction::kind::constant_length) {
+    if (L != level::token || !(how.length > 0) || std::isinf(how.length))
+      throw error(errc::bad_argument, "reduction",
+                  join("expected a constant length above 0 for an objective on tokens, found ", how.length,
+                       "; use reduction::mean() for objectives on sequences and pairs"));
+    share /= how.length;
+  }
+  if constexpr (L == level::token) {
+    if (how.how == reduction::kind::sequence_mean) {
+      const auto sequences = detail::sorted_sequences(records);
+      for (std::size_t i = 0; i < result.size(); ++i) {
+        if (!records[i].mask) continue;
+        const auto same = std::ranges::equal_range(sequences, records[i].sequence);
+        result[i] = share / static_cast<double>(same.size());
+      }
+      return result;
+    }
+  }
+  for (std::size_t i = 0; i < result.size(); ++i) result[i] = detail::counts(records[i]) ? share : 0;
+  return result;
+}
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: this objective does not say what one record is; add `static constexpr auto level = plumb::level::pair;`
+#include <plumb/objective/evaluate.hpp>
+
+struct mine {
+  static constexpr const char* name = "mine";
+#if defined(FIXED)
+  static constexpr auto level = plumb::level::pair;
+#endif
+  static constexpr auto needs = plumb::need::logp;
+  template <class Real>
+  constexpr Real operator()(const plumb::pair_record<Real>& r) const {
+    return r.rejected.logp - r.chosen.logp;
+  }
+};
+
+double run(const std::vector<plumb::pair_record<>>& records) { return plumb::evaluate(mine{}, records).total; }
