@@ -96,12 +96,16 @@ inline double spread(const line_chart& chart) {
 
 }  // namespace detail
 
-/// The points of one metric over the steps; an entry without it has none.
+/// The points of one metric in ascending step; an entry without it has none.
 inline std::vector<chart_point> points_of(std::span<const log_entry> log, std::string_view name) {
   std::vector<chart_point> points;
-  for (const auto& entry : log)
-    if (const auto value = entry.find(name)) points.push_back({static_cast<double>(entry.step), *value});
-  std::stable_sort(points.begin(), points.end(), [](const auto& a, const auto& b) { return a.x < b.x; });
+  for (const auto& entry : log) {
+    const auto value = entry.find(name);
+    if (!value) continue;
+    const auto step = static_cast<double>(entry.step);
+    const auto after = [](double x, const chart_point& point) { return x < point.x; };
+    points.insert(std::upper_bound(points.begin(), points.end(), step, after), {step, *value});  // mostly the end
+  }
   return points;
 }
 
@@ -119,7 +123,7 @@ inline std::vector<std::string> metric_names(std::span<const log_entry> log) {
 /// gradient norms and losses that span orders of magnitude a logarithmic axis.
 inline std::vector<report_curve> group_curves(std::span<const log_entry> log) {
   struct slot {
-    std::size_t order;
+    std::size_t order, first_use;
     report_curve curve;
   };
   std::vector<slot> slots;
@@ -133,7 +137,7 @@ inline std::vector<report_curve> group_curves(std::span<const log_entry> log) {
     auto place = std::find_if(slots.begin(), slots.end(), [&](const slot& s) { return s.curve.chart.title == title; });
     if (place == slots.end()) {
       const auto order = static_cast<std::size_t>(group - detail::curve_groups.begin());
-      slots.push_back({order, {{.title = title}, std::string(known ? group->explanation : "")}});
+      slots.push_back({order, slots.size(), {{.title = title}, std::string(known ? group->explanation : "")}});
       place = slots.end() - 1;
     }
     auto& chart = place->curve.chart;
@@ -143,9 +147,11 @@ inline std::vector<report_curve> group_curves(std::span<const log_entry> log) {
                             .colour = detail::role_colour(base, static_cast<int>(chart.series.size())),
                             .dashed = evaluation});
   }
-  std::stable_sort(slots.begin(), slots.end(), [](const slot& a, const slot& b) { return a.order < b.order; });
+  std::sort(slots.begin(), slots.end(), [](const slot& a, const slot& b) {
+    return a.order != b.order ? a.order < b.order : a.first_use < b.first_use;
+  });
   std::vector<report_curve> curves;
-  for (auto& [order, curve] : slots) {
+  for (auto& [order, first_use, curve] : slots) {
     auto& chart = curve.chart;
     const double spread = detail::spread(chart);
     if (chart.title == "Accuracy") {
