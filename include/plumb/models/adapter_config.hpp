@@ -104,7 +104,7 @@ inline lora_options read_lora_options(const json::object& c, const std::string& 
   }
   auto [single, several] = text_or_list(c, "layers_pattern", place);
   if (!single.empty()) several = {std::move(single)};
-  o.layer_lists = std::move(several);
+  if (!o.layers.empty()) o.layer_lists = std::move(several);  // alone it says nothing, and PEFT refuses it
   return o;
 }
 
@@ -136,7 +136,7 @@ inline adapter_config read_adapter_config(const std::filesystem::path& folder) {
 }
 
 /// adapter_config.json as text: PEFT's fields in PEFT's order (sorted), those that every version of PEFT knows always,
-/// newer ones only when used. `targets` stands for "all-linear" where the options say so.
+/// newer ones only when used. `targets` are written in place of the options' own, which may say "all-linear" among names.
 inline std::string adapter_config_text(const adapter_config& config, const std::vector<std::string>& targets) {
   const lora_options& o = config.lora;
   const auto list = [](const auto& from) -> json::value {
@@ -161,7 +161,7 @@ inline std::string adapter_config_text(const adapter_config& config, const std::
   c["fan_in_fan_out"] = false;
   c["inference_mode"] = true;
   c["init_lora_weights"] = true;
-  c["layers_pattern"] = o.layer_lists.empty() ? json::value(nullptr) : list(o.layer_lists);
+  c["layers_pattern"] = o.layers.empty() || o.layer_lists.empty() ? json::value(nullptr) : list(o.layer_lists);
   c["layers_to_transform"] = o.layers.empty() ? json::value(nullptr) : list(o.layers);
   c["lora_alpha"] = number(o.alpha);
   c["lora_dropout"] = o.dropout;
@@ -170,7 +170,9 @@ inline std::string adapter_config_text(const adapter_config& config, const std::
   c["r"] = o.rank;
   c["rank_pattern"] = std::move(ranks);
   c["revision"] = nullptr;
-  c["target_modules"] = o.pattern.empty() ? list(targets) : json::value(o.pattern);
+  if (!o.pattern.empty()) c["target_modules"] = o.pattern;
+  else if (targets.size() == 1 && targets.front() == "all-linear") c["target_modules"] = "all-linear";  // a word, not a name
+  else c["target_modules"] = list(targets);
   c["task_type"] = "CAUSAL_LM";
   c["use_dora"] = false;
   c["use_rslora"] = o.rank_stabilised;

@@ -27,17 +27,17 @@ struct lora_options {
   double dropout = 0;         ///< share of the adapter's inputs dropped in training, [0, 1)
   /// Names of linear maps ("q_proj"; a module matches when its name ends so), or "all-linear": all but the head.
   std::vector<std::string> targets = {"all-linear"};
-  std::string pattern;        ///< instead of `targets`: a regular expression for the whole module name
+  std::string pattern = {};        ///< instead of `targets`: a regular expression for the whole module name
   std::uint64_t seed = 0;     ///< of A's first values
 
   bool rank_stabilised = false;  ///< s = alpha / √rank (Kalajdzievski 2023), so that large ranks learn as fast as small ones
-  std::vector<std::string> excludes;  ///< names that stay without an adapter although they match
-  std::string exclude_pattern;        ///< instead of `excludes`: a regular expression for the whole module name
-  std::vector<index_t> layers;        ///< only blocks with these numbers; empty: all
-  std::vector<std::string> layer_lists;  ///< what the list of blocks is called ("layers"); empty: whatever comes first
+  std::vector<std::string> excludes = {};  ///< names that stay without an adapter although they match
+  std::string exclude_pattern = {};        ///< instead of `excludes`: a regular expression for the whole module name
+  std::vector<index_t> layers = {};        ///< only blocks with these numbers; empty: all
+  std::vector<std::string> layer_lists = {};  ///< what the list of blocks is called ("layers"); empty: whatever comes first
   /// Ranks and alphas of single modules: a regular expression that ends the module's name, the first that matches wins.
-  std::vector<std::pair<std::string, index_t>> rank_pattern;
-  std::vector<std::pair<std::string, double>> alpha_pattern;
+  std::vector<std::pair<std::string, index_t>> rank_pattern = {};
+  std::vector<std::pair<std::string, double>> alpha_pattern = {};
 };
 
 namespace detail {

@@ -23,14 +23,20 @@ class language_model {
   using backend_type = B;
   using number_type = T;
 
-  language_model(device_ptr<B> device, std::unique_ptr<plumb::network<B, T>> net, plumb::tokenizer words, model_config config,
+  language_model(device_ptr<B> device, std::unique_ptr<plumb::network<B, T>> net, std::optional<plumb::tokenizer> words, model_config config,
                  std::string source)
       : state_(std::make_shared<state>(state{std::move(device), std::move(net), std::move(words), std::move(config),
                                              std::move(source)})) {}
 
   [[nodiscard]] const device_ptr<B>& device() const noexcept { return state_->device; }
   [[nodiscard]] plumb::network<B, T>& network() const noexcept { return *state_->network; }
-  [[nodiscard]] const plumb::tokenizer& tokenizer() const noexcept { return state_->words; }
+  /// Throws errc::not_found when the folder had none; then the model works on token ids alone.
+  [[nodiscard]] const plumb::tokenizer& tokenizer() const {
+    if (!state_->words)
+      throw error(errc::not_found, source(), "there is no tokenizer.json in the model's folder; add it, or give token ids instead of text");
+    return *state_->words;
+  }
+  [[nodiscard]] bool has_tokenizer() const noexcept { return state_->words.has_value(); }
   [[nodiscard]] const model_config& config() const noexcept { return state_->config; }
   /// The folder it was read from, or a name; written into adapters as their base model.
   [[nodiscard]] const std::string& source() const noexcept { return state_->source; }
@@ -42,7 +48,8 @@ class language_model {
   /// The token that training appends to a reply, if the model has one.
   [[nodiscard]] std::optional<token_id> end_of_text() const {
     const auto& eos = state_->config.eos;
-    if (const auto own = state_->words.eos(); own && (eos.empty() || ends(*own))) return own;
+    if (state_->words)
+      if (const auto own = state_->words->eos(); own && (eos.empty() || ends(*own))) return own;
     return eos.empty() ? std::nullopt : std::optional(eos.front());
   }
   /// Numbers in the network's own weights; a shared one counts once.
@@ -59,7 +66,7 @@ class language_model {
   struct state {
     device_ptr<B> device;
     std::unique_ptr<plumb::network<B, T>> network;
-    plumb::tokenizer words;
+    std::optional<plumb::tokenizer> words;
     model_config config;
     std::string source;
   };
@@ -110,22 +117,23 @@ weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& fi
 
 }  // namespace detail
 
-/// Reads a model folder of the hub's layout: config.json, model.safetensors (or shards), tokenizer.json.
+/// Reads a model folder of the hub's layout: config.json, model.safetensors (or shards), tokenizer.json (if there).
 /// Errors name the file or tensor: errc::not_found, bad_file, bad_model, not_finite, unsupported.
 template <class B, class T = float>
 language_model<B, T> load_model(const std::filesystem::path& folder, const load_options& options = {}) {
   const model_config config = read_config(folder);
   const weight_files files = weight_files::open(folder);
-  auto words = tokenizer::load(folder);
-  if (words.size() > config.vocabulary)
+  std::optional<tokenizer> words;
+  if (std::filesystem::exists(folder / "tokenizer.json")) words = tokenizer::load(folder);
+  if (words && words->size() > config.vocabulary)
     throw error(errc::bad_model, (folder / "tokenizer.json").string(),
-                join("the tokenizer has ", words.size(), " tokens, but the model only ", config.vocabulary,
+                join("the tokenizer has ", words->size(), " tokens, but the model only ", config.vocabulary,
                      " (\"vocab_size\"); they do not belong together"));
   for (const token_id id : config.eos)
     if (id < 0 || id >= config.vocabulary)
       throw error(errc::bad_model, (folder / "config.json").string(), join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
-  if (!words.eos() && !config.eos.empty()) words.set_eos(config.eos.front());
-  if (!words.bos() && config.bos && *config.bos < config.vocabulary) words.set_bos(*config.bos);
+  if (words && !words->eos() && !config.eos.empty() && config.eos.front() < words->size()) words->set_eos(config.eos.front());
+  if (words && !words->bos() && config.bos && *config.bos >= 0 && *config.bos < words->size()) words->set_bos(*config.bos);
   const auto device = detail::make_device<B>(options.threads);
   const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
   auto net = make_llama<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
@@ -134,25 +142,36 @@ language_model<B, T> load_model(const std::filesystem::path& folder, const load_
   return {device, std::move(net), std::move(words), config, folder.string()};
 }
 
-/// A new model with random weights: normal with standard deviation 0.02 (output maps divided by √(2 layers), GPT-2's
-/// rule), norms one, biases zero. Reproducible: the numbers depend on `seed` and the weight's place alone.
+/// The first values of a new model: normal numbers whose deviation follows from each map's width, so that signals keep
+/// their size in a model of any width (the customary 0.02 is right at a width of about 2,000 only).
+struct initialisation {
+  std::uint64_t seed = 0;
+  double embedding = 0.1;  ///< deviation of the embedding's numbers
+  double gain = 0.9;       ///< of linear maps: deviation gain / √inputs; maps back into the residual stream / √(2 layers)
+};
+
+/// A new model with random weights, norms one, biases zero. Each number depends on the seed and its place alone.
 template <class B, class T = float>
-language_model<B, T> make_model(const model_config& config, tokenizer words, std::uint64_t seed, const load_options& options = {}) {
+language_model<B, T> make_model(const model_config& config, std::optional<tokenizer> words, const initialisation& first = {},
+                                const load_options& options = {}) {
   config.check("model_config");
-  if (words.size() > config.vocabulary)
-    throw error(errc::bad_model, "model_config", join("the tokenizer has ", words.size(), " tokens, the model ", config.vocabulary));
+  if (words && words->size() > config.vocabulary)
+    throw error(errc::bad_model, "model_config", join("the tokenizer has ", words->size(), " tokens, the model ", config.vocabulary));
   const auto device = detail::make_device<B>(options.threads);
   std::uint64_t which = 0;
   auto net = make_llama<B, T>(device, config, config.max_positions, [&](const std::string& name, shape extent) {
     std::vector<T> host(static_cast<std::size_t>(extent.size()), T(0));
-    const std::uint64_t key = derive_key(seed, which++);
-    if (name.find("norm") != std::string::npos) {
+    const std::uint64_t key = derive_key(first.seed, which++);
+    double deviation = first.gain / std::sqrt(static_cast<double>(extent.columns));
+    if (name.ends_with("embed_tokens.weight")) deviation = first.embedding;
+    if (name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight"))
+      deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
+    if (name.ends_with("norm.weight")) {
       std::fill(host.begin(), host.end(), T(1));
     } else if (!name.ends_with(".bias")) {
-      const bool output = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
-      const double deviation = output ? 0.02 / std::sqrt(2.0 * static_cast<double>(config.layers)) : 0.02;
       for (std::size_t i = 0; i < host.size(); ++i)
-        host[i] = static_cast<T>(deviation * box_muller(uniform_float(philox_word(key, 2 * i)), uniform_float(philox_word(key, 2 * i + 1))));
+        host[i] = static_cast<T>(deviation * box_muller(uniform_double(philox_word(key, 4 * i), philox_word(key, 4 * i + 1)),
+                                                        uniform_double(philox_word(key, 4 * i + 2), philox_word(key, 4 * i + 3))));
     }
     auto out = std::make_shared<weight_tensor<B, T>>();
     out->value = tensor<B, T>(device, extent, std::span<const T>(host));
@@ -181,7 +200,7 @@ void save_model(const language_model<B, T>& model, const std::filesystem::path& 
   auto config = model.config();
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   write_config(config, folder);
-  model.tokenizer().save(folder / "tokenizer.json");
+  if (model.has_tokenizer()) model.tokenizer().save(folder / "tokenizer.json");
 }
 
 }  // namespace plumb::inline v0

@@ -2,6 +2,7 @@
 // AdamW over a list of parameters, and the norm that gradients are clipped by.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <utility>
@@ -77,7 +78,7 @@ class adamw {
 
 /// The factor that brings gradients of norm `norm` down to `limit`: min(1, limit / (norm + 10⁻⁶)); 1 when limit is 0.
 inline double clip_factor(double norm, double limit) noexcept {
-  return limit > 0 && norm > limit ? limit / (norm + 1e-6) : 1;
+  return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1;
 }
 
 }  // namespace plumb::inline v0

@@ -142,7 +142,7 @@ class generation {
     const bool full = static_cast<index_t>(r.tokens.size()) >= options_.max_tokens ||
                       static_cast<index_t>(q.rows.size()) >= model_.network().sizes().positions;
     if (!ended && !full && options_.stop.empty()) return false;
-    r.text = model_.tokenizer().decode(r.tokens, true);
+    if (model_.has_tokenizer()) r.text = model_.tokenizer().decode(r.tokens, true);
     auto cut = std::string::npos;
     for (const std::string& s : options_.stop) cut = std::min(cut, r.text.find(s));
     if (cut != std::string::npos) r.text.resize(cut);

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every operation's backward against central differences in float64, on both host backends, with planted mistakes that
+// the check has to see.
+#include <plumb/autograd/attention.hpp>
+#include <plumb/autograd/gradcheck.hpp>
+#include <plumb/autograd/operations.hpp>
+#include <plumb/autograd/product.hpp>
+#include <plumb/autograd/rows.hpp>
+#include <plumb/backend/cpu.hpp>
+#include <plumb/backend/reference.hpp>
+#include <plumb/nn/forest.hpp>
+#include <plumb/nn/pass.hpp>
+
+#include "catch.hpp"
+#include "random_tensor.hpp"
+
+using namespace plumb;
+using plumb_test::random_tensor;
+
+namespace {
+
+constexpr double tolerance = 1e-6;
+
+template <class B>
+using inputs = std::span<const variable<B, double>>;
+
+template <class B>
+std::vector<tensor<B, double>> make_inputs(const device_ptr<B>& device, std::initializer_list<shape> shapes) {
+  std::vector<tensor<B, double>> out;
+  std::uint64_t key = 11;
+  for (const shape s : shapes) out.push_back(random_tensor<B, double>(device, s, key++));
+  return out;
+}
+
+template <class B, class Function>
+double worst(std::initializer_list<shape> shapes, Function&& f) {
+  const auto device = std::make_shared<typename B::device>();
+  const auto points = make_inputs<B>(device, shapes);
+  return gradcheck<B>(device, std::span<const tensor<B, double>>(points), f).worst;
+}
+
+/// Doubles x, and claims that the gradient is 2.001.
+template <class B>
+struct wrong_scaling {
+  variable<B, double> x, out;
+  variable<B, double> forward(tape<B, double>& t) {
+    out = t.make_like(x.value.extent(), x);
+    B::add(t.device(), x.value, x.value, t.writable(out));
+    return out;
+  }
+  void backward(tape<B, double>& t) { B::add_scaled(t.device(), 2.001, out.slot->value, t.gradient(x)); }
+};
+
+/// A prompt of 3 with two replies (4 and 2), the first of which has a child (2); and a lone segment of 3.
+forest small_forest() {
+  forest f;
+  const std::vector<token_id> t{1, 2, 3, 4};
+  const std::span<const token_id> tokens(t);
+  const auto prompt = f.add(tokens.first(3));
+  const auto first = f.add(tokens, prompt);
+  f.add(tokens.first(2), prompt);
+  f.add(tokens.first(2), first);
+  f.add(tokens.first(3));
+  return f;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("gradients of elementwise operations", "[autograd]", reference, cpu) {
+  using B = TestType;
+  using in = inputs<B>;
+  CHECK(worst<B>({{3, 5}, {3, 5}}, [](auto& t, in v) { return add(t, v[0], multiply(t, v[0], v[1])); }) < tolerance);
+  CHECK(worst<B>({{3, 5}}, [](auto& t, in v) { return add(t, v[0], v[0]); }) < tolerance);
+  CHECK(worst<B>({{2, 7}}, [](auto& t, in v) { return scale(t, multiply(t, v[0], v[0]), -1.5); }) < tolerance);
+  CHECK(worst<B>({{3, 19}, {3, 19}}, [](auto& t, in v) { return swiglu(t, v[0], v[1]); }) < tolerance);
+  CHECK(worst<B>({{4, 9}}, [](auto& t, in v) { return dropout(t, v[0], 0.4, 99); }) < tolerance);
+}
+
+TEMPLATE_TEST_CASE("gradients of products", "[autograd]", reference, cpu) {
+  using B = TestType;
+  using in = inputs<B>;
+  CHECK(worst<B>({{5, 7}, {4, 7}}, [](auto& t, in v) { return product_with(t, v[0], v[1], 0.5); }) < tolerance);
+  CHECK(worst<B>({{5, 7}, {1, 7}}, [](auto& t, in v) { return add_row(t, v[0], v[1]); }) < tolerance);
+  // A low-rank term on top of a product, and both used again.
+  CHECK(worst<B>({{5, 7}, {6, 7}, {2, 7}, {6, 2}},
+                 [](auto& t, in v) {
+                   const auto base = product_with(t, v[0], v[1]);
+                   const auto inner = product_with(t, v[0], v[2]);
+                   const auto y = product_onto(t, base, inner, v[3], 2.0);
+                   return multiply(t, y, y);
+                 }) < tolerance);
+}
+
+TEMPLATE_TEST_CASE("gradients of row operations", "[autograd]", reference, cpu) {
+  using B = TestType;
+  using in = inputs<B>;
+  const auto device = std::make_shared<typename B::device>();
+  const std::vector<std::int32_t> rows{2, 0, 2, 3, 2};
+  const auto on_device = to_device<B>(device, std::span<const std::int32_t>(rows));
+  CHECK(worst<B>({{4, 6}}, [&](auto& t, in v) { return gather_rows(t, v[0], on_device.get().data, 5); }) < tolerance);
+  CHECK(worst<B>({{4, 17}, {1, 17}}, [](auto& t, in v) { return rms_normalise(t, v[0], v[1], 1e-5); }) < tolerance);
+  const auto angles_c = random_tensor<B, double>(device, {4, 3}, 1), angles_s = random_tensor<B, double>(device, {4, 3}, 2);
+  for (const auto layout : {rotary_layout::half, rotary_layout::interleaved})
+    CHECK(worst<B>({{5, 12}}, [&](auto& t, in v) {
+            return t.apply(rotation<B, double>{v[0], on_device.get().data, angles_c.get(), angles_s.get(), 6, layout, {}});
+          }) < tolerance);
+}
+
+TEMPLATE_TEST_CASE("gradients of attention over a forest", "[autograd][attention]", reference, cpu) {
+  using B = TestType;
+  const forest f = small_forest();
+  batch_layout layout;
+  f.lay_out(layout);
+  const auto tokens = static_cast<index_t>(layout.tokens.size());
+  for (const attention_options o : {attention_options{2, 2, 4, 0.5, 0}, attention_options{4, 2, 3, 0.7, 0}, attention_options{3, 1, 5, 0.4, 3}}) {
+    CHECK(worst<B>({{tokens, o.heads * o.head_width}, {tokens, o.kv_heads * o.head_width}, {tokens, o.kv_heads * o.head_width}},
+                   [&](auto& t, inputs<B> v) { return attend(t, v[0], v[1], v[2], upload(t, layout).plan, o); }) < tolerance);
+  }
+}
+
+TEMPLATE_TEST_CASE("gradcheck sees a wrong backward", "[autograd]", reference, cpu) {
+  using B = TestType;
+  const auto wrong = worst<B>({{2, 2}}, [](auto& t, inputs<B> v) { return t.apply(wrong_scaling<B>{v[0], {}}); });
+  CHECK(wrong > 1e-4);
+  CHECK(wrong < 1e-2);
+}
+
+TEST_CASE("a tape in steady state takes no new memory and a constant takes no gradient", "[autograd]") {
+  using B = reference;
+  const auto device = std::make_shared<B::device>();
+  const auto a = random_tensor<B, double>(device, {40, 30}, 1), b = random_tensor<B, double>(device, {20, 30}, 2);
+  tape<B, double> t(device);
+  std::size_t capacity = 0;
+  for (int step = 0; step < 5; ++step) {
+    t.reset();
+    const auto x = t.input(a.get());
+    const auto y = product_with(t, x, t.constant(b.get()));
+    CHECK(y.needs_gradient());
+    t.backward(y, y.value);
+    if (step == 1) capacity = t.memory().capacity();
+    if (step > 1) CHECK(t.memory().capacity() == capacity);
+  }
+  t.reset();
+  CHECK_FALSE(product_with(t, t.constant(a.get()), t.constant(b.get())).needs_gradient());
+  t.set_recording(false);
+  CHECK_FALSE(t.input(a.get()).needs_gradient());
+}
+
+TEST_CASE("impossible sizes are refused before any allocation", "[tensor]") {
+  const auto device = std::make_shared<reference::device>();
+  CHECK_THROWS_AS((tensor<reference, float>(device, {index_t{1} << 40, index_t{1} << 40})), error);
+  CHECK_THROWS_AS((tensor<reference, float>(device, {-1, 3})), error);
+  try {
+    tensor<reference, float>(device, {index_t{1} << 30, index_t{1} << 29});
+    FAIL("expected an error");
+  } catch (const error& e) {
+    CHECK(e.code() == errc::out_of_memory);
+  }
+}

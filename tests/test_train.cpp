@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSL-1.0
+// The training loop: exact resumption, independence of splits and threads, optimiser and schedules against torch,
+// memory, callbacks, and what it refuses.
+#include <plumb/plumb.hpp>
+#include <plumb/train/environment.hpp>
+
+#include "catch.hpp"
+#include "random_tensor.hpp"
+#include "support.hpp"
+
+using namespace plumb;
+using plumb_test::distance;
+using Catch::Matchers::Contains;
+
+namespace {
+
+using B = cpu;
+const std::filesystem::path golden = plumb_test::repository() / "tests" / "golden";
+
+std::vector<token_id> some_tokens(index_t count, std::uint64_t key, token_id vocabulary = 97) {
+  std::vector<token_id> out;
+  for (index_t i = 0; i < count; ++i) out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) % static_cast<std::uint32_t>(vocabulary)));
+  return out;
+}
+
+std::vector<example> some_pairs(index_t count, token_id vocabulary = 97) {
+  std::vector<example> out;
+  for (index_t i = 0; i < count; ++i) {
+    const auto key = static_cast<std::uint64_t>(i);
+    out.push_back({some_tokens(6, 10 * key + 1, vocabulary), {{some_tokens(4 + i % 3, 10 * key + 2, vocabulary)}, {some_tokens(5, 10 * key + 3, vocabulary)}}, 0, true, join("pairs:", i + 1)});
+  }
+  return out;
+}
+
+policy<B> fresh(int threads = 2, double dropout = 0.1) {
+  return attach_lora(load_model<B>(golden / "tiny_llama", {.threads = threads}), {.rank = 3, .dropout = dropout, .seed = 4});
+}
+
+std::vector<std::vector<float>> values(const policy<B>& p) {
+  std::vector<std::vector<float>> out;
+  for (const auto& each : p.trainable()) out.push_back(each.parameter->value.host());
+  return out;
+}
+
+fit_options twenty_steps() {
+  fit_options o;
+  o.rate = 3e-3;
+  o.steps = 20;
+  o.batch = 2;
+  o.accumulate = 2;
+  o.warmup = 3;
+  o.schedule = schedule::kind::cosine;
+  o.weight_decay = 0.01;
+  o.log_every = 3;
+  o.seed = 9;
+  return o;
+}
+
+struct stop_after {
+  index_t step;
+  bool on_step(const step_info& s) const { return s.step < step; }
+};
+
+template <class F>
+std::string message_of(F&& f) {
+  try {
+    f();
+  } catch (const error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("a stopped and resumed run is the same run to the bit, wherever it stops", "[train][resume]") {
+  const auto pairs = some_pairs(11);
+  auto whole = fresh();
+  const auto full = fit(whole, dpo{}, pairs, twenty_steps());
+  CHECK(full.steps == 20);
+  const auto expected = values(whole);
+  for (index_t stop = 1; stop < 20; ++stop) {
+    CAPTURE(stop);
+    plumb_test::temporary_folder folder;
+    auto options = twenty_steps();
+    options.folder = folder.path();
+    options.resume = true;
+    auto first = fresh();
+    const auto part = fit(first, dpo{}, pairs, options, stop_after{stop});
+    CHECK(part.cancelled);
+    CHECK(part.steps == stop);
+    CHECK(newest_checkpoint(folder.path()).filename().string() == join("checkpoint-", stop));
+    auto second = fresh();
+    const auto rest = fit(second, dpo{}, pairs, options);
+    CHECK(rest.steps == 20);
+    CHECK(values(second) == expected);
+    // The log goes on as if nothing had happened: pending metrics travel with the checkpoint.
+    const auto& last = rest.log.back();
+    CHECK(last.step == full.log.back().step);
+    CHECK(last.values == full.log.back().values);
+  }
+}
+
+TEST_CASE("another run's checkpoint, or a damaged one, is refused and changes nothing", "[train][resume][bad input]") {
+  plumb_test::temporary_folder folder;
+  auto options = twenty_steps();
+  options.folder = folder.path();
+  auto p = fresh();
+  fit(p, dpo{}, some_pairs(11), options, stop_after{4});
+  options.resume = true;
+  auto q = fresh();
+  const auto before = values(q);
+  CHECK_THAT(message_of([&] { fit(q, dpo{}, some_pairs(12), options); }), Contains("another run"));
+  auto other_rate = options;
+  other_rate.rate *= 2;
+  CHECK_THAT(message_of([&] { fit(q, dpo{}, some_pairs(11), other_rate); }), Contains("another run"));
+  q = fresh();
+  const auto file = newest_checkpoint(folder.path()) / "training_state.safetensors";
+  const auto bytes = plumb_test::read_file(file);
+  plumb_test::write_file(file, std::string_view(bytes).substr(0, bytes.size() - 5));
+  CHECK_THAT(message_of([&] { fit(q, dpo{}, some_pairs(11), options); }), Contains("training_state.safetensors"));
+  CHECK(values(q) == before);
+}
+
+TEST_CASE("the first DPO loss is ln 2 and training lowers it", "[train]") {
+  auto p = fresh(2, 0);
+  auto options = twenty_steps();
+  options.log_every = 1;
+  const auto result = fit(p, dpo{}, some_pairs(11), options);
+  CHECK(std::abs(result.log.front().find("loss").value() - 0.6931471805599453) < 1e-6);
+  CHECK(result.log.front().find("rewards/margins").value() == Approx(0).margin(1e-6));
+  CHECK(result.log.back().find("loss").value() < 0.6);
+  CHECK(result.log.back().find("rewards/accuracies").value() > 0.5);
+}
+
+TEST_CASE("splitting a step, or its threads, does not change it", "[train]") {
+  const auto run = [](index_t batch, index_t accumulate, int threads, const auto& method, std::vector<example> data) {
+    auto p = fresh(threads, 0);
+    auto options = twenty_steps();
+    options.steps = 3;
+    options.batch = batch;
+    options.accumulate = accumulate;
+    const auto result = fit(p, method, std::move(data), options);
+    return std::pair(result.loss, values(p));
+  };
+  std::vector<example> demonstrations = some_pairs(12);
+  for (auto& e : demonstrations) e.replies.resize(1);
+  const auto [loss, whole] = run(4, 1, 1, sft{}, demonstrations);
+  for (const auto& [batch, accumulate] : {std::pair<index_t, index_t>{2, 2}, {1, 4}}) {
+    const auto [split_loss, split] = run(batch, accumulate, 1, sft{}, demonstrations);
+    CHECK(split_loss == Approx(loss).epsilon(1e-6));
+    for (std::size_t i = 0; i < whole.size(); ++i) CHECK(distance(split[i], whole[i]) < 2e-3);  // Adam magnifies last digits
+  }
+  const auto [dpo_loss, dpo_one] = run(4, 1, 1, dpo{}, some_pairs(12));
+  for (const int threads : {2, 3, 4}) {
+    const auto [other, same] = run(4, 1, threads, dpo{}, some_pairs(12));
+    CHECK(other == dpo_loss);
+    CHECK(same == dpo_one);
+  }
+}
+
+TEST_CASE("AdamW and clipping follow torch", "[optim][golden]") {
+  const auto document = json::parse_file(golden / "adamw.json");
+  const auto& o = document.as_object();
+  const auto follow = [&]<class T>(T, const char* field, double tolerance) {
+    const auto device = std::make_shared<reference::device>();
+    const auto widen = [](const std::vector<float>& x) { return std::vector<T>(x.begin(), x.end()); };  // the file holds floats
+    const auto start = widen(json::get<std::vector<float>>(o, "start", "golden"));
+    std::vector<adamw_parameter<reference, T>> parameters;
+    for (const auto& [first, extent] : {std::pair<std::size_t, shape>{0, {3, 4}}, {12, {1, 3}}}) {
+      auto w = std::make_shared<weight_tensor<reference, T>>();
+      w->value = tensor<reference, T>(device, extent, std::span<const T>(start).subspan(first, static_cast<std::size_t>(extent.size())));
+      w->set_trainable(true);
+      parameters.push_back({w, true});
+    }
+    adamw<reference, T> optimiser(parameters, {.weight_decay = 0.1});
+    const auto& gradients = o.at("gradients").as_array();
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      const auto g = widen(json::as<std::vector<float>>(gradients[i], "gradients", "golden"));
+      parameters[0].parameter->gradient.assign(std::span<const T>(g).first(12));
+      parameters[1].parameter->gradient.assign(std::span<const T>(g).subspan(12));
+      optimiser.step(0.01, clip_factor(optimiser.gradient_norm(), 1.0));
+      auto found = parameters[0].parameter->value.host();
+      for (const T x : parameters[1].parameter->value.host()) found.push_back(x);
+      CHECK(distance(found, json::as<std::vector<double>>(o.at(field).as_array()[i], field, "golden")) < tolerance);
+    }
+  };
+  follow(double{}, "parameters_f64", 1e-12);
+  follow(float{}, "parameters_f32", 1e-6);
+}
+
+TEST_CASE("schedules follow transformers", "[optim][golden]") {
+  const auto document = json::parse_file(golden / "schedules.json");
+  int seen = 0;
+  for (const auto& each : document.as_object().at("cases").as_array()) {
+    const auto& o = each.as_object();
+    auto name = json::get<std::string>(o, "name", "golden");
+    if (name.starts_with("constant")) name = "constant";
+    const auto rates = json::get<std::vector<double>>(o, "rates", "golden");
+    const schedule s{schedule_from_name(name), json::get<index_t>(o, "warmup", "golden"), json::get<index_t>(o, "steps", "golden")};
+    for (std::size_t i = 0; i < rates.size(); ++i)
+      CHECK(s.factor(static_cast<index_t>(i)) * json::get<double>(o, "rate", "golden") == Approx(rates[i]).margin(1e-15));
+    ++seen;
+  }
+  CHECK(seen >= 3);
+  CHECK_THROWS_AS(schedule_from_name("cosin"), error);
+}
+
+TEST_CASE("a DPO step with a big vocabulary needs less memory than its logits", "[train][memory]") {
+  constexpr index_t vocabulary = 50000, reply_tokens = 512, pairs = 4;  // 4096 completion tokens
+  model_config c;
+  c.hidden_size = 32, c.intermediate_size = 64, c.layers = 1, c.heads = 2, c.kv_heads = 1, c.head_width = 16;
+  c.vocabulary = vocabulary, c.max_positions = 1024, c.tied_head = true;
+  auto p = attach_lora(make_model<B>(c, std::nullopt), {.rank = 4});
+  std::vector<example> data;
+  for (std::uint64_t i = 0; i < pairs; ++i)
+    data.push_back({some_tokens(16, 3 * i, vocabulary), {{some_tokens(reply_tokens, 3 * i + 1, vocabulary)}, {some_tokens(reply_tokens, 3 * i + 2, vocabulary)}}, 0, true, ""});
+  const auto before = current_memory_bytes();
+  const auto result = fit(p, dpo{}, data, {.steps = 1, .batch = pairs});
+  CHECK(result.steps == 1);
+  constexpr auto logits = static_cast<std::size_t>(2 * pairs * reply_tokens) * vocabulary * sizeof(float);  // 819 MB
+  const auto used = peak_memory_bytes() - before;
+  CAPTURE(used, logits);
+  CHECK(static_cast<std::size_t>(used) < logits / 2);
+}
+
+TEST_CASE("options and rows that make no sense are refused by name", "[train][bad input]") {
+  auto p = fresh();
+  const auto pairs = some_pairs(3);
+  const auto try_with = [&](auto change, std::vector<example> data) {
+    fit_options o = twenty_steps();
+    change(o);
+    return message_of([&] { fit(p, dpo{}, std::move(data), o); });
+  };
+  CHECK_THAT(try_with([](auto& o) { o.rate = -1; }, pairs), Contains("rate"));
+  CHECK_THAT(try_with([](auto& o) { o.rate = std::nan(""); }, pairs), Contains("rate"));
+  CHECK_THAT(try_with([](auto& o) { o.batch = 0; }, pairs), Contains("batch"));
+  CHECK_THAT(try_with([](auto& o) { o.max_tokens = 6; }, pairs), Contains("pairs:1") && Contains("max_tokens"));
+  CHECK_THAT(try_with([](auto&) {}, {}), Contains("no row"));
+  auto one_reply = pairs;
+  one_reply[1].replies.pop_back();
+  CHECK_THAT(try_with([](auto&) {}, one_reply), Contains("pairs:2") && Contains("two replies"));
+  auto empty_reply = pairs;
+  empty_reply[2].replies[1].tokens.clear();
+  CHECK_THAT(try_with([](auto&) {}, empty_reply), Contains("pairs:3") && Contains("no token"));
+  auto outside = pairs;
+  outside[0].replies[0].tokens[0] = 97;
+  CHECK_THAT(try_with([](auto&) {}, outside), Contains("97") && Contains("vocabulary"));
+  auto broken = fresh();
+  auto numbers = broken.trainable()[1].parameter->value.host();
+  numbers[0] = std::numeric_limits<float>::quiet_NaN();
+  broken.trainable()[1].parameter->value.assign(numbers);
+  CHECK_THAT(message_of([&] { fit(broken, dpo{}, pairs, twenty_steps()); }), Contains("finite"));
+}
