@@ -159,6 +159,30 @@ TEST_CASE("splitting a step, or its threads, does not change it", "[train]") {
   }
 }
 
+TEST_CASE("cached references are the scored ones, and belong to one model", "[train]") {
+  plumb_test::temporary_folder folder;
+  auto options = twenty_steps();
+  options.steps = 2;
+  auto plain = fresh();
+  fit(plain, dpo{}, some_pairs(5), options);
+  options.reference_cache = folder / "references";
+  for (int round = 0; round < 2; ++round) {
+    auto p = fresh();
+    fit(p, dpo{}, some_pairs(5), options);
+    CHECK(values(p) == values(plain));
+  }
+  const reference_cache cache(options.reference_cache);
+  CHECK(cache.size() == 10);
+  auto data = some_pairs(6);
+  const auto model = weights_fingerprint(plain.model());
+  CHECK(cache.fill(model, data) == 10);
+  CHECK(std::isnan(data[5].replies[0].reference));
+  data = some_pairs(5);
+  CHECK(cache.fill(model + 1, data) == 0);
+  plumb_test::write_file(options.reference_cache, "something else");
+  CHECK_THROWS_AS(reference_cache(options.reference_cache), error);
+}
+
 TEST_CASE("AdamW and clipping follow torch", "[optim][golden]") {
   const auto document = json::parse_file(golden / "adamw.json");
   const auto& o = document.as_object();

@@ -37,7 +37,9 @@ struct character_set {
     bits[1] = ~bits[1];
     others = !others;
   }
-  [[nodiscard]] constexpr bool has(unsigned char c) const { return c < 128 ? (bits[c >> 6] >> (c & 63) & 1) != 0 : others; }
+  [[nodiscard]] constexpr bool has(unsigned char c) const {
+    return c < 128 ? (bits[c >> 6] >> (c & 63) & 1) != 0 : others;
+  }
 };
 
 /// One step of the program; `to` and `other` count steps from this one, so that a piece can be copied as it is.
@@ -63,13 +65,14 @@ class pattern_parser {
 
  private:
   static constexpr std::size_t longest = 1u << 16;
-  static constexpr std::size_t most_steps = 20'000;   // bounds time and memory of a hostile expression
+  static constexpr std::size_t most_steps = 20'000;  // bounds time and memory of a hostile expression
   static constexpr std::size_t most_repeats = 1000;
   static constexpr int deepest = 100;
 
   [[noreturn]] void fail(errc code, std::size_t where, std::string_view message) const {
     const std::string_view shown = text_.substr(0, 80);
-    throw error(code, "pattern", join("\"", shown, shown.size() < text_.size() ? "…" : "", "\", position ", where, ": ", message));
+    throw error(code, "pattern",
+                join("\"", shown, shown.size() < text_.size() ? "…" : "", "\", position ", where, ": ", message));
   }
   [[nodiscard]] bool done() const { return at_ == text_.size(); }
   [[nodiscard]] bool sees(char c) const { return !done() && text_[at_] == c; }
@@ -130,7 +133,8 @@ class pattern_parser {
         accept('?');  // as few as possible: for a whole match it comes to the same
         if (sees('+')) fail(errc::unsupported, at_, "possessive repetition");
         std::size_t again = 0;
-        if (repetition(again, again)) fail(errc::bad_argument, after, "a repetition of a repetition; put it in a group");
+        if (repetition(again, again))
+          fail(errc::bad_argument, after, "a repetition of a repetition; put it in a group");
       }
       append(out, piece);
     }
@@ -213,7 +217,8 @@ class pattern_parser {
   pattern_piece group(int depth, std::size_t start) {
     if (sees('?')) {
       if (text_.substr(at_, 2) != "?:")
-        fail(errc::unsupported, start, "of the groups that begin with (? only (?:…) is supported: no look-around, names or flags");
+        fail(errc::unsupported, start,
+             "of the groups that begin with (? only (?:…) is supported: no look-around, names or flags");
       at_ += 2;
     }
     pattern_piece out = choice(depth + 1);
@@ -254,14 +259,17 @@ class pattern_parser {
     const char c = next();
     character_set set;
     switch (c) {
-      case 'd': case 'D': set.add('0', '9'); break;
-      case 'w': case 'W':
+      case 'd':
+      case 'D': set.add('0', '9'); break;
+      case 'w':
+      case 'W':
         set.add('0', '9');
         set.add('A', 'Z');
         set.add('a', 'z');
         set.add('_');
         break;
-      case 's': case 'S':
+      case 's':
+      case 'S':
         set.add(' ');
         set.add('\t', '\r');
         set.add(0x1c, 0x1f);
@@ -312,7 +320,7 @@ class pattern {
   [[nodiscard]] bool matches(std::string_view whole_text) const {
     const std::size_t end = steps_.size();
     const std::size_t size = whole_text.size();
-    std::vector<std::size_t> now, then, open;        // places before the next character; those still to follow
+    std::vector<std::size_t> now, then, open;         // places before the next character; those still to follow
     std::vector<std::size_t> seen(end + 1, nowhere);  // the position for which a place was last entered
     const auto follow = [&](std::size_t place, std::size_t position, std::vector<std::size_t>& into) {
       open.push_back(place);
@@ -322,7 +330,9 @@ class pattern {
         if (std::exchange(seen[at], position) == position) continue;
         if (at == end) continue;
         const auto& step = steps_[at];
-        const auto away = [&](std::int32_t by) { return at + static_cast<std::size_t>(static_cast<std::ptrdiff_t>(by)); };
+        const auto away = [&](std::int32_t by) {
+          return at + static_cast<std::size_t>(static_cast<std::ptrdiff_t>(by));
+        };
         const bool last = position == size;
         switch (step.what) {
           case detail::regex_step::take: into.push_back(at); break;

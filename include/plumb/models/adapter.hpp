@@ -37,10 +37,12 @@ template <class B, class T>
 std::vector<std::string> target_names(const language_model<B, T>& model, const lora_options& o) {
   std::set<std::string> names;
   for (const std::string& target : o.targets) {
-    if (target != "all-linear") names.insert(target);
-    else model.network().for_each_linear([&](const std::string& name, linear<B, T>&) {
-      if (name != "lm_head") names.insert(name.substr(name.rfind('.') + 1));
-    });
+    if (target != "all-linear")
+      names.insert(target);
+    else
+      model.network().for_each_linear([&](const std::string& name, linear<B, T>&) {
+        if (name != "lm_head") names.insert(name.substr(name.rfind('.') + 1));
+      });
   }
   return {names.begin(), names.end()};
 }
@@ -49,8 +51,9 @@ std::vector<std::string> target_names(const language_model<B, T>& model, const l
 inline void check_adapter_tensor(const weight_files& files, const std::string& key, shape extent) {
   const tensor_info& info = files.info(key);
   if (const std::vector<index_t> expected{extent.rows, extent.columns}; info.shape != expected)
-    throw error(errc::bad_model, key, join("expected shape ", describe_shape(expected), ", found ", describe_shape(info.shape),
-                                           "; the adapter belongs to another model, or its rank to another file"));
+    throw error(errc::bad_model, key,
+                join("expected shape ", describe_shape(expected), ", found ", describe_shape(info.shape),
+                     "; the adapter belongs to another model, or its rank to another file"));
   const auto type = info.type;
   if (type != dtype::f32 && type != dtype::f64 && type != dtype::f16 && type != dtype::bf16)
     throw error(errc::unsupported, key, join("adapters are read as F32, F64, F16 or BF16, found ", name(type)));
@@ -62,7 +65,8 @@ std::vector<T> read_finite(const weight_files& files, const std::string& key) {
   files.read(key, std::span<T>(host));
   for (std::size_t i = 0; i < host.size(); ++i)
     if (!std::isfinite(host[i]))
-      throw error(errc::not_finite, key, join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+      throw error(errc::not_finite, key,
+                  join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
   return host;
 }
 
@@ -71,19 +75,22 @@ template <class B, class T>
 bool is_base_copy(const language_model<B, T>& model, const weight_files& files, const std::string& key) {
   if (!key.starts_with(peft_prefix)) return false;
   std::string module = key.substr(peft_prefix.size());
-  if (const auto at = module.find(".base_layer."); at != std::string::npos) module.erase(at, std::string_view(".base_layer").size());
+  if (const auto at = module.find(".base_layer."); at != std::string::npos)
+    module.erase(at, std::string_view(".base_layer").size());
   bool found = false;
   model.network().for_each_weight([&](const std::string& weight, weight_ptr<B, T>& w) {
     if (weight != module || found) return;
     found = true;
     const auto extent = w->value.extent();
     const auto& sizes = files.shape(key);
-    const bool fits = sizes == std::vector{extent.rows, extent.columns} || (extent.rows == 1 && sizes == std::vector{extent.columns});
+    const bool fits =
+        sizes == std::vector{extent.rows, extent.columns} || (extent.rows == 1 && sizes == std::vector{extent.columns});
     std::vector<T> stored(fits ? static_cast<std::size_t>(extent.size()) : 0);
     if (fits) files.read(key, std::span<T>(stored));
     if (!fits || stored != w->value.host())
-      throw error(errc::unsupported, key, "the adapter brings a base weight that is not the model's (a resized vocabulary, or another "
-                                          "base model); merge it in Python, or load the model that it was trained on");
+      throw error(errc::unsupported, key,
+                  "the adapter brings a base weight that is not the model's (a resized vocabulary, or another "
+                  "base model); merge it in Python, or load the model that it was trained on");
   });
   return found;
 }
@@ -97,7 +104,8 @@ bool is_base_copy(const language_model<B, T>& model, const weight_files& files, 
 template <class B, class T>
 void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
   if (!p.lora())
-    throw error(errc::bad_argument, folder.string(), "the policy trains the model's own weights; write them with save_model");
+    throw error(errc::bad_argument, folder.string(),
+                "the policy trains the model's own weights; write them with save_model");
   const auto& model = p.model();
   const std::string config = adapter_config_text({*p.lora(), model.source()}, detail::target_names(model, *p.lora()));
   std::vector<std::vector<T>> numbers;
@@ -105,9 +113,11 @@ void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
   for (const auto& [name, parameter] : p.trainable()) {
     numbers.push_back(parameter->value.host());
     for (const T x : numbers.back())
-      if (!std::isfinite(x)) throw error(errc::not_finite, name, "the adapter holds NaN or infinite numbers; training diverged");
+      if (!std::isfinite(x))
+        throw error(errc::not_finite, name, "the adapter holds NaN or infinite numbers; training diverged");
     const auto extent = parameter->value.extent();
-    tensors.push_back(as_tensor(join(detail::peft_prefix, name), {extent.rows, extent.columns}, std::span<const T>(numbers.back())));
+    tensors.push_back(
+        as_tensor(join(detail::peft_prefix, name), {extent.rows, extent.columns}, std::span<const T>(numbers.back())));
   }
   detail::make_folder(folder);
   write_safetensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
@@ -135,7 +145,8 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
   std::vector<std::string> missing, unexpected;
   model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
     if (!plan.takes(name)) return;
-    plans.push_back({&map, name, join(detail::peft_prefix, name, ".lora_A.weight"), join(detail::peft_prefix, name, ".lora_B.weight")});
+    plans.push_back({&map, name, join(detail::peft_prefix, name, ".lora_A.weight"),
+                     join(detail::peft_prefix, name, ".lora_B.weight")});
     for (const std::string& key : {plans.back().a, plans.back().b}) {
       expected.insert(key);
       if (!files.contains(key)) missing.push_back(key);
@@ -167,7 +178,8 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
   detail::bare(model);
   std::vector<named_parameter<B, T>> trainable;
   for (std::size_t i = 0; i < plans.size(); ++i)
-    detail::put_adapter(*plans[i].map, plans[i].name, plan, std::move(values[i].first), std::move(values[i].second), trainable);
+    detail::put_adapter(*plans[i].map, plans[i].name, plan, std::move(values[i].first), std::move(values[i].second),
+                        trainable);
   return {model, std::move(trainable), plan.options()};
 }
 
@@ -200,7 +212,8 @@ json::object describe_adapter(const policy<B, T>& p) {
   }
   out["modules"] = modules;
   out["trainable_parameters"] = p.trainable_count();
-  out["trainable_share"] = static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
+  out["trainable_share"] =
+      static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
   out["bytes"] = p.trainable_count() * static_cast<index_t>(sizeof(T));
   return out;
 }

@@ -41,17 +41,21 @@ inline void refuse_variants(const json::object& c, const std::string& place) {
     throw error(errc::unsupported, place, join("\"", key, "\" is ", json::describe(found), "; ", advice));
   };
   for (const char* key : {"use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"}) {
-    if (json::get_or<bool>(c, key, false, place)) refuse(key, *json::find(c, key), "plumb reads plain LoRA, without it, for now");
+    if (json::get_or<bool>(c, key, false, place))
+      refuse(key, *json::find(c, key), "plumb reads plain LoRA, without it, for now");
   }
-  for (const char* key : {"modules_to_save", "target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens",
-                          "arrow_config", "kasa_config", "monteclora_config", "velora_config", "use_bdlora", "megatron_config"}) {
+  for (const char* key : {"modules_to_save", "target_parameters", "trainable_token_indices", "layer_replication",
+                          "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config",
+                          "velora_config", "use_bdlora", "megatron_config"}) {
     const json::value* const v = json::find(c, key);
     if (v != nullptr && !is_unused(*v)) refuse(key, *v, "plumb reads plain LoRA, without it, for now");
   }
-  if (json::get_or<std::string>(c, "bias", "none", place) != "none") refuse("bias", *json::find(c, "bias"), "plumb reads \"none\"");
+  if (json::get_or<std::string>(c, "bias", "none", place) != "none")
+    refuse("bias", *json::find(c, "bias"), "plumb reads \"none\"");
   if (json::get_or<std::string>(c, "task_type", "CAUSAL_LM", place) != "CAUSAL_LM")
     refuse("task_type", *json::find(c, "task_type"), "plumb aligns language models (CAUSAL_LM)");
-  if (const json::value* const init = json::find(c, "init_lora_weights"); init != nullptr && !init->is_null() && !init->is_bool()) {
+  if (const json::value* const init = json::find(c, "init_lora_weights");
+      init != nullptr && !init->is_null() && !init->is_bool()) {
     const auto kind = json::as<std::string>(*init, "\"init_lora_weights\"", place);
     if (kind != "gaussian" && kind != "orthogonal" && kind != "eva" && kind != "true" && kind != "false")
       refuse("init_lora_weights", *init,
@@ -61,7 +65,8 @@ inline void refuse_variants(const json::object& c, const std::string& place) {
 }
 
 /// A string or a list of strings: PEFT takes the one for a regular expression, the others for names.
-inline std::pair<std::string, std::vector<std::string>> text_or_list(const json::object& c, std::string_view key, const std::string& place) {
+inline std::pair<std::string, std::vector<std::string>> text_or_list(const json::object& c, std::string_view key,
+                                                                     const std::string& place) {
   const json::value* const v = json::find(c, key);
   if (v == nullptr || v->is_null()) return {};
   if (v->is_string()) return {json::as<std::string>(*v, key, place), {}};
@@ -70,7 +75,8 @@ inline std::pair<std::string, std::vector<std::string>> text_or_list(const json:
 
 /// {"regular expression": number}, in the file's order, which decides between several that match.
 template <class Number>
-std::vector<std::pair<std::string, Number>> read_pattern(const json::object& c, std::string_view key, const std::string& place) {
+std::vector<std::pair<std::string, Number>> read_pattern(const json::object& c, std::string_view key,
+                                                         const std::string& place) {
   std::vector<std::pair<std::string, Number>> out;
   const json::value* const v = json::find(c, key);
   if (v == nullptr || v->is_null()) return out;
@@ -85,7 +91,8 @@ inline lora_options read_lora_options(const json::object& c, const std::string& 
   lora_options o;
   o.rank = json::get_or<index_t>(c, "r", 8, place);
   o.alpha = json::get_or<double>(c, "lora_alpha", 8, place);
-  if (!(o.alpha > 0)) throw error(errc::bad_file, place, join("\"lora_alpha\": expected a positive number, found ", o.alpha));
+  if (!(o.alpha > 0))
+    throw error(errc::bad_file, place, join("\"lora_alpha\": expected a positive number, found ", o.alpha));
   o.dropout = json::get_or<double>(c, "lora_dropout", 0, place);
   o.rank_stabilised = json::get_or<bool>(c, "use_rslora", false, place);
   o.rank_pattern = read_pattern<index_t>(c, "rank_pattern", place);
@@ -94,13 +101,17 @@ inline lora_options read_lora_options(const json::object& c, const std::string& 
   std::tie(o.pattern, o.targets) = text_or_list(c, "target_modules", place);
   std::string lower = o.pattern;
   for (char& letter : lower) letter = letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter + 32) : letter;
-  if (lower == "all-linear") o.pattern.clear(), o.targets = {"all-linear"};
-  else if (o.pattern.empty() && o.targets.empty()) o.targets = {"q_proj", "v_proj"};  // PEFT's choice for this family
+  if (lower == "all-linear")
+    o.pattern.clear(), o.targets = {"all-linear"};
+  else if (o.pattern.empty() && o.targets.empty())
+    o.targets = {"q_proj", "v_proj"};  // PEFT's choice for this family
   std::tie(o.exclude_pattern, o.excludes) = text_or_list(c, "exclude_modules", place);
 
   if (const json::value* const v = json::find(c, "layers_to_transform"); v != nullptr && !v->is_null()) {
-    if (v->is_array()) o.layers = json::as<std::vector<index_t>>(*v, "\"layers_to_transform\"", place);
-    else o.layers = {json::as<index_t>(*v, "\"layers_to_transform\"", place)};
+    if (v->is_array())
+      o.layers = json::as<std::vector<index_t>>(*v, "\"layers_to_transform\"", place);
+    else
+      o.layers = {json::as<index_t>(*v, "\"layers_to_transform\"", place)};
   }
   auto [single, several] = text_or_list(c, "layers_pattern", place);
   if (!single.empty()) several = {std::move(single)};
@@ -116,7 +127,8 @@ inline adapter_config read_adapter_config(const std::filesystem::path& folder) {
   const auto path = folder / "adapter_config.json";
   std::error_code failed;
   if (!std::filesystem::exists(path, failed))
-    throw error(errc::not_found, path.string(), "expected a PEFT folder with adapter_config.json and adapter_model.safetensors");
+    throw error(errc::not_found, path.string(),
+                "expected a PEFT folder with adapter_config.json and adapter_model.safetensors");
   const std::string place = path.string();
   const json::value document = json::parse_file(path);
   const auto& c = json::as_object(document, "adapter_config.json", place);
@@ -156,8 +168,10 @@ inline std::string adapter_config_text(const adapter_config& config, const std::
   c["auto_mapping"] = nullptr;
   c["base_model_name_or_path"] = config.base_model;
   c["bias"] = "none";
-  if (!o.exclude_pattern.empty()) c["exclude_modules"] = o.exclude_pattern;
-  else if (!o.excludes.empty()) c["exclude_modules"] = list(o.excludes);
+  if (!o.exclude_pattern.empty())
+    c["exclude_modules"] = o.exclude_pattern;
+  else if (!o.excludes.empty())
+    c["exclude_modules"] = list(o.excludes);
   c["fan_in_fan_out"] = false;
   c["inference_mode"] = true;
   c["init_lora_weights"] = true;
@@ -170,9 +184,12 @@ inline std::string adapter_config_text(const adapter_config& config, const std::
   c["r"] = o.rank;
   c["rank_pattern"] = std::move(ranks);
   c["revision"] = nullptr;
-  if (!o.pattern.empty()) c["target_modules"] = o.pattern;
-  else if (targets.size() == 1 && targets.front() == "all-linear") c["target_modules"] = "all-linear";  // a word, not a name
-  else c["target_modules"] = list(targets);
+  if (!o.pattern.empty())
+    c["target_modules"] = o.pattern;
+  else if (targets.size() == 1 && targets.front() == "all-linear")
+    c["target_modules"] = "all-linear";  // a word, not a name
+  else
+    c["target_modules"] = list(targets);
   c["task_type"] = "CAUSAL_LM";
   c["use_dora"] = false;
   c["use_rslora"] = o.rank_stabilised;

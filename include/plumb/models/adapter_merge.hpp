@@ -48,10 +48,12 @@ std::map<std::string, linear<B, T>*> adapted_maps(const policy<B, T>& p) {
     for (const auto& [name, parameter] : p.trainable()) own.insert(parameter.get());
   std::map<std::string, linear<B, T>*> out;
   p.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
-    if (map.adapter && own.contains(map.adapter->a.get()) && own.contains(map.adapter->b.get())) out.emplace(name + ".weight", &map);
+    if (map.adapter && own.contains(map.adapter->a.get()) && own.contains(map.adapter->b.get()))
+      out.emplace(name + ".weight", &map);
   });
   if (2 * out.size() != own.size())
-    throw error(errc::bad_argument, "policy", "its adapter is no longer on the model: another policy was made of the same model since");
+    throw error(errc::bad_argument, "policy",
+                "its adapter is no longer on the model: another policy was made of the same model since");
   return out;
 }
 
@@ -76,12 +78,14 @@ language_model<B, T> merge_adapter(const policy<B, T>& p) {
   std::map<std::string, const weight_tensor<B, T>*> weights;
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) { weights.emplace(name, w.get()); });
   const model_config config = detail::merged_config(model.config(), adapted);
-  auto net = make_llama<B, T>(model.device(), config, p.network().sizes().positions, [&](const std::string& name, shape) {
-    auto out = std::make_shared<weight_tensor<B, T>>();
-    const auto at = adapted.find(name);
-    out->value = at != adapted.end() ? detail::merged_weight(*at->second, *model.device()) : weights.at(name)->value.clone();
-    return out;
-  });
+  auto net =
+      make_llama<B, T>(model.device(), config, p.network().sizes().positions, [&](const std::string& name, shape) {
+        auto out = std::make_shared<weight_tensor<B, T>>();
+        const auto at = adapted.find(name);
+        out->value =
+            at != adapted.end() ? detail::merged_weight(*at->second, *model.device()) : weights.at(name)->value.clone();
+        return out;
+      });
   return {model.device(), std::move(net), model.tokenizer(), config, model.source()};
 }
 
@@ -100,12 +104,15 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     const auto at = adapted.find(name);
     if (at == adapted.end() && !seen.insert(w.get()).second) return;  // a tied head is stored once
-    numbers.push_back(at == adapted.end() ? w->value.host() : detail::merged_weight(*at->second, *model.device()).host());
+    numbers.push_back(at == adapted.end() ? w->value.host()
+                                          : detail::merged_weight(*at->second, *model.device()).host());
     for (const T x : numbers.back())
-      if (!std::isfinite(x)) throw error(errc::not_finite, name, "the weight holds NaN or infinite numbers; training diverged");
+      if (!std::isfinite(x))
+        throw error(errc::not_finite, name, "the weight holds NaN or infinite numbers; training diverged");
     const auto extent = w->value.extent();
     const bool is_vector = name.ends_with("norm.weight") || name.ends_with(".bias");
-    tensors.push_back(as_tensor(name, is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
+    tensors.push_back(as_tensor(name,
+                                is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
                                 std::span<const T>(numbers.back())));
   });
   model_config config = detail::merged_config(model.config(), adapted);

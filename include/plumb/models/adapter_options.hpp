@@ -22,19 +22,21 @@ namespace plumb::inline v0 {
 /// Where LoRA goes and how strong it is. The first six fields are what most adapters need; the others say what PEFT's
 /// adapter_config.json can say beyond that, and survive reading and saving again.
 struct lora_options {
-  index_t rank = 16;          ///< inner width r
-  double alpha = 0;           ///< s = alpha / rank; 0 takes alpha = 2 · rank
-  double dropout = 0;         ///< share of the adapter's inputs dropped in training, [0, 1)
+  index_t rank = 16;   ///< inner width r
+  double alpha = 0;    ///< s = alpha / rank; 0 takes alpha = 2 · rank
+  double dropout = 0;  ///< share of the adapter's inputs dropped in training, [0, 1)
   /// Names of linear maps ("q_proj"; a module matches when its name ends so), or "all-linear": all but the head.
   std::vector<std::string> targets = {"all-linear"};
-  std::string pattern = {};        ///< instead of `targets`: a regular expression for the whole module name
-  std::uint64_t seed = 0;     ///< of A's first values
+  std::string pattern = {};  ///< instead of `targets`: a regular expression for the whole module name
+  std::uint64_t seed = 0;    ///< of A's first values
 
-  bool rank_stabilised = false;  ///< s = alpha / √rank (Kalajdzievski 2023), so that large ranks learn as fast as small ones
+  bool rank_stabilised =
+      false;  ///< s = alpha / √rank (Kalajdzievski 2023), so that large ranks learn as fast as small ones
   std::vector<std::string> excludes = {};  ///< names that stay without an adapter although they match
   std::string exclude_pattern = {};        ///< instead of `excludes`: a regular expression for the whole module name
   std::vector<index_t> layers = {};        ///< only blocks with these numbers; empty: all
-  std::vector<std::string> layer_lists = {};  ///< what the list of blocks is called ("layers"); empty: whatever comes first
+  std::vector<std::string> layer_lists =
+      {};  ///< what the list of blocks is called ("layers"); empty: whatever comes first
   /// Ranks and alphas of single modules: a regular expression that ends the module's name, the first that matches wins.
   std::vector<std::pair<std::string, index_t>> rank_pattern = {};
   std::vector<std::pair<std::string, double>> alpha_pattern = {};
@@ -98,7 +100,8 @@ class lora_plan {
     if (rank < 1 || rank > 65536) throw error(errc::bad_argument, what, join("expected 1 to 65536, found ", rank));
   }
   static void check_alpha(const std::string& what, double alpha) {
-    if (!(alpha > 0) || std::isinf(alpha)) throw error(errc::bad_argument, what, join("expected a positive number, found ", alpha));
+    if (!(alpha > 0) || std::isinf(alpha))
+      throw error(errc::bad_argument, what, join("expected a positive number, found ", alpha));
   }
   /// PEFT's expression for "the name, or an end of it after a dot, matches".
   static std::string ending(std::string_view key) { return join("(.*\\.)?(", key, ")"); }
@@ -106,7 +109,8 @@ class lora_plan {
   /// Is a name in the list the module's, or an end of it after a dot?
   static bool names(const std::vector<std::string>& list, std::string_view module) {
     return std::any_of(list.begin(), list.end(), [&](const std::string& name) {
-      return module == name || (module.size() > name.size() && module.ends_with(name) && module[module.size() - name.size() - 1] == '.');
+      return module == name ||
+             (module.size() > name.size() && module.ends_with(name) && module[module.size() - name.size() - 1] == '.');
     });
   }
 
@@ -121,8 +125,9 @@ class lora_plan {
       const auto [stop, failed] = std::from_chars(module.data() + start + 1, module.data() + end, number);
       if (failed != std::errc() || stop != module.data() + end || number < 0) continue;
       const std::string_view list = module.substr(0, start);
-      const bool named = lists_.empty() ? list.find('.') != std::string_view::npos
-                                        : std::any_of(lists_.begin(), lists_.end(), [&](const pattern& p) { return p.matches(list); });
+      const bool named =
+          lists_.empty() ? list.find('.') != std::string_view::npos
+                         : std::any_of(lists_.begin(), lists_.end(), [&](const pattern& p) { return p.matches(list); });
       if (named) return std::find(options_.layers.begin(), options_.layers.end(), number) != options_.layers.end();
     }
     return false;

@@ -183,7 +183,7 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
 /// Writes a folder that transformers reads: config.json, model.safetensors (fp32 or fp64), tokenizer.json.
 template <class B, class T>
 void save_model(const language_model<B, T>& model, const std::filesystem::path& folder) {
-  std::filesystem::create_directories(folder);
+  make_folder(folder);
   std::vector<std::vector<T>> numbers;
   std::vector<tensor_data> tensors;
   std::set<const void*> seen;
@@ -200,7 +200,7 @@ void save_model(const language_model<B, T>& model, const std::filesystem::path& 
   auto config = model.config();
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   write_config(config, folder);
-  if (model.has_tokenizer()) model.tokenizer().save(folder / "tokenizer.json");
+  if (model.has_tokenizer()) model.tokenizer().save(folder);
 }
 
 }  // namespace plumb::inline v0

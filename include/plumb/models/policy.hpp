@@ -93,7 +93,8 @@ void put_adapter(linear<B, T>& map, const std::string& name, const lora_plan& pl
 template <class B, class T>
 std::string linear_kinds(const language_model<B, T>& model) {
   std::set<std::string> kinds;
-  model.network().for_each_linear([&](const std::string& name, linear<B, T>&) { kinds.insert(name.substr(name.rfind('.') + 1)); });
+  model.network().for_each_linear(
+      [&](const std::string& name, linear<B, T>&) { kinds.insert(name.substr(name.rfind('.') + 1)); });
   std::string out;
   for (const auto& kind : kinds) out += join(out.empty() ? "" : ", ", kind);
   return out;
@@ -109,7 +110,8 @@ policy<B, T> attach_lora(const language_model<B, T>& model, lora_options options
   bool any = false;
   model.network().for_each_linear([&](const std::string& name, linear<B, T>&) { any = any || plan.takes(name); });
   if (!any)
-    throw error(errc::bad_argument, "targets", join("no linear map of the model matches; it has: ", detail::linear_kinds(model)));
+    throw error(errc::bad_argument, "targets",
+                join("no linear map of the model matches; it has: ", detail::linear_kinds(model)));
 
   detail::bare(model);
   std::vector<named_parameter<B, T>> trainable;

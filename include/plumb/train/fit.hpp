@@ -55,10 +55,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(data, plan, options);
   if (options.resume) resume(state, data, policy, optimiser, options);
-  if (has(objective_needs(method), need::reference)) {
-    score_references(engine, std::span(data), head);
-    score_references(engine, std::span(eval_data), head);
-  }
+  if (has(objective_needs(method), need::reference)) provide_references(engine, data, eval_data, head, options);
   keep_references(data, state);
 
   fit_result result;

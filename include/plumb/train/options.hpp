@@ -36,6 +36,7 @@ struct fit_options {
   index_t save_every = 0;        ///< steps between checkpoints in `folder`; 0: none but when cancelled
   std::vector<example> eval_data{};
   std::filesystem::path folder{};  ///< checkpoints go here; empty: nothing is written
+  std::filesystem::path reference_cache{};  ///< file of reference log-probabilities to read and extend; empty: none
   bool resume = false;           ///< go on from the newest checkpoint in `folder`, if there is one
   std::size_t head_memory = std::size_t{64} << 20;  ///< bytes for a chunk of logits
 

@@ -16,6 +16,7 @@
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/log_entry.hpp>
 #include <plumb/train/options.hpp>
+#include <plumb/train/reference_cache.hpp>
 #include <plumb/rollout/scorer.hpp>
 
 namespace plumb::inline v0 {
@@ -205,6 +206,25 @@ void resume(run_state& state, std::vector<example>& data, const policy<B, T>& po
     for (reply& r : e.replies)
       if (which < stored.references.size()) r.reference = stored.references[which++];
   state = std::move(stored);
+}
+
+/// Reference log-probabilities of all replies: given, from the cache file, or scored now.
+template <class B, class T>
+void provide_references(scorer<B, T>& engine, std::vector<example>& data, std::vector<example>& eval_data, const head_options& head,
+                        const fit_options& o) {
+  const auto score = [&] {
+    score_references(engine, std::span(data), head);
+    score_references(engine, std::span(eval_data), head);
+  };
+  if (o.reference_cache.empty()) return score();
+  reference_cache cache(o.reference_cache);
+  const std::uint64_t model = weights_fingerprint(engine.model());
+  cache.fill(model, data);
+  cache.fill(model, eval_data);
+  score();
+  cache.keep(model, data);
+  cache.keep(model, eval_data);
+  cache.save();
 }
 
 inline void keep_references(std::span<const example> data, run_state& state) {
