@@ -82,24 +82,29 @@ inline void tokenise(example& e, const tokenizer& words, const std::string& prom
   for (auto& w : whole) e.replies.push_back({{w.begin() + static_cast<std::ptrdiff_t>(e.prompt.size()), w.end()}});
 }
 
+inline const tokenizer& needed(const tokenizer* words, const std::string& place) {
+  if (!words)
+    throw error(errc::bad_data, place, "the row is text, but the model has no tokenizer; give token ids (prompt_ids, chosen_ids, rejected_ids, completion_ids, ids)");
+  return *words;
+}
+
 [[noreturn]] inline void unknown_row(const data_row& row, std::string_view expected) {
   std::string keys;
   for (const auto& member : row.object) keys += join(keys.empty() ? "" : ", ", std::string_view(member.key().data(), member.key().size()));
   throw error(errc::bad_data, row.place, join("expected ", expected, ", found the keys: ", keys.empty() ? "none" : keys));
 }
 
-template <class Make>
-std::vector<example> read_rows(const std::filesystem::path& path, const read_options& o, Make&& make) {
+inline void check_replies(const example& e) {
+  for (const reply& r : e.replies)
+    if (r.tokens.empty()) throw error(errc::bad_data, e.place, "the reply is empty; every reply needs at least one token");
+}
+
+template <class Parse>
+std::vector<example> read_rows(const std::filesystem::path& path, const read_options& o, Parse&& parse) {
   std::vector<example> out;
   json::for_each_row(path, [&](json::value&& value, const std::string& place) {
     if (o.limit > 0 && static_cast<index_t>(out.size()) >= o.limit) return false;
-    const auto& object = json::as_object(value, "a row", place);
-    example e;
-    e.place = place;
-    make(data_row{object, place}, e);
-    for (const reply& r : e.replies)
-      if (r.tokens.empty()) throw error(errc::bad_data, place, "the reply is empty; every reply needs at least one token");
-    out.push_back(std::move(e));
+    out.push_back(parse(value, place));
     return true;
   });
   if (out.empty()) throw error(errc::bad_data, path.string(), "the file has no rows");
@@ -108,57 +113,87 @@ std::vector<example> read_rows(const std::filesystem::path& path, const read_opt
 
 }  // namespace detail
 
-/// Reads preferences: {"prompt", "chosen", "rejected"}; Alpaca's {"instruction", "input", "chosen", "rejected"}; whole
-/// texts {"chosen", "rejected"} that begin alike; or token ids {"prompt_ids", "chosen_ids", "rejected_ids"}. Optional:
-/// "margin", "ref_chosen", "ref_rejected" (reference log-probabilities, nats). Errors name file and line.
-inline std::vector<example> read_pairs(const std::filesystem::path& path, const tokenizer& words, const read_options& o = {}) {
-  return detail::read_rows(path, o, [&](const detail::data_row& row, example& e) {
-    if (row.has("chosen_ids") && row.has("rejected_ids")) {
-      if (row.has("prompt_ids")) e.prompt = row.ids("prompt_ids");
-      e.replies = {{row.ids("chosen_ids")}, {row.ids("rejected_ids")}};
-    } else if (row.has("chosen") && row.has("rejected")) {
-      const auto prompt = detail::prompt_text(row);
-      const std::string chosen = row.text("chosen"), rejected = row.text("rejected");
-      if (prompt && (chosen.empty() || rejected.empty())) throw error(errc::bad_data, row.place, "a reply is empty; every reply needs at least one token");
-      detail::tokenise(e, words, prompt.value_or(""), {chosen, rejected}, o);
-      if (!prompt) {  // an implicit prompt is what both texts begin with
-        const std::size_t shared = detail::common_prefix(e.replies[0].tokens, e.replies[1].tokens);
-        const auto& c = e.replies[0].tokens;
-        e.prompt.insert(e.prompt.end(), c.begin(), c.begin() + static_cast<std::ptrdiff_t>(shared));
-        for (reply& r : e.replies) r.tokens.erase(r.tokens.begin(), r.tokens.begin() + static_cast<std::ptrdiff_t>(shared));
-      }
-    } else {
-      detail::unknown_row(row, "a preference with \"prompt\", \"chosen\" and \"rejected\" (or prompt_ids, chosen_ids, rejected_ids)");
+/// A preference: {"prompt", "chosen", "rejected"}; Alpaca's {"instruction", "input", "chosen", "rejected"}; whole texts
+/// {"chosen", "rejected"} that begin alike; or token ids {"prompt_ids", "chosen_ids", "rejected_ids"}. Optional: "margin",
+/// "ref_chosen", "ref_rejected" (reference log-probabilities, nats). Errors name `place`.
+inline example parse_pair(const json::value& value, const std::string& place, const tokenizer* words, const read_options& o = {}) {
+  const detail::data_row row{json::as_object(value, "a row", place), place};
+  example e;
+  e.place = place;
+  if (row.has("chosen_ids") && row.has("rejected_ids")) {
+    if (row.has("prompt_ids")) e.prompt = row.ids("prompt_ids");
+    e.replies = {{row.ids("chosen_ids")}, {row.ids("rejected_ids")}};
+  } else if (row.has("chosen") && row.has("rejected")) {
+    const auto prompt = detail::prompt_text(row);
+    const std::string chosen = row.text("chosen"), rejected = row.text("rejected");
+    if (prompt && (chosen.empty() || rejected.empty())) throw error(errc::bad_data, place, "a reply is empty; every reply needs at least one token");
+    detail::tokenise(e, detail::needed(words, place), prompt.value_or(""), {chosen, rejected}, o);
+    if (!prompt) {  // an implicit prompt is what both texts begin with
+      const std::size_t shared = detail::common_prefix(e.replies[0].tokens, e.replies[1].tokens);
+      const auto& c = e.replies[0].tokens;
+      e.prompt.insert(e.prompt.end(), c.begin(), c.begin() + static_cast<std::ptrdiff_t>(shared));
+      for (reply& r : e.replies) r.tokens.erase(r.tokens.begin(), r.tokens.begin() + static_cast<std::ptrdiff_t>(shared));
     }
-    if (e.replies[0].tokens == e.replies[1].tokens)
-      throw error(errc::bad_data, row.place, "chosen and rejected are the same tokens; a preference needs two different replies");
-    e.margin = json::get_or<double>(row.object, "margin", 0.0, row.place);
-    e.replies[0].reference = json::get_or<double>(row.object, "ref_chosen", e.replies[0].reference, row.place);
-    e.replies[1].reference = json::get_or<double>(row.object, "ref_rejected", e.replies[1].reference, row.place);
-  });
+  } else {
+    detail::unknown_row(row, "a preference with \"prompt\", \"chosen\" and \"rejected\" (or prompt_ids, chosen_ids, rejected_ids)");
+  }
+  detail::check_replies(e);
+  if (e.replies[0].tokens == e.replies[1].tokens)
+    throw error(errc::bad_data, place, "chosen and rejected are the same tokens; a preference needs two different replies");
+  e.margin = json::get_or<double>(row.object, "margin", 0.0, place);
+  e.replies[0].reference = json::get_or<double>(row.object, "ref_chosen", e.replies[0].reference, place);
+  e.replies[1].reference = json::get_or<double>(row.object, "ref_rejected", e.replies[1].reference, place);
+  return e;
 }
 
-/// Reads demonstrations: {"prompt", "completion"}; Alpaca's {"instruction", "input", "output"}; {"text"} (every token is
-/// learnt); or token ids {"prompt_ids", "completion_ids"} or {"ids"}. Errors name file and line.
+/// A demonstration: {"prompt", "completion"}; Alpaca's {"instruction", "input", "output"}; {"text"} (every token is
+/// learnt); or token ids {"prompt_ids", "completion_ids"} or {"ids"}. Errors name `place`.
+inline example parse_demonstration(const json::value& value, const std::string& place, const tokenizer* words, const read_options& o = {}) {
+  const detail::data_row row{json::as_object(value, "a row", place), place};
+  example e;
+  e.place = place;
+  const char* answer = row.has("completion") ? "completion" : "output";
+  if (row.has("completion_ids")) {
+    if (row.has("prompt_ids")) e.prompt = row.ids("prompt_ids");
+    e.replies = {{row.ids("completion_ids")}};
+  } else if (row.has("ids")) {
+    e.replies = {{row.ids("ids")}};
+  } else if (const auto prompt = detail::prompt_text(row); prompt && row.has(answer)) {
+    const std::string text = row.text(answer);
+    if (text.empty()) throw error(errc::bad_data, place, "the reply is empty; every reply needs at least one token");
+    detail::tokenise(e, detail::needed(words, place), *prompt, {text}, o);
+  } else if (row.has("text")) {
+    const tokenizer& t = detail::needed(words, place);
+    e.replies = {{t.encode(row.text("text"))}};
+    detail::add_end(e.replies[0].tokens, t, o);
+  } else {
+    detail::unknown_row(row, "a demonstration with \"prompt\" and \"completion\", or \"text\" (or prompt_ids and completion_ids, or ids)");
+  }
+  detail::check_replies(e);
+  return e;
+}
+
+/// Reads preferences from JSON Lines or a JSON array; each row as `parse_pair` takes it. Errors name file and line.
+inline std::vector<example> read_pairs(const std::filesystem::path& path, const tokenizer& words, const read_options& o = {}) {
+  return detail::read_rows(path, o, [&](const json::value& v, const std::string& place) { return parse_pair(v, place, &words, o); });
+}
+/// The same for a model, which may lack a tokenizer: then rows must hold token ids.
+template <class Model>
+  requires requires(const Model& m) { m.has_tokenizer(); }
+std::vector<example> read_pairs(const std::filesystem::path& path, const Model& model, const read_options& o = {}) {
+  const tokenizer* words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
+  return detail::read_rows(path, o, [&](const json::value& v, const std::string& place) { return parse_pair(v, place, words, o); });
+}
+
+/// Reads demonstrations; each row as `parse_demonstration` takes it.
 inline std::vector<example> read_demonstrations(const std::filesystem::path& path, const tokenizer& words, const read_options& o = {}) {
-  return detail::read_rows(path, o, [&](const detail::data_row& row, example& e) {
-    const char* answer = row.has("completion") ? "completion" : "output";
-    if (row.has("completion_ids")) {
-      if (row.has("prompt_ids")) e.prompt = row.ids("prompt_ids");
-      e.replies = {{row.ids("completion_ids")}};
-    } else if (row.has("ids")) {
-      e.replies = {{row.ids("ids")}};
-    } else if (const auto prompt = detail::prompt_text(row); prompt && row.has(answer)) {
-      const std::string text = row.text(answer);
-      if (text.empty()) throw error(errc::bad_data, row.place, "the reply is empty; every reply needs at least one token");
-      detail::tokenise(e, words, *prompt, {text}, o);
-    } else if (row.has("text")) {
-      e.replies = {{words.encode(row.text("text"))}};
-      detail::add_end(e.replies[0].tokens, words, o);
-    } else {
-      detail::unknown_row(row, "a demonstration with \"prompt\" and \"completion\", or \"text\" (or prompt_ids and completion_ids, or ids)");
-    }
-  });
+  return detail::read_rows(path, o, [&](const json::value& v, const std::string& place) { return parse_demonstration(v, place, &words, o); });
+}
+template <class Model>
+  requires requires(const Model& m) { m.has_tokenizer(); }
+std::vector<example> read_demonstrations(const std::filesystem::path& path, const Model& model, const read_options& o = {}) {
+  const tokenizer* words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
+  return detail::read_rows(path, o, [&](const json::value& v, const std::string& place) { return parse_demonstration(v, place, words, o); });
 }
 
 }  // namespace plumb::inline v0

@@ -22,13 +22,6 @@ namespace plumb::inline v0 {
 
 namespace detail {
 
-/// Makes a folder to write into, with those above it; one that is there is fine.
-inline void make_folder(const std::filesystem::path& folder) {
-  std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
-  if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
-}
-
 /// W' = W + s B A, [out, in], in new memory; W itself stays.
 template <class B, class T>
 tensor<B, T> merged_weight(const linear<B, T>& map, typename B::device& device) {

@@ -180,10 +180,21 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
   return {device, std::move(net), std::move(words), config, "plumb-model"};
 }
 
+namespace detail {
+
+/// Makes a folder to write into, with those above it; one that is there is fine.
+inline void make_folder(const std::filesystem::path& folder) {
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
+}
+
+}  // namespace detail
+
 /// Writes a folder that transformers reads: config.json, model.safetensors (fp32 or fp64), tokenizer.json.
 template <class B, class T>
 void save_model(const language_model<B, T>& model, const std::filesystem::path& folder) {
-  make_folder(folder);
+  detail::make_folder(folder);
   std::vector<std::vector<T>> numbers;
   std::vector<tensor_data> tensors;
   std::set<const void*> seen;

@@ -2,6 +2,7 @@
 // A progress line for terminals: the one part of the library that writes to the screen, and only where it is told to.
 #pragma once
 
+#include <charconv>
 #include <cstdio>
 #include <string>
 
@@ -39,9 +40,8 @@ class progress_bar {
 
  private:
   static std::string fixed(double x, int digits) {
-    char text[64];
-    const int n = std::snprintf(text, sizeof text, "%.*f", digits, x);
-    return {text, static_cast<std::size_t>(n > 0 ? std::min(n, 63) : 0)};
+    char text[400];
+    return {text, std::to_chars(text, text + sizeof text, x, std::chars_format::fixed, digits).ptr};
   }
   static std::string clock(double seconds) {
     const auto s = static_cast<index_t>(seconds > 0 && seconds < 1e9 ? seconds + 0.5 : 0);
