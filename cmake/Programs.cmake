@@ -25,7 +25,8 @@ if(PLUMB_SANITIZE)
 endif()
 
 # The CUDA language belongs to the tests and benchmarks; plumb::cuda itself does not need it.
-file(GLOB plumb_cuda_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*.cu" "${PROJECT_SOURCE_DIR}/benchmarks/*.cu")
+file(GLOB plumb_cuda_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*.cu"
+     "${PROJECT_SOURCE_DIR}/benchmarks/*.cu")
 if(TARGET plumb::cuda AND PLUMB_BUILD_TESTS AND plumb_cuda_sources)
   # Both have to be known before the language is enabled; CMake alone would look for nvcc on PATH only.
   if(NOT CMAKE_CUDA_ARCHITECTURES)

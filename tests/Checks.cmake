@@ -61,13 +61,13 @@ endif()
 # Projects that use plumb in the three usual ways.
 foreach(way IN ITEMS find_package add_subdirectory fetch_content)
   plumb_check(
-    consumer.${way} slow "${CMAKE_COMMAND}" "-DWAY=${way}" "-DSOURCE=${PROJECT_SOURCE_DIR}" "-DBUILT=${PROJECT_BINARY_DIR}"
-    "-DGENERATOR=${CMAKE_GENERATOR}" "-DCXX=${CMAKE_CXX_COMPILER}" "-DPREFIX_PATH=${CMAKE_PREFIX_PATH}" -P
-    "${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.cmake")
+    consumer.${way} slow "${CMAKE_COMMAND}" "-DWAY=${way}" "-DSOURCE=${PROJECT_SOURCE_DIR}"
+    "-DBUILT=${PROJECT_BINARY_DIR}" "-DGENERATOR=${CMAKE_GENERATOR}" "-DCXX=${CMAKE_CXX_COMPILER}"
+    "-DPREFIX_PATH=${CMAKE_PREFIX_PATH}" -P "${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.cmake")
 endforeach()
 
 # The examples are programs that readers run, so they are run here: `// run: <arguments>` among the first fifteen lines
-# gives arguments, `// run: none` only builds. {data} stands for ../shared/data and skips the example where that is absent.
+# gives arguments, `// run: none` only builds. {data} stands for ../shared/data; without that the example is skipped.
 foreach(source IN LISTS plumb_examples)
   cmake_path(GET source STEM name)
   file(READ "${source}" head LIMIT 2000)

@@ -4,8 +4,8 @@
 
     check_compile_time.py --cxx g++ --flags build/flags/plumb.txt [--tolerance 1.5] [--update-readme]
 
-User CPU seconds, the least of up to three runs (one is enough when it is within the budget). --update-readme always runs
-three times and writes the table between `<!-- compile-time:begin -->` and `<!-- compile-time:end -->` of README.md.
+User CPU seconds, the least of up to three runs (one is enough when it is within the budget). --update-readme always
+runs three times and writes the table between `<!-- compile-time:begin -->` and `<!-- compile-time:end -->` of README.md.
 """
 import argparse
 import subprocess
@@ -58,7 +58,8 @@ def table(rows, compiler):
     lines = ["| compiled | | options | user seconds | budget | peak MB |", "|---|---|---|---:|---:|---:|"]
     for what, meaning, optimisation, budget, seconds, peak in rows:
         lines.append(f"| `{what}` | {meaning} | {optimisation} | {seconds:.2f} | {budget:g} | {peak:.0f} |")
-    return "\n".join(lines) + f"\n\nMeasured with {compiler}; `tools/check_compile_time.py --update-readme` writes this table."
+    lines += ["", f"Measured with {compiler}; `tools/check_compile_time.py --update-readme` writes this table."]
+    return "\n".join(lines)
 
 
 def update_readme(text):
@@ -79,7 +80,8 @@ def main():
     parser.add_argument("--update-readme", action="store_true")
     options = parser.parse_args()
     flags = read_flags(options.flags)
-    compiler = subprocess.run([options.cxx, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    version = subprocess.run([options.cxx, "--version"], capture_output=True, text=True, check=True).stdout
+    compiler = version.splitlines()[0]
 
     rows, problems = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +90,8 @@ def main():
             if source is None:
                 print(f"not there yet: {what}")
                 continue
-            command = [options.cxx, *STANDARD, *flags, optimisation, "-c", str(source), "-o", str(Path(folder) / "out.o")]
+            output = str(Path(folder) / "out.o")
+            command = [options.cxx, *STANDARD, *flags, optimisation, "-c", str(source), "-o", output]
             limit = budget * options.tolerance
             result, messages = measure(command, limit, options.update_readme)
             if result is None:

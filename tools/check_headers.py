@@ -31,8 +31,9 @@ def command(path, options):
     if which == "cuda":
         if not options.nvcc:
             return None
-        return [options.nvcc, "-std=c++20", "-arch=sm_90", "--expt-relaxed-constexpr", "-DEIGEN_NO_CUDA", "-c",
-                "-x", "cu", *[f.replace("-isystem", "-isystem=", 1) for f in flags], "-include", str(path), "-o", os.devnull]
+        flags = [flag.replace("-isystem", "-isystem=", 1) for flag in flags]
+        return [options.nvcc, "-std=c++20", "-arch=sm_90", "--expt-relaxed-constexpr", "-DEIGEN_NO_CUDA", *flags, "-c",
+                "-x", "cu", "-include", str(path), "-o", os.devnull]
     if which == "thrust":
         if not options.thrust_flags:
             return None
@@ -65,7 +66,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             bad, good = Path(folder) / "bad.hpp", Path(folder) / "good.hpp"
             bad.write_text("#pragma once\ninline std::string name();\n", encoding="utf-8")
-            good.write_text("#pragma once\n#include <string>\ninline std::string name() { return {}; }\n", encoding="utf-8")
+            good.write_text("#pragma once\n#include <string>\ninline std::string f() { return {}; }\n", encoding="utf-8")
             ok = compile_alone(bad, options) is not None and compile_alone(good, options) is None
         print("headers alone, self-test:", "all well" if ok else "a header without its includes passed")
         return 0 if ok else 1

@@ -110,7 +110,7 @@ def main():
     for problem in problems:
         print(problem)
     run = sum(one[2] for one in found)
-    print(f"snippets: {len(problems)} problem(s) in {len(found)} program(s), {run} of them run, from {len(files)} page(s)")
+    print(f"snippets: {len(problems)} problem(s) in {len(found)} program(s), {run} of them run; {len(files)} page(s)")
     return 1 if problems else 0
 
 

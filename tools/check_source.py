@@ -109,8 +109,8 @@ def self_test():
         "inline std::vector<int> all;", "  std::snprintf(b, 3, f);", "  static inline int n{};"]]
     good = [head + line + "\n" for line in [
         "  static_assert(x > 0);", "// assert(x)", 'throw error("never abort()");', "  loop.exit();",
-        "  static constexpr int n = 0;", "  static const std::vector<int> table = make();", "inline constexpr int n = 0;",
-        "inline namespace v0 {",
+        "  static constexpr int n = 0;", "  static const std::vector<int> table = make();",
+        "inline constexpr int n = 0;", "inline namespace v0 {",
         "  static tokenizer load(const path& p);", "inline int f(int x) { return x; }", "inline std::string f();",
         "  static auto f() { return 1; }", "  int n = 1'000'000; char c = 'a';", "  static std::size_t f(int a = 0);",
         "  my::signal(1);", "inline bool operator==(const a& x, const a& y) { return x.v == y.v; }",

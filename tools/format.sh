@@ -12,18 +12,20 @@ for candidate in clang-format-19 clang-format; do
 done
 if [ -z "$format" ]; then
   echo "format: skipped, clang-format 19 is not installed (on Debian and Ubuntu: apt-get install clang-format-19)"
-  exit 4
+  [ "${1:-}" = --check ] && exit 4
+  exit 1
 fi
 sources() {
-  find include examples tests benchmarks src cmake -name '*.hpp' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null | sort
+  find include examples tests benchmarks src cmake \
+    \( -name '*.hpp' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null | sort
 }
 if [ "${1:-}" = --check ]; then
-  if sources | xargs "$format" --dry-run --Werror; then
-    echo "format: $(sources | wc -l) files, all well"
-  else
-    echo "format: run ./dev format"
+  wrong=$(sources | while read -r file; do "$format" "$file" | cmp -s - "$file" || echo "$file: not formatted"; done)
+  if [ -n "$wrong" ]; then
+    printf '%s\nformat: run ./dev format\n' "$wrong"
     exit 1
   fi
+  echo "format: $(sources | wc -l) files, all well"
 else
   sources | xargs "$format" -i
 fi

@@ -90,7 +90,7 @@ def class_table():
     return out + TAIL
 
 
-def composition_table():
+def decompositions():
     pairs = []
     for code in range(0x110000):
         if 0xAC00 <= code < 0xD7A4:  # Hangul syllables are computed
@@ -100,10 +100,24 @@ def composition_table():
             parts = [int(p, 16) for p in form.split()] + [0]
             composes = unicode.normalize("NFC", "".join(map(chr, parts[:-1]))) == chr(code)
             pairs.append((code << 43) | (parts[0] << 22) | (parts[1] << 1) | composes)
+    return pairs
+
+
+def composition_table():
+    pairs = decompositions()
     out = HEAD.format(about="Canonical decompositions of characters.", version="9.0.0")
     out += "/// Code point (21 bits), first part (21), second part or 0 (21), and whether the parts compose again (1); sorted.\n"
     out += f"inline constexpr std::array<std::uint64_t, {len(pairs)}> unicode_decompositions{{\n"
     out += rows((f"0x{pair:x}" for pair in pairs), 120) + "};\n\n"
+    return out + TAIL
+
+
+def composed_table():
+    order = sorted((pair >> 1 & ((1 << 42) - 1), row) for row, pair in enumerate(decompositions()) if pair & 1)
+    out = HEAD.format(about="Which decompositions compose again.", version="9.0.0")
+    out += "/// Rows of unicode_decompositions, sorted by their two parts.\n"
+    out += f"inline constexpr std::array<std::uint16_t, {len(order)}> unicode_composed{{\n"
+    out += rows((row for _, row in order), 120) + "};\n\n"
     return out + TAIL
 
 
@@ -127,7 +141,7 @@ def main():
     folder = pathlib.Path(__file__).resolve().parent.parent / "include" / "plumb" / "text"
     same = True
     for name, text in (("unicode_tables.hpp", class_table()), ("unicode_compositions.hpp", composition_table()),
-                       ("unicode_combining.hpp", combining_table())):
+                       ("unicode_composed.hpp", composed_table()), ("unicode_combining.hpp", combining_table())):
         path = folder / name
         if "--check" in sys.argv[1:]:
             same = same and path.is_file() and path.read_text() == text

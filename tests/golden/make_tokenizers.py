@@ -72,12 +72,12 @@ O200K = (LEAD + UPPER + "*" + LOWER + "+" + CONTRACTIONS + "?|" + LEAD + UPPER +
 NEMO = (LEAD + UPPER + "*" + LOWER + "+|" + LEAD + UPPER + "+" + LOWER + r"*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + SPACES)
 
 
-def train(model, special, size, pre_tokenizer, alphabet, **options):
+def train(model, special, size, pre_tokenizer, alphabet, texts=(TRAINING,), **options):
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizer
     for name, part in options.items():
         setattr(tokenizer, name, part)
-    tokenizer.train_from_iterator([TRAINING], trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False))
+    tokenizer.train_from_iterator(list(texts), trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False))
     return json.loads(tokenizer.to_str())
 
 
@@ -129,8 +129,11 @@ def main():
         "pairs, whole words first": {"model": {"ignore_merges": True, "merges": [m if isinstance(m, list) else m.split(" ") for m in base["model"]["merges"]]}},
     })
     cut = lambda pattern, **k: {"pre_tokenizer": sequence(regex(pattern, **k), byte_level(use_regex=False))}
-    write("tokenizer_bytes_words.json", base, {
-        "llama3": cut(LLAMA3), "qwen2": cut(QWEN2) | {"normalizer": nfc}, "qwen3.5": cut(QWEN35) | {"normalizer": nfc},
+    # Here the merges cross every border, so that nothing but the pattern keeps tokens apart.
+    uncut = train(models.BPE(), special, 1200, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False), pre_tokenizers.ByteLevel.alphabet(),
+                  texts=TEXTS, decoder=decoders.ByteLevel())
+    write("tokenizer_bytes_words.json", uncut, {
+        "gpt2": cut(GPT2), "uncut": {}, "llama3": cut(LLAMA3), "qwen2": cut(QWEN2) | {"normalizer": nfc}, "qwen3.5": cut(QWEN35) | {"normalizer": nfc},
         "o200k": cut(O200K, behavior="Removed", invert=True), "nemo": cut(NEMO),
     })
     fallback = [f"<0x{b:02X}>" for b in range(256)]

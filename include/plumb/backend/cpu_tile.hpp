@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: BSL-1.0
+// The inner loop of every product on the cpu, and how operands are laid out for it.
+//
+// A tile of C stays in registers while the loop runs over K: for each k it loads a few vectors of a row of B and
+// multiplies them with one number of each row of A. Every element of C is therefore one chain of fused multiply-adds
+// in the order of k. Nothing about the shape of a tile, the other rows or the number of threads can change its bits.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <plumb/backend/cpu_vector.hpp>
+
+namespace plumb::inline v0::detail {
+
+constexpr index_t up_to(index_t n, index_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/// How much of K is packed at a time.
+inline constexpr index_t depth_block = 256;
+
+/// Distance between the rows of a packed panel of A: an odd number of cache lines, so that rows do not push each other
+/// out of the cache.
+template <class T>
+inline constexpr index_t panel_stride = depth_block + 64 / static_cast<index_t>(sizeof(T));
+
+/// Columns of a full panel of B.
+template <class Set, class T>
+inline constexpr index_t panel_columns = Set::tile_vectors * simd<Set, T>::lanes;
+
+/// sums[Rows, columns] (+)= a[Rows, depth] · b[depth, columns], columns = Vectors · lanes; the rows of a are
+/// panel_stride apart, those of b `b_stride`, those of sums `columns`.
+template <class T, int Rows, int Vectors>
+struct product_tile {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(index_t depth, const T* a, const T* b, index_t b_stride, T* sums,
+                                                bool accumulate) {
+    unrolled<Set>(std::make_integer_sequence<int, Rows * Vectors>{}, std::make_integer_sequence<int, Rows>{}, depth, a,
+                  b, b_stride, sums, accumulate);
+  }
+
+ private:
+  /// `I` numbers the vectors of the tile, row by row; `R` the rows. Folds over them unroll at every optimisation level.
+  template <class Set, int... I, int... R>
+  [[gnu::always_inline]] static inline void unrolled(std::integer_sequence<int, I...>, std::integer_sequence<int, R...>,
+                                                     index_t depth, const T* a, const T* b, index_t b_stride, T* sums,
+                                                     bool accumulate) {
+    using s = simd<Set, T>;
+    using vector = typename s::vector;
+    static_assert(Vectors == 1 || Vectors == 2);
+    vector sum[Rows * Vectors];
+    if (accumulate)
+      (s::load(sum[I], sums + I * s::lanes), ...);
+    else
+      ((sum[I] = vector{}), ...);
+    for (index_t k = 0; k < depth; ++k, ++a, b += b_stride) {
+      vector left, right;
+      s::load(left, b);
+      s::load(right, b + (Vectors - 1) * s::lanes);
+      (step<Set>(sum + R * Vectors, a[R * panel_stride<T>], left, right), ...);
+    }
+    (s::store(sums + I * s::lanes, sum[I]), ...);
+  }
+  template <class Set>
+  [[gnu::always_inline]] static inline void step(typename simd<Set, T>::vector* sum, const T& a,
+                                                 const typename simd<Set, T>::vector& left,
+                                                 const typename simd<Set, T>::vector& right) {
+    const typename simd<Set, T>::vector all = a - typename simd<Set, T>::vector{};  // a in every lane
+    simd<Set, T>::fma(sum[0], all, left);
+    if constexpr (Vectors == 2) simd<Set, T>::fma(sum[1], all, right);
+  }
+};
+
+/// A tile of `rows` ≤ Set::tile_rows by `columns` ≤ panel_columns through the smallest kernel that covers it. Panels
+/// are padded with zeros up to the rows and columns of that kernel.
+template <class Set, class T>
+[[gnu::always_inline]] inline void multiply_tile(index_t rows, index_t columns, index_t depth, const T* a, const T* b,
+                                                 index_t b_stride, T* sums, bool accumulate) {
+  constexpr int most = Set::tile_rows, wide = Set::tile_vectors;
+  if (columns > simd<Set, T>::lanes) {
+    if (rows > 4) return call_with<Set, product_tile<T, most, wide>>(depth, a, b, b_stride, sums, accumulate);
+    if (rows > 1) return call_with<Set, product_tile<T, 4, wide>>(depth, a, b, b_stride, sums, accumulate);
+    return call_with<Set, product_tile<T, 1, wide>>(depth, a, b, b_stride, sums, accumulate);
+  }
+  if (rows > 4) return call_with<Set, product_tile<T, most, 1>>(depth, a, b, b_stride, sums, accumulate);
+  if (rows > 1) return call_with<Set, product_tile<T, 4, 1>>(depth, a, b, b_stride, sums, accumulate);
+  return call_with<Set, product_tile<T, 1, 1>>(depth, a, b, b_stride, sums, accumulate);
+}
+/// The rows of the kernel that `multiply_tile` takes, which a panel of A must hold.
+template <class Set>
+constexpr index_t kernel_rows(index_t rows) {
+  return rows > 4 ? Set::tile_rows : rows > 1 ? 4 : 1;
+}
+/// The columns of that kernel, which a packed panel of B and the sums hold.
+template <class Set, class T>
+constexpr index_t kernel_columns(index_t columns) {
+  return columns > simd<Set, T>::lanes ? panel_columns<Set, T> : index_t{simd<Set, T>::lanes};
+}
+
+/// Transposes one square block in registers: interleaving row i with row i + lanes/2, log₂(lanes) times over.
+template <class Set, class T>
+struct square {
+  using s = simd<Set, T>;
+  using vector = typename s::vector;
+
+  [[gnu::always_inline]] static inline void interleave(const vector& x, const vector& y, vector& low, vector& high) {
+    if constexpr (s::lanes == 2) {
+      low = __builtin_shufflevector(x, y, 0, 2);
+      high = __builtin_shufflevector(x, y, 1, 3);
+    } else if constexpr (s::lanes == 4) {
+      low = __builtin_shufflevector(x, y, 0, 4, 1, 5);
+      high = __builtin_shufflevector(x, y, 2, 6, 3, 7);
+    } else if constexpr (s::lanes == 8) {
+      low = __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11);
+      high = __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15);
+    } else {
+      low = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      high = __builtin_shufflevector(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+  }
+  /// One more round, or, when the rows are columns, stores the first `used`. `I` runs over the rows and `H` over half of
+  /// them: folds unroll, so that all rows stay in registers.
+  template <int Round, int... I, int... H>
+  [[gnu::always_inline]] static inline void rounds(vector* row, vector* other, std::integer_sequence<int, I...> all,
+                                                   std::integer_sequence<int, H...> half, T* to, index_t stride,
+                                                   index_t used) {
+    if constexpr (Round < s::lanes) {
+      (interleave(row[H], row[H + s::lanes / 2], other[2 * H], other[2 * H + 1]), ...);
+      rounds<2 * Round>(other, row, all, half, to, stride, used);
+    } else if (used == s::lanes) {
+      (s::store(to + I * stride, row[I]), ...);
+    } else {
+      ((I < used ? s::store(to + I * stride, row[I]) : void()), ...);
+    }
+  }
+  template <int... I>
+  [[gnu::always_inline]] static inline void transpose(const T* from, index_t from_stride, T* to, index_t to_stride,
+                                                      index_t used, std::integer_sequence<int, I...> all) {
+    vector row[s::lanes], other[s::lanes];
+    (s::load(row[I], from + I * from_stride), ...);
+    rounds<1>(row, other, all, std::make_integer_sequence<int, s::lanes / 2>{}, to, to_stride, used);
+  }
+};
+
+/// to[j · to_stride + i] = from[i · from_stride + j] for i < rows, j < columns. `readable` ≥ columns: how many numbers of
+/// each row of `from` may be read.
+template <class T>
+struct transpose {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(const T* from, index_t from_stride, index_t rows, index_t columns,
+                                                index_t readable, T* to, index_t to_stride) {
+    using s = simd<Set, T>;
+    constexpr index_t lanes = s::lanes;
+    const index_t whole_rows = rows - rows % lanes;
+    const index_t whole_columns = std::min(up_to(columns, lanes), readable - readable % lanes);
+    for (index_t i = 0; i < whole_rows; i += lanes)
+      for (index_t j = 0; j < whole_columns; j += lanes)
+        square<Set, T>::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
+                                  std::min(lanes, columns - j), std::make_integer_sequence<int, lanes>{});
+    for (index_t j = 0; j < columns; ++j)
+      for (index_t i = j < whole_columns ? whole_rows : 0; i < rows; ++i)
+        to[j * to_stride + i] = from[i * from_stride + j];
+  }
+};
+
+}  // namespace plumb::inline v0::detail

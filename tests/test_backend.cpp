@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: BSL-1.0
+// The cpu backend beside the reference, and its two laws bit by bit: the number of threads changes nothing, and a row
+// changes with nothing but its own operands.
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+#include <thread>
+
+#include <plumb/backend/concept.hpp>
+#include <plumb/backend/cpu.hpp>
+
+#include "backend_cases.hpp"
+#include "catch.hpp"
+
+static_assert(plumb::backend<plumb::reference>);
+static_assert(plumb::backend<plumb::cpu>);
+static_assert(plumb::parallel_for<plumb::thread_pool>);
+
+namespace {
+
+using plumb::cpu;
+using plumb::index_t;
+using plumb::view;
+using plumb::detail::instruction_set;
+using plumb_test::random_numbers;
+
+std::vector<instruction_set> instruction_sets() {
+  std::vector<instruction_set> sets;
+  for (const auto set : {instruction_set::portable, instruction_set::avx2, instruction_set::avx512})
+    if (set <= plumb::detail::best_instruction_set()) sets.push_back(set);
+  return sets;
+}
+
+template <class T>
+bool same_bits(const T* a, const T* b, index_t count) {
+  return std::memcmp(a, b, sizeof(T) * static_cast<std::size_t>(count)) == 0;
+}
+
+/// Backends that are wrong in one place each: the shared cases must notice.
+struct wrong_product : plumb::reference {
+  using reference::multiply;
+  template <class T>
+  static void multiply(device& d, plumb::product kind, std::type_identity_t<T> alpha, plumb::in<T> a, plumb::in<T> b,
+                       std::type_identity_t<T> beta, view<T> c) {
+    reference::multiply<T>(d, kind, alpha, a, b, beta, c);
+    if (c.rows == 33 && c.columns == 33) c.data[c.size() - 1] += T(1e-3);
+  }
+};
+struct wrong_window : plumb::reference {
+  template <class T>
+  static void attention(device& d, const plumb::attention_plan& plan, const plumb::attention_options& o, plumb::in<T> q,
+                        plumb::in<T> k, plumb::in<T> v, view<T> out, view<T> log_sum) {
+    auto other = o;
+    if (other.window == 40) other.window = 41;
+    reference::attention<T>(d, plan, other, q, k, v, out, log_sum);
+  }
+};
+struct wrong_tie : plumb::reference {
+  template <class T>
+  static void row_statistics(device& d, plumb::in<T> z, const std::int32_t* targets, plumb::row_outputs<T> out) {
+    reference::row_statistics<T>(d, z, targets, out);
+    for (index_t i = 0; out.best && z.columns > 2 && i < z.rows; ++i)
+      if (out.best[i] == 1) out.best[i] = static_cast<std::int32_t>(z.columns - 1);
+  }
+};
+
+template <class B>
+std::vector<std::string> wrong_cases() {
+  typename B::device d;
+  std::vector<std::string> names;
+  for (const auto& result : plumb_test::backend_cases<B, double>(d).run())
+    if (!(result.error <= plumb_test::tolerances{}.twice)) names.push_back(result.name);
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("backend: the shared cases accept the reference and notice a single wrong number") {
+  CHECK(wrong_cases<plumb::reference>().empty());
+  const auto product = wrong_cases<wrong_product>();
+  REQUIRE_FALSE(product.empty());
+  for (const auto& name : product) CHECK(name.find(" 33x33x") != std::string::npos);
+  CHECK(wrong_cases<wrong_window>() == std::vector<std::string>{"attention of 3 heads of 33"});
+  const auto tie = wrong_cases<wrong_tie>();
+  REQUIRE_FALSE(tie.empty());
+  for (const auto& name : tie) CHECK(name.find("logits") == 0);
+}
+
+TEST_CASE("backend: cpu computes what the reference computes, with every instruction set") {
+  for (const auto set : instruction_sets()) {
+    INFO("instruction set " << static_cast<int>(set));
+    cpu::device d(2, set);
+    plumb_test::check_backend<cpu>(d);
+  }
+}
+
+TEMPLATE_TEST_CASE("backend: the number of threads changes no bit", "", float, double) {
+  for (const auto set : instruction_sets()) {
+    cpu::device one(1, set);
+    const auto expected = plumb_test::backend_cases<cpu, TestType>(one).run();
+    const bool best = set == plumb::detail::best_instruction_set();
+    for (const int threads : best ? std::vector<int>{2, 3, 4, 7} : std::vector<int>{3}) {
+      cpu::device many(threads, set);
+      REQUIRE(many.threads() == threads);
+      const auto found = plumb_test::backend_cases<cpu, TestType>(many).run();
+      REQUIRE(found.size() == expected.size());
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        INFO(found[i].name << ", " << threads << " threads");
+        CHECK(found[i].bytes == expected[i].bytes);
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch", "", float, double) {
+  using T = TestType;
+  for (const auto set : instruction_sets())
+    for (const auto& [n, k] : {std::pair<index_t, index_t>{70, 97}, {33, 600}, {128, 128}}) {
+      cpu::device d(3, set), single(1, set);
+      const index_t m = 613;
+      const auto a = random_numbers<T>(m * k, 1), b = random_numbers<T>(n * k, 2);
+      const auto old = random_numbers<T>(m * n, 3);
+      auto all = old;
+      const view<const T> right(b.data(), n, k);
+      cpu::multiply<T>(d, plumb::product::nt, T(0.7), view<const T>(a.data(), m, k), right, T(0.3),
+                       view<T>(all.data(), m, n));
+      for (const index_t rows : {1, 2, 4, 5, 13, 14, 15, 200})
+        for (const index_t first : {0, 1, 17, 412}) {
+          // The same rows alone, at an address that is no multiple of a vector.
+          std::vector<T> left(static_cast<std::size_t>(rows * k + 1)), some(static_cast<std::size_t>(rows * n + 3));
+          std::copy_n(a.data() + first * k, rows * k, left.data() + 1);
+          std::copy_n(old.data() + first * n, rows * n, some.data() + 3);
+          cpu::multiply<T>(single, plumb::product::nt, T(0.7), view<const T>(left.data() + 1, rows, k), right, T(0.3),
+                           view<T>(some.data() + 3, rows, n));
+          INFO("set " << static_cast<int>(set) << ", rows " << first << " + " << rows << " of " << m << "x" << n << "x"
+                      << k);
+          CHECK(same_bits(some.data() + 3, all.data() + first * n, rows * n));
+        }
+    }
+}
+
+TEMPLATE_TEST_CASE("backend: norms, rotations, gates and statistics of a row are the same bits in every batch", "",
+                   float, double) {
+  using T = TestType;
+  for (const auto set : instruction_sets())
+    for (const index_t n : {2, 34, 66, 194, 1000}) {
+      cpu::device d(3, set), single(1, set);
+      const index_t m = 97;
+      const auto x = random_numbers<T>(m * n, 1), up = random_numbers<T>(m * n, 2), weight = random_numbers<T>(n, 3);
+      const auto turn = random_numbers<T>(8 * (n / 2), 4);
+      const auto positions = plumb_test::random_indices(m, 4, 5);
+      const auto targets = plumb_test::random_indices(m, static_cast<std::int32_t>(n), 6);
+      // One vector per row: norm, its inverse, rotation, gate, statistics and gradient.
+      const auto everything = [&](cpu::device& where, index_t first, index_t rows, index_t offset) {
+        const auto part = [&](const std::vector<T>& from) {
+          std::vector<T> moved(static_cast<std::size_t>(rows * n + offset));
+          std::copy_n(from.data() + first * n, rows * n, moved.data() + offset);
+          return moved;
+        };
+        auto in_x = part(x), in_up = part(up);
+        std::vector<T> norm(in_x.size()), rotated(in_x.size()), gate(in_x.size()),
+            small(static_cast<std::size_t>(4 * rows));
+        std::vector<std::int32_t> best(static_cast<std::size_t>(rows));
+        const auto at = [&](std::vector<T>& v) { return view<T>(v.data() + offset, rows, n); };
+        T* const s = small.data();
+        cpu::rms_norm<T>(where, at(in_x), view<const T>(weight.data(), 1, n), 1e-5, at(norm), s);
+        cpu::rotate<T>(where, at(in_x), positions.data() + first, view<const T>(turn.data(), 4, n / 2),
+                       view<const T>(turn.data() + 4 * (n / 2), 4, n / 2), n, plumb::rotary_layout::half, 1, false,
+                       at(rotated));
+        cpu::swiglu<T>(where, at(in_x), at(in_up), at(gate));
+        cpu::row_statistics<T>(
+            where, at(in_x), targets.data() + first,
+            {.logp = s + rows, .log_partition = s + 2 * rows, .entropy = s + 3 * rows, .best = best.data()});
+        cpu::row_gradients<T>(where, at(in_x), targets.data() + first, s + 2 * rows, s + 3 * rows, nullptr, s + rows);
+        std::vector<std::vector<T>> result(static_cast<std::size_t>(rows));
+        for (index_t i = 0; i < rows; ++i) {
+          auto& row = result[static_cast<std::size_t>(i)];
+          for (auto* v : {&norm, &rotated, &gate, &in_x}) row.insert(row.end(), at(*v).row(i), at(*v).row(i) + n);
+          for (index_t j = 0; j < 4; ++j) row.push_back(small[static_cast<std::size_t>(j * rows + i)]);
+          row.push_back(static_cast<T>(best[static_cast<std::size_t>(i)]));
+        }
+        return result;
+      };
+      const auto all = everything(d, 0, m, 0);
+      for (const index_t rows : {1, 2, 7})
+        for (const index_t first : {0, 3, 90})
+          for (const index_t offset : {0, 1, 5}) {
+            const auto some = everything(single, first, rows, offset);
+            INFO("set " << static_cast<int>(set) << ", width " << n << ", rows " << first << " + " << rows
+                        << ", offset " << offset);
+            for (index_t i = 0; i < rows; ++i) {
+              const auto &a = some[static_cast<std::size_t>(i)], &b = all[static_cast<std::size_t>(first + i)];
+              CHECK(same_bits(a.data(), b.data(), static_cast<index_t>(a.size())));
+            }
+          }
+    }
+}
+
+TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its path is cut and batched", "", float,
+                   double) {
+  using T = TestType;
+  const index_t tokens = 150, heads = 4, kv_heads = 2;
+  for (const auto set : instruction_sets())
+    for (const index_t width : {6, 32, 65})
+      for (const index_t window : {0, 37}) {
+        cpu::device d(3, set), single(1, set);
+        const plumb::attention_options o{
+            .heads = heads, .kv_heads = kv_heads, .head_width = width, .scale = 0.3, .window = window};
+        const auto q = random_numbers<T>(tokens * heads * width, 1);
+        const auto k = random_numbers<T>(tokens * kv_heads * width, 2),
+                   v = random_numbers<T>(tokens * kv_heads * width, 3);
+        std::vector<std::int32_t> keys(static_cast<std::size_t>(tokens));
+        std::iota(keys.begin(), keys.end(), 0);
+        const auto run = [&](cpu::device& where, std::vector<plumb::query_segment> segments,
+                             const std::vector<std::int32_t>& key_rows, const std::vector<T>& queries,
+                             const std::vector<T>& key_data, const std::vector<T>& values) {
+          const auto count = static_cast<index_t>(queries.size()) / (heads * width);
+          const auto kv_count = static_cast<index_t>(key_data.size()) / (kv_heads * width);
+          std::vector<T> result(static_cast<std::size_t>(count * heads * (width + 1)));
+          const plumb::attention_plan plan{.segments = segments.data(),
+                                           .segment_count = static_cast<index_t>(segments.size()),
+                                           .key_rows = key_rows.data(),
+                                           .row_segment = nullptr};
+          cpu::attention<T>(where, plan, o, view<const T>(queries.data(), count, heads * width),
+                            view<const T>(key_data.data(), kv_count, kv_heads * width),
+                            view<const T>(values.data(), kv_count, kv_heads * width),
+                            view<T>(result.data(), count, heads * width),
+                            view<T>(result.data() + count * heads * width, count, heads));
+          return result;
+        };
+        const auto whole = run(d, {{0, tokens, 0, 0}}, keys, q, k, v);
+        INFO("set " << static_cast<int>(set) << ", width " << width << ", window " << window);
+        // The path as three segments.
+        CHECK(run(d, {{0, 33, 0, 0}, {33, 50, 33, 0}, {83, 67, 83, 0}}, keys, q, k, v) == whole);
+        // Token by token, as in decoding.
+        std::vector<plumb::query_segment> steps;
+        for (std::int32_t t = 0; t < tokens; ++t) steps.push_back({t, 1, t, 0});
+        CHECK(run(single, steps, keys, q, k, v) == whole);
+        // The same keys in rows that lie backwards, with another sequence of queries in the batch.
+        std::vector<std::int32_t> backwards(keys.rbegin(), keys.rend());
+        auto k2 = k, v2 = v, q2 = q;
+        for (index_t t = 0; t < tokens; ++t)
+          for (index_t j = 0; j < kv_heads * width; ++j) {
+            k2[static_cast<std::size_t>(t * kv_heads * width + j)] =
+                k[static_cast<std::size_t>((tokens - 1 - t) * kv_heads * width + j)];
+            v2[static_cast<std::size_t>(t * kv_heads * width + j)] =
+                v[static_cast<std::size_t>((tokens - 1 - t) * kv_heads * width + j)];
+          }
+        const auto more = random_numbers<T>(20 * heads * width, 4);
+        q2.insert(q2.begin(), more.begin(), more.end());
+        const auto mixed = run(d, {{0, 20, 7, 0}, {20, 150, 0, 0}}, backwards, q2, k2, v2);
+        CHECK(same_bits(mixed.data() + 20 * heads * width, whole.data(), tokens * heads * width));
+        CHECK(same_bits(mixed.data() + 170 * heads * width + 20 * heads, whole.data() + tokens * heads * width,
+                        tokens * heads));
+      }
+}
+
+TEST_CASE("backend: scratch memory stops growing once a shape was seen") {
+  cpu::device d(1);
+  (void)plumb_test::backend_cases<cpu, float>(d).run();
+  (void)plumb_test::backend_cases<cpu, double>(d).run();
+  const std::size_t before = d.scratch_bytes();
+  REQUIRE(before > 0);
+  (void)plumb_test::backend_cases<cpu, float>(d).run();
+  (void)plumb_test::backend_cases<cpu, double>(d).run();
+  CHECK(d.scratch_bytes() == before);
+}
+
+TEST_CASE("backend: logits that are infinite or no number") {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> z(3 * 40, 0.0f);
+  for (int j = 1; j < 40; ++j) z[static_cast<std::size_t>(j)] = -inf;  // certainty: logp 0, entropy 0
+  z[40 + 17] = nan;
+  z[80 + 39] = 1e30f;
+  const std::int32_t targets[] = {0, 0, 39};
+  std::vector<float> logp(3), entropy(3);
+  std::vector<std::int32_t> best(3);
+  cpu::device d(1);
+  cpu::row_statistics<float>(
+      d, view<const float>(z.data(), 3, 40), targets,
+      {.logp = logp.data(), .log_partition = nullptr, .entropy = entropy.data(), .best = best.data()});
+  CHECK(logp[0] == 0);
+  CHECK(entropy[0] == 0);
+  CHECK(std::isnan(logp[1]));
+  CHECK(std::isnan(entropy[1]));
+  CHECK(logp[2] == 0);
+  CHECK(entropy[2] == 0);
+  CHECK(best == std::vector<std::int32_t>{0, 0, 39});
+}
+
+TEST_CASE("backend: the threads run every task once, pass exceptions on and may be asked from inside a task") {
+  plumb::thread_pool pool(4);
+  CHECK(pool.threads() == 4);
+  for (const index_t tasks : {0, 1, 2, 3, 5, 1000}) {
+    std::vector<std::atomic<int>> seen(static_cast<std::size_t>(tasks));
+    std::vector<std::atomic<int>> working(4);
+    std::atomic<bool> shared_worker = false;
+    pool.run(tasks, [&](index_t task, int worker) {
+      if (working[static_cast<std::size_t>(worker)].fetch_add(1) != 0) shared_worker = true;
+      ++seen[static_cast<std::size_t>(task)];
+      working[static_cast<std::size_t>(worker)].fetch_sub(1);
+    });
+    CHECK(std::all_of(seen.begin(), seen.end(), [](const auto& n) { return n == 1; }));
+    CHECK_FALSE(shared_worker);
+  }
+  for (int round = 0; round < 20; ++round) {
+    CHECK_THROWS_WITH(pool.run(100,
+                               [](index_t task, int) {
+                                 if (task == 41) throw std::runtime_error("task 41");
+                               }),
+                      "task 41");
+    std::atomic<index_t> sum = 0;
+    pool.run(50, [&](index_t outer, int worker) {
+      pool.run(10, [&](index_t inner, int same) {
+        if (same != worker) sum += 1000000;
+        sum += outer * inner;
+      });
+    });
+    CHECK(sum == 1225 * 45);
+  }
+  std::atomic<index_t> count = 0;  // many short runs, with pauses long enough to fall asleep in between
+  for (int round = 0; round < 3000; ++round) {
+    pool.run(round % 7, [&](index_t, int) { ++count; });
+    if (round % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  CHECK(count == 428 * 21 + 6);
+}
+
+TEST_CASE("backend: a device that cannot be made says why") {
+  CHECK_THROWS_WITH(cpu::device(-1), "threads: expected 0 to 1024 threads, found -1");
+  CHECK_THROWS_AS(cpu::device(5000), plumb::error);
+  CHECK(cpu::device().threads() >= 1);
+  cpu::device first(2);
+  cpu::device second = std::move(first);  // movable, and works after the move
+  float x[] = {1, 2, 3};
+  cpu::fill(second, view<float>(x, 1, 3), 4.0f);
+  CHECK((x[0] == 4 && x[2] == 4));
+}
+
+namespace {
+
+/// eˣ of every number, in place.
+template <class T>
+struct exp_body {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(index_t count, T* x) {
+    using s = plumb::detail::simd<Set, T>;
+    for (index_t i = 0; i < count; i += s::lanes) {
+      typename s::vector v;
+      s::load_some(v, x + i, count - i);
+      s::exp(v);
+      s::store_some(x + i, v, count - i);
+    }
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("backend: the exponential is within two units in the last place", "", float, double) {
+  using T = TestType;
+  const T inf = std::numeric_limits<T>::infinity();
+  const T edge = sizeof(T) == 4 ? T(110) : T(760);
+  std::vector<T> x;
+  for (int i = 0; i <= 200000; ++i) x.push_back(-edge + 2 * edge * static_cast<T>(i) / 200000);
+  for (const T special : {T(0), T(-0.0), inf, -inf, std::numeric_limits<T>::quiet_NaN()}) x.push_back(special);
+  for (const auto set : instruction_sets()) {
+    auto y = x;
+    plumb::detail::run_with<exp_body<T>>(set, static_cast<index_t>(y.size()), y.data());
+    double worst = 0;
+    T small_worst = 0;
+    bool overflows = true;
+    for (std::size_t i = 0; i + 5 < x.size(); ++i) {
+      const long double exact = std::exp(static_cast<long double>(x[i]));
+      const T rounded = static_cast<T>(exact);
+      if (rounded < std::numeric_limits<T>::min()) {
+        small_worst = std::max(small_worst, std::abs(y[i] - rounded));
+      } else if (rounded == inf) {
+        overflows = overflows && y[i] == inf;
+      } else {
+        const long double unit = std::nextafter(rounded, inf) - rounded;
+        worst = std::max(worst, static_cast<double>(std::abs(y[i] - exact) / unit));
+      }
+    }
+    INFO("set " << static_cast<int>(set));
+    CHECK(worst <= 2);
+    CHECK(small_worst <= 2 * std::numeric_limits<T>::denorm_min());
+    CHECK(overflows);
+    const T* const special = y.data() + y.size() - 5;
+    CHECK((special[0] == 1 && special[1] == 1 && special[2] == inf && special[3] == 0 && std::isnan(special[4])));
+  }
+}
