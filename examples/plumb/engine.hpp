@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSL-1.0
+// A model behind one interface, whatever its backend and number type: the commands are compiled once, the heavy templates
+// once per backend, each in a file of its own.
+#pragma once
+
+#include "methods.hpp"
+
+#include <plumb/io/json.hpp>
+#include <plumb/models/adapter_options.hpp>
+#include <plumb/rollout/generate.hpp>
+#include <plumb/rollout/score.hpp>
+#include <plumb/train/fit.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace program {
+
+using namespace plumb;
+
+/// The gradient of a loss over a whole file.
+struct gradient {
+  struct part {
+    std::string name;                ///< of the parameter, as the policy calls it
+    std::vector<index_t> shape;
+    std::vector<double> numbers;
+    bool wide = false;               ///< float64
+  };
+  double loss = 0;
+  metric_list metrics;
+  std::vector<part> parts;
+};
+
+/// What a trial step took.
+struct trial {
+  double seconds = 0;        ///< forward and backward of the batch
+  double score_seconds = 0;  ///< forward alone, as for references
+  index_t tokens = 0;        ///< of the batch
+  std::size_t buffers = 0;   ///< bytes of activations and gradients of activations
+  double loss = 0;
+};
+
+/// What happens in a run; on_step returns false to stop.
+struct listener {
+  virtual ~listener() = default;
+  virtual bool on_step(const step_info&) = 0;
+  virtual void on_log(const log_entry&) = 0;
+  virtual void on_save(const std::filesystem::path&) = 0;
+};
+
+/// A model, with an adapter or without.
+class engine {
+ public:
+  virtual ~engine() = default;
+
+  [[nodiscard]] virtual const model_config& config() const = 0;
+  [[nodiscard]] virtual bool has_tokenizer() const = 0;
+  [[nodiscard]] virtual const plumb::tokenizer& tokenizer() const = 0;  ///< throws errc::not_found when there is none
+  [[nodiscard]] virtual bool ends(token_id token) const = 0;  ///< does it end a reply?
+  [[nodiscard]] virtual index_t positions() const = 0;
+  [[nodiscard]] virtual index_t parameter_count() const = 0;
+  [[nodiscard]] virtual std::size_t number_size() const = 0;  ///< bytes of a number: 4 or 8
+
+  virtual void load_adapter(const std::filesystem::path& folder) = 0;
+  virtual void attach_lora(const lora_options& options) = 0;
+  virtual void train_all() = 0;
+  [[nodiscard]] virtual index_t trainable_count() const = 0;
+  [[nodiscard]] virtual const lora_options* lora() const = 0;  ///< null without an adapter
+  [[nodiscard]] virtual json::object describe_adapter() const = 0;
+
+  virtual std::vector<token_scores> score(std::span<const scored_tokens> sequences, bool entropy) = 0;
+  virtual std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
+                                                       const generate_options& options) = 0;
+  /// `batch` examples at a time; 0: as many as have about 2048 tokens. The loss is that of all rows together.
+  virtual gradient differentiate(const method& m, std::vector<example> data, index_t batch) = 0;
+  virtual trial try_step(const method& m, std::vector<example> batch) = 0;
+  virtual fit_result fit(const method& m, std::vector<example> data, const fit_options& options, listener& told) = 0;
+
+  virtual void save_adapter(const std::filesystem::path& folder) const = 0;
+  virtual void save_merged(const std::filesystem::path& folder) const = 0;
+  virtual void save_model(const std::filesystem::path& folder) const = 0;
+};
+
+/// Reads a model folder. One of these per file engine_<backend>_<type>.cpp.
+template <class B, class T>
+std::unique_ptr<engine> open_engine(const std::filesystem::path& folder, const load_options& options);
+
+struct common_options;
+
+/// Reads the model on the backend and with the number type that the user chose, and its adapter unless `adapter` is empty.
+std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common);
+
+}  // namespace program

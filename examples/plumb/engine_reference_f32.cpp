@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSL-1.0
+// Models on the backend `reference`, with numbers of type float.
+#include "engine_of.hpp"
+
+#include <plumb/backend/reference.hpp>
+
+namespace program {
+template std::unique_ptr<engine> open_engine<reference, float>(const std::filesystem::path&, const load_options&);
+}  // namespace program

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSL-1.0
+// plumb info: what a model folder holds. Only headers are read; weights only when an adapter is to be put on them.
+#include "commands.hpp"
+#include "engine.hpp"
+#include "output.hpp"
+
+#include <plumb/backend/reference.hpp>
+#include <plumb/io/weights.hpp>
+
+#include <map>
+
+namespace program {
+
+namespace {
+
+json::object describe_architecture(const model_config& c) {
+  json::object out;
+  out["model_type"] = c.family;
+  out["layers"] = c.layers;
+  out["hidden_size"] = c.hidden_size;
+  out["intermediate_size"] = c.intermediate_size;
+  out["heads"] = c.heads;
+  out["kv_heads"] = c.kv_heads;
+  out["head_dim"] = c.head_width;
+  out["vocabulary"] = c.vocabulary;
+  out["positions"] = c.max_positions;
+  out["tied_head"] = c.tied_head;
+  out["attention_bias"] = c.attention_bias;
+  out["mlp_bias"] = c.mlp_bias;
+  out["rope_theta"] = c.rope_theta;
+  out["norm_epsilon"] = c.norm_epsilon;
+  out["bos"] = c.bos ? json::value(*c.bos) : json::value(nullptr);
+  out["eos"] = list(c.eos);
+  return out;
+}
+
+/// Walks through the model's composition, checks that the files have each tensor in its shape, and counts.
+index_t count_parameters(const model_config& config, const weight_files& files) {
+  index_t count = 0;
+  const auto device = std::make_shared<typename reference::device>();
+  (void)build_llama<reference, float>(device, config, 1, [&](const std::string& name, shape extent) {
+    if (!files.contains(name))
+      throw error(errc::bad_model, name, join("the files lack this tensor; config.json asks for [", extent.rows, ", ", extent.columns, "]"));
+    const auto& stored = files.shape(name);
+    const bool fits = stored == std::vector{extent.rows, extent.columns} || (extent.rows == 1 && stored == std::vector{extent.columns});
+    if (!fits)
+      throw error(errc::bad_model, name, join("expected shape ", plumb::detail::describe_shape(std::vector{extent.rows, extent.columns}),
+                                              " from config.json, found ", plumb::detail::describe_shape(stored), " in the file"));
+    count += extent.rows * extent.columns;
+    return weight_ptr<reference, float>();
+  });
+  return count;
+}
+
+/// The format of most of the numbers, as --dtype writes it.
+std::string main_type(const weight_files& files) {
+  std::map<dtype, index_t> numbers;
+  for (const std::string& name : files.names()) numbers[files.info(name).type] += files.info(name).elements;
+  dtype most = dtype::f32;
+  for (const auto& [type, count] : numbers)
+    if (count > numbers[most]) most = type;
+  std::string out(name(most));
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
+json::array describe_files(const weight_files& files) {
+  json::array out;
+  for (const auto& file : files.files()) {
+    json::object entry;
+    entry["name"] = file.path().filename().string();
+    entry["bytes"] = std::filesystem::file_size(file.path());
+    entry["tensors"] = file.tensors().size();
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+json::value describe_tokenizer(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / "tokenizer.json")) return nullptr;
+  const auto words = tokenizer::load(folder);
+  json::object out;
+  out["tokens"] = words.size();
+  const auto id = [](std::optional<token_id> token) { return token ? json::value(*token) : json::value(nullptr); };
+  out["bos"] = id(words.bos());
+  out["eos"] = id(words.eos());
+  return out;
+}
+
+int run_info(const arguments& given) {
+  const common_options common = read_common(given);
+  const std::string folder = given.operand(), adapter = given.text("--adapter");
+  std::error_code failed;
+  if (!std::filesystem::exists(folder, failed)) throw error(errc::not_found, "MODEL", join("there is no folder \"", folder, "\""));
+  if (!std::filesystem::is_directory(folder, failed))
+    throw error(errc::unsupported, "MODEL", join("\"", folder, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
+  const model_config config = read_config(folder);
+  const auto files = weight_files::open(folder);
+
+  json::object out;
+  out["model"] = folder;
+  out["architecture"] = describe_architecture(config);
+  out["parameters"] = count_parameters(config, files);
+  out["dtype"] = main_type(files);
+  out["bytes"] = files.total_bytes();
+  out["files"] = describe_files(files);
+  out["tokenizer"] = describe_tokenizer(folder);
+  out["trainable_parameters"] = 0;  // a model alone is frozen
+  if (!adapter.empty()) {
+    const auto model = open_model(folder, adapter, common);
+    out["trainable_parameters"] = model->trainable_count();
+    json::object about = model->describe_adapter();
+    const auto tensors = weight_files::open(adapter, "adapter_model");
+    about["tensors"] = tensors.names().size();
+    about["files"] = describe_files(tensors);
+    out["adapter"] = std::move(about);
+  }
+  write_output(given.text("--out"), [&](output& to) { to.line(out); });
+  return 0;
+}
+
+}  // namespace
+
+const command info_command{
+    "info", "MODEL", "What a model folder holds: architecture, sizes, files, and an adapter's share.",
+    "Prints one JSON object. The weights are not loaded unless an adapter is to be put on them.", "  plumb info stories260k/hf",
+    {{"--adapter", "ADAPTER", "a PEFT folder: also its rank, targets and trainable parameters"},
+     {"--out", "F", "where the result goes, instead of standard output"}},
+    run_info};
+
+}  // namespace program

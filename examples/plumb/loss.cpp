@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSL-1.0
+// plumb loss: an objective on records given as numbers; its loss, metrics and slopes.
+#include "commands.hpp"
+#include "input.hpp"
+#include "methods.hpp"
+#include "output.hpp"
+
+#include <plumb/core/nearest.hpp>
+#include <plumb/objective/needs.hpp>
+#include <plumb/objective/paths.hpp>
+
+#include <map>
+
+namespace program {
+
+namespace {
+
+/// Numbers for the completions that tokens name, whatever they are called: 7, "a" or "7".
+using sequence_names = std::map<std::string, index_t>;
+
+void read_member(const json::value& v, const field& f, const std::string& place, sequence_names&, double& out) {
+  const std::string what = join("\"", path(f), "\"");
+  out = json::as<double>(v, what, place);
+  if (f.asks == need::tokens && !(out >= 1)) throw error(errc::bad_data, place, join(what, ": expected a count from 1, found ", out));
+}
+void read_member(const json::value& v, const field& f, const std::string& place, sequence_names&, bool& out) {
+  out = json::as<bool>(v, join("\"", path(f), "\""), place);
+}
+void read_member(const json::value& v, const field&, const std::string&, sequence_names& names, index_t& out) {
+  out = names.try_emplace(json::dump(v), static_cast<index_t>(names.size())).first->second;
+}
+
+/// Refuses keys that no field of the level has, naming the nearest.
+template <level L>
+void check_fields(const json::object& row, const std::string& place) {
+  std::vector<std::string> paths;
+  std::vector<std::string_view> parts;
+  const record<L> empty;
+  record<L>::fields(
+      [&](const field& f, const auto&) {
+        paths.push_back(path(f));
+        if (*f.part && (parts.empty() || parts.back() != f.part)) parts.emplace_back(f.part);
+      },
+      "", empty);
+  const std::vector<std::string_view> known(paths.begin(), paths.end());
+  const auto check = [&](const std::string& found) {
+    if (std::find(paths.begin(), paths.end(), found) == paths.end()) throw error(errc::bad_data, place, unknown_name("key", found, known));
+  };
+  for (const auto& member : row) {
+    const std::string key(member.key().data(), member.key().size());
+    if (std::find(parts.begin(), parts.end(), key) == parts.end()) {
+      check(key);
+    } else {
+      for (const auto& inner : json::as_object(member.value(), join("\"", key, "\""), place))
+        check(join(key, ".", std::string_view(inner.key().data(), inner.key().size())));
+    }
+  }
+}
+
+const json::value* find_field(const json::object& row, const field& f) {
+  const json::object* from = &row;
+  if (*f.part) {
+    const json::value* const part = json::find(row, f.part);
+    from = part ? part->if_object() : nullptr;
+  }
+  const json::value* const v = from ? json::find(*from, f.name) : nullptr;
+  return v && !v->is_null() ? v : nullptr;
+}
+
+template <level L>
+record<L> read_record(const json::object& row, const any_objective<L>& objective, const std::string& place, sequence_names& names) {
+  check_fields<L>(row, place);
+  record<L> out;
+  record<L>::fields(
+      [&](const field& f, auto& member) {
+        if (const json::value* const v = find_field(row, f)) return read_member(*v, f, place, names, member);
+        if (f.role == role::optional || f.asks == need::none || !has(objective.needs(), f.asks)) return;
+        std::string_view remedy;
+        for (const auto& each : all_needs)
+          if (each.what == f.asks) remedy = each.remedy;
+        throw error(errc::bad_data, place, join("the objective ", objective.name(), " needs \"", path(f), "\", which the record lacks; ", remedy));
+      },
+      "", out);
+  return out;
+}
+
+template <level L>
+void print_losses(const any_objective<L>& objective, const std::vector<record<L>>& records, output& out) {
+  const evaluation result = objective.evaluate(records);
+  metric_list metrics;
+  objective.collect_metrics(records, metrics);
+  json::object first, named;
+  first["loss"] = result.total;
+  for (const metric& m : metrics) named[m.name] = std::isfinite(m.value()) ? json::value(m.value()) : json::value(nullptr);
+  first["metrics"] = std::move(named);
+  out.line(first);
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    json::object row, slopes;
+    row["loss"] = result.losses[i];
+    for_each_slot<L>([&](const field& f, int slot) {
+      if (has(objective.needs(), f.asks)) slopes[path(f)] = result.slope(static_cast<index_t>(i), slot);
+    });
+    row["slopes"] = std::move(slopes);
+    out.line(row);
+  }
+}
+
+int run_loss(const arguments& given) {
+  (void)read_common(given);
+  method m = find_method(given.operand());
+  settings_list settings;
+  for (const std::string& text : given.all("--set")) settings.push_back(split_setting(text));
+  apply_settings(m, settings);
+  write_output(given.text("--out"), [&](output& out) {
+    std::visit(
+        [&](const auto& objective) {
+          constexpr level own = std::remove_cvref_t<decltype(objective)>::level;
+          std::vector<record<own>> records;
+          sequence_names names;
+          read_rows(
+              given, [&](const json::object& row, const std::string& place) { records.push_back(read_record(row, objective, place, names)); }, [] {});
+          print_losses(objective, records, out);
+        },
+        m);
+  });
+  return 0;
+}
+
+}  // namespace
+
+const command loss_command{
+    "loss", "OBJECTIVE", "An objective's loss, metrics and slopes on records given as numbers.",
+    "Records of pairs: {\"chosen\": {\"logp\": x, \"ref\": x, \"tokens\": n}, \"rejected\": {..}}; of tokens: {\"logp\": x, \"mask\": b, ..}.\n"
+    "logp and ref are sums over the tokens of a reply, in nats. What the objective does not need may be left out.\n"
+    "First result: {\"loss\": x, \"metrics\": {..}} of the batch; then per record {\"loss\": x, \"slopes\": {\"chosen.logp\": dL/dx, ..}},\n"
+    "with slopes of the batch's loss.",
+    "  echo '{\"chosen\": {\"logp\": -20, \"ref\": -21}, \"rejected\": {\"logp\": -25, \"ref\": -24}}' | plumb loss dpo --in - --set beta=0.2",
+    {{"--in", "F", "records; - is standard input"},
+     {"--out", "F", "where results go, instead of standard output"},
+     {"--set", "KEY=VALUE", "a parameter of the objective, or also=0.2*NAME to add another one", option::many_words}},
+    run_loss};
+
+}  // namespace program

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSL-1.0
+// The rows that an objective learns from, read from a file.
+#pragma once
+
+#include "engine.hpp"
+
+#include <string>
+
+namespace program {
+
+/// Demonstrations for objectives on tokens, preferences for objectives on pairs. Throws errc::unsupported for an objective that
+/// needs what rows of text cannot give (advantages, values, …) in this version.
+std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option, const engine& model);
+
+}  // namespace program

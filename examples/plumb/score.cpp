@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSL-1.0
+// plumb score: log-probabilities of given tokens.
+#include "commands.hpp"
+#include "input.hpp"
+#include "output.hpp"
+#include "token_rows.hpp"
+
+namespace program {
+
+namespace {
+
+json::object scored_row(const token_scores& scores) {
+  json::object out;
+  double sum = 0;
+  for (const double x : scores.logp) sum += x;
+  out["logp"] = list(scores.logp);
+  if (!scores.entropy.empty()) out["entropy"] = list(scores.entropy);
+  out["sum"] = sum;
+  out["mean"] = sum / static_cast<double>(scores.logp.size());
+  out["tokens"] = scores.logp.size();
+  return out;
+}
+
+int run_score(const arguments& given) {
+  const common_options common = read_common(given);
+  const auto model = open_model(given.required("--model"), given.text("--adapter"), common);
+  const bool entropy = given.has("--entropy");
+  write_output(given.text("--out"), [&](output& out) {
+    std::vector<scored_tokens> waiting;
+    std::size_t tokens = 0;
+    const auto score_waiting = [&] {
+      if (waiting.empty()) return;
+      for (const auto& scores : model->score(waiting, entropy)) out.line(scored_row(scores));
+      out.flush();
+      waiting.clear();
+      tokens = 0;
+    };
+    read_rows(
+        given,
+        [&](const json::object& row, const std::string& place) {
+          waiting.push_back(read_scored(row, *model, place));
+          tokens += waiting.back().ids.size();
+          if (tokens >= 8192) score_waiting();
+        },
+        score_waiting);
+  });
+  return 0;
+}
+
+}  // namespace
+
+const command score_command{
+    "score", "", "Log-probabilities of given tokens, in nats.",
+    "Rows: {\"text\": s}, or {\"prompt\": s, \"completion\": s}, or {\"ids\": [..], \"from\": k}; prompt_ids and completion_ids in place of\n"
+    "texts. A text is scored from its second token on, a completion from its first, ids from position `from` (1 when left out).\n"
+    "Results: {\"logp\": [per scored token], \"sum\": x, \"mean\": x, \"tokens\": n}.",
+    "  echo '{\"prompt\": \"Once upon a time\", \"completion\": \", there was a dog.\"}' | plumb score --model stories260k/hf --in -",
+    {{"--model", "MODEL", "a Hugging Face folder"},
+     {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
+     {"--in", "F", "rows to score; - is standard input"},
+     {"--out", "F", "where results go, instead of standard output"},
+     {"--entropy", "", "also \"entropy\": [..], of the distribution that each token was drawn from"}},
+    run_score};
+
+}  // namespace program

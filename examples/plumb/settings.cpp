@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: BSL-1.0
+// Settings from text: every key once, with its place in the library's options.
+#include "settings.hpp"
+
+#include <plumb/core/nearest.hpp>
+#include <plumb/optim/schedule.hpp>
+#include <plumb/version.hpp>
+
+#include <algorithm>
+
+namespace program {
+
+namespace {
+
+/// Calls about(key, member) for every setting that is not the objective's own. "targets" stands for the LoRA options' two ways to say it.
+template <class Settings, class About>
+void for_each_setting(Settings& s, About&& about) {
+  about("rate", s.fit.rate);
+  about("epochs", s.fit.epochs);
+  about("steps", s.fit.steps);
+  about("batch", s.fit.batch);
+  about("accumulate", s.fit.accumulate);
+  about("warmup", s.fit.warmup);
+  about("schedule", s.fit.schedule);
+  about("weight_decay", s.fit.weight_decay);
+  about("clip_norm", s.fit.clip_norm);
+  about("max_tokens", s.fit.max_tokens);
+  about("rank", s.lora.rank);
+  about("alpha", s.lora.alpha);
+  about("dropout", s.lora.dropout);
+  about("targets", s.lora);
+  about("seed", s.fit.seed);
+  about("eval_data", s.eval_data);
+  about("eval_every", s.fit.eval_every);
+  about("save_every", s.fit.save_every);
+  about("log_every", s.fit.log_every);
+}
+
+[[noreturn]] void wrong(const std::string& key, std::string_view expected, const std::string& text) {
+  throw error(errc::bad_argument, key, join("expected ", expected, ", found \"", text, "\""));
+}
+
+void set(const std::string& key, const std::string& text, double& out) {
+  if (!read_number(text, out)) wrong(key, "a finite number", text);
+}
+void set(const std::string& key, const std::string& text, index_t& out) {
+  double whole = 0;  // 1e3 is a count, too
+  if (read_number(text, out)) return;
+  if (!read_number(text, whole) || whole != static_cast<double>(static_cast<index_t>(std::clamp(whole, -1e15, 1e15)))) wrong(key, "a whole number", text);
+  out = static_cast<index_t>(whole);
+}
+void set(const std::string& key, const std::string& text, std::uint64_t& out) {
+  if (!read_number(text, out)) wrong(key, "a whole number from 0", text);
+}
+void set(const std::string&, const std::string& text, schedule::kind& out) { out = schedule_from_name(text); }
+void set(const std::string&, const std::string& text, std::string& out) { out = text; }
+/// "q_proj,v_proj", "all-linear", or a regular expression when it holds a character that only those have.
+void set(const std::string& key, const std::string& text, lora_options& out) {
+  out.targets.clear();
+  out.pattern.clear();
+  if (text.find_first_of("*+?[](){}|^$\\") != std::string::npos) {
+    out.pattern = text;
+    return;
+  }
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    std::string name = text.substr(at, end - at);
+    std::erase(name, ' ');
+    if (name.empty()) wrong(key, "names of linear maps with commas between (q_proj,v_proj), all-linear, or a regular expression", text);
+    out.targets.push_back(std::move(name));
+    at = end + 1;
+  }
+}
+
+json::value show(const auto& number) { return number; }
+json::value show(const schedule::kind& kind) { return json::string(name(kind)); }
+json::value show(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
+json::value show(const lora_options& o) {
+  if (!o.pattern.empty()) return json::value(o.pattern);
+  std::string all;
+  for (const std::string& target : o.targets) all += join(all.empty() ? "" : ",", target);
+  return json::value(all);
+}
+
+/// A value of --config as --set would write it.
+std::string as_text(const json::value& v, const std::string& key, const std::string& place) {
+  if (const auto* const text = v.if_string()) return {text->data(), text->size()};
+  if (v.is_number() || v.is_bool()) return json::dump(v);
+  if (v.is_array()) {
+    std::string all;
+    for (const auto& item : json::as<std::vector<std::string>>(v, join("\"", key, "\""), place)) all += join(all.empty() ? "" : ",", item);
+    return all;
+  }
+  throw error(errc::bad_file, place, join("\"", key, "\": expected a number, a text or a list of texts, found ", json::describe(v)));
+}
+
+/// 2.0 where a whole number is meant is how JSON writers put some numbers.
+std::string trimmed_number(std::string text) {
+  if (text.ends_with(".0")) text.resize(text.size() - 2);
+  return text;
+}
+
+struct named_text {
+  std::string key, text, place;
+};
+
+void read_config(const std::string& path, run_settings& out, common_options& common, const arguments& given, std::vector<named_text>& texts) {
+  const json::value document = json::parse_file(existing_file(path, "--config"), {.unique_keys = true});
+  for (const auto& member : json::as_object(document, "the settings", path)) {
+    const std::string key(member.key().data(), member.key().size());
+    const json::value& v = member.value();
+    if (v.is_null() || key == "plumb") continue;
+    const auto text = [&] { return json::as<std::string>(v, join("\"", key, "\""), path); };
+    if (key == "method") out.objective = text();
+    else if (key == "model") out.model = text();
+    else if (key == "data") out.data = text();
+    else if (key == "adapter") out.adapter = text();
+    else if (key == "full") out.full = json::as<bool>(v, "\"full\"", path);
+    else if (key == "backend" || key == "dtype") {
+      const std::string option = "--" + key, value = text();
+      if (given.has(option)) continue;
+      const std::string_view words[] = {option, value};
+      const common_options stated = read_common(arguments(given.what(), words));
+      (key == "backend" ? common.reference : common.wide) = key == "backend" ? stated.reference : stated.wide;
+    } else {
+      texts.push_back({key, trimmed_number(as_text(v, key, path)), path});
+    }
+  }
+}
+
+}  // namespace
+
+json::object run_settings::describe(const common_options& common) const {
+  json::object out;
+  out["plumb"] = json::string(version);
+  out["method"] = objective;
+  out["model"] = model;
+  out["adapter"] = show(adapter);
+  out["data"] = data;
+  out["backend"] = json::string(common.backend());
+  out["dtype"] = json::string(common.dtype());
+  out["full"] = full;
+  for_each_setting(*this, [&](const char* key, const auto& member) {
+    const bool of_lora = std::string_view(key) == "rank" || std::string_view(key) == "alpha" || std::string_view(key) == "dropout" || std::string_view(key) == "targets";
+    if (!(of_lora && full)) out[key] = show(member);
+  });
+  out["also"] = show(also);
+  for (const parameter& p : parameters_of(how)) {
+    double number = 0;
+    out[p.name] = read_number(p.value, number) ? json::value(number) : json::value(p.value);
+  }
+  return out;
+}
+
+run_settings read_settings(const arguments& given, common_options& common) {
+  run_settings out;
+  std::vector<named_text> texts;
+  if (given.has("--config")) read_config(given.text("--config"), out, common, given, texts);
+  if (given.has_operand()) out.objective = given.operand();
+  if (out.objective.empty()) (void)given.operand();
+  if (given.has("--seed")) texts.push_back({"seed", given.text("--seed"), "--seed"});
+  for (const std::string& text : given.all("--set")) {
+    auto [key, value] = split_setting(text);
+    texts.push_back({std::move(key), std::move(value), "--set"});
+  }
+  for (const char* name : {"model", "data", "adapter"}) {
+    const std::string option = join("--", std::string_view(name));
+    std::string& member = name[0] == 'm' ? out.model : name[0] == 'd' ? out.data : out.adapter;
+    if (given.has(option)) member = given.text(option);
+    else if (member.empty() && name[0] != 'a') (void)given.required(option);
+  }
+  out.full = out.full || given.has("--full");
+
+  out.how = find_method(out.objective);
+  settings_list own;  // the objective's
+  for (const auto& [key, text, place] : texts) {
+    bool found = false;
+    std::vector<std::string_view> known;
+    for_each_setting(out, [&](const char* name, auto& member) {
+      known.push_back(name);
+      if (key != name) return;
+      found = true;
+      set(key, text, member);
+    });
+    if (found) {
+      out.chosen.insert(key);
+      continue;
+    }
+    // The last word counts, as for the other keys; further terms may be added as often as one likes.
+    if (key != "also") std::erase_if(own, [&, &key = key](const auto& each) { return each.first == key; });
+    own.emplace_back(key, text);
+    if (key == "also") out.also += join(out.also.empty() ? "" : " + ", text);
+  }
+  for (const auto& [key, text] : own)
+    if (key == "also") apply_settings(out.how, {{key, text}});
+  for (const auto& [key, text] : own) {
+    if (key == "also") continue;
+    const auto parameters = parameters_of(out.how);
+    std::vector<std::string_view> known;
+    for (const parameter& p : parameters) known.push_back(p.name);
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      known.push_back("also");
+      for_each_setting(out, [&](const char* name, auto&) { known.push_back(name); });
+      throw error(errc::bad_argument, out.objective, unknown_name("setting", key, known));
+    }
+    apply_settings(out.how, {{key, text}});
+  }
+  out.fit.check();
+  out.lora.seed = out.fit.seed;
+  const plumb::detail::lora_plan plan(out.lora);  // checks, and fills in alpha
+  out.lora = plan.options();
+  if (!out.adapter.empty() || out.full)
+    for (const char* key : {"rank", "alpha", "dropout", "targets"})
+      if (out.chosen.contains(key))
+        throw error(errc::bad_argument, key, out.full ? "makes sense for a new adapter only; leave it away with --full"
+                                                      : "is fixed by the adapter that --adapter names; leave it away");
+  if (out.full && !out.adapter.empty()) throw error(errc::bad_argument, "--full", "trains all weights and takes no adapter; merge it into the model first (plumb merge)");
+  return out;
+}
+
+}  // namespace program

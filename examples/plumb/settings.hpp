@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// The settings of `train` and `grad`: the same keys on the command line (--set), in --config and in the config.json of a run.
+#pragma once
+
+#include "arguments.hpp"
+#include "methods.hpp"
+
+#include <plumb/io/json.hpp>
+#include <plumb/models/adapter_options.hpp>
+#include <plumb/train/options.hpp>
+
+#include <set>
+#include <string>
+
+namespace program {
+
+/// What a run is made of: the objective with its parameters, the library's options, and where things come from.
+struct run_settings {
+  std::string objective;   ///< as given: "dpo"
+  std::string model, data, adapter, eval_data;
+  bool full = false;       ///< all weights are trained, without an adapter
+  fit_options fit;
+  lora_options lora;
+  method how = find_method("sft");
+  std::string also;        ///< further terms, "0.2*sft_chosen"
+  std::set<std::string, std::less<>> chosen;  ///< keys that the user gave
+
+  /// The resolved settings as config.json keeps them; reading it with --config gives the same run.
+  [[nodiscard]] json::object describe(const common_options& common) const;
+};
+
+/// Reads defaults, then --config, then the options of the command line. Backend and dtype of a config count when the command
+/// line does not say otherwise. Errors name the key, or the nearest known one.
+run_settings read_settings(const arguments& given, common_options& common);
+
+}  // namespace program

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSL-1.0
+// Rows of text or token ids as tokens for a model.
+#pragma once
+
+#include "engine.hpp"
+
+#include <string>
+
+namespace program {
+
+/// A row of `plumb score`: {"text"}, {"prompt", "completion"} or {"ids", "from"}; ids instead of any text.
+/// Errors are errc::bad_data at `place`.
+scored_tokens read_scored(const json::object& row, const engine& model, const std::string& place);
+
+/// A row of `plumb generate`: {"prompt"}, {"prompt_ids"} or {"ids"}.
+std::vector<token_id> read_prompt(const json::object& row, const engine& model, const std::string& place);
+
+}  // namespace program

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSL-1.0
+// plumb train: from a model folder and a file of rows to an adapter, with log, report and checkpoints.
+#include "check_run.hpp"
+#include "commands.hpp"
+#include "output.hpp"
+#include "progress.hpp"
+#include "rows_of_method.hpp"
+#include "run_folder.hpp"
+
+#include <plumb/train/environment.hpp>
+
+#include <stdexcept>
+#include <thread>
+
+namespace program {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Writes the log, shows progress, and stops the run when the user asks.
+class follower final : public listener {
+ public:
+  follower(const fs::path& folder, progress& shown) : log_(folder / "log.jsonl"), shown_(shown) {}
+  bool on_step(const step_info& info) override {
+    shown_.step(info);
+    return !stop_requested();
+  }
+  void on_log(const log_entry& entry) override {
+    log_.append(entry);
+    shown_.log(entry);
+  }
+  void on_save(const fs::path& folder) override { saved_ = folder; }
+  [[nodiscard]] const fs::path& saved() const noexcept { return saved_; }
+
+ private:
+  jsonl_log log_;
+  progress& shown_;
+  fs::path saved_;
+};
+
+/// A few prompts, to show what the model says before and after.
+struct showcase {
+  std::vector<std::vector<token_id>> prompts;
+
+  showcase(const std::vector<example>& rows, const engine& model) {
+    for (const example& e : rows) {
+      const bool fits = !e.prompt.empty() && static_cast<index_t>(e.prompt.size()) < model.positions();
+      if (fits && std::ranges::find(prompts, e.prompt) == prompts.end()) prompts.push_back(e.prompt);
+      if (prompts.size() == 4) break;
+    }
+  }
+  [[nodiscard]] std::vector<std::string> answers(engine& model) const {
+    std::vector<std::string> out;
+    for (const auto& replies : model.generate(prompts, {.max_tokens = 64, .sampling = {.temperature = 0}})) out.push_back(replies[0].text);
+    return out;
+  }
+};
+
+fit_result fit_or_explain(engine& model, const run_settings& settings, std::vector<example> data, listener& told) {
+  try {
+    return model.fit(settings.how, std::move(data), settings.fit, told);
+  } catch (const error& problem) {
+    if (problem.code() != errc::not_finite) throw;
+    throw std::runtime_error(problem.what());  // the course of the run, not the input: exit code 1
+  }
+}
+
+void print_result(const json::object& result) {
+  write_output("", [&](output& out) { out.line(result); });
+}
+
+int run_train(const arguments& given) {
+  common_options common = read_common(given);
+  const bool check = given.has("--check");
+  const std::string started = utc_time();
+  if (given.has("--resume") && given.text("--resume") != "auto")
+    throw error(errc::bad_argument, "--resume", join("expected auto (the newest checkpoint in --out), found \"", given.text("--resume"), "\""));
+  const fs::path folder = check ? given.text("--out") : given.required("--out");
+  run_settings settings = read_settings(given, common);
+
+  const auto model = open_model(settings.model, settings.adapter, common);
+  if (settings.full) model->train_all();
+  else if (settings.adapter.empty()) model->attach_lora(settings.lora);
+  else settings.lora = *model->lora();
+  if (!settings.chosen.contains("max_tokens")) settings.fit.max_tokens = std::min(settings.fit.max_tokens, model->positions());
+  auto data = read_examples(settings.how, settings.data, "--data", *model);
+  if (!settings.eval_data.empty()) settings.fit.eval_data = read_examples(settings.how, settings.eval_data, "eval_data", *model);
+  if (check) return check_run(*model, settings, common, std::move(data), std::move(settings.fit.eval_data)), 0;
+  if (!settings.adapter.empty() && has(needs_of(settings.how), need::reference))
+    tell(common, "note: the reference is the model without the adapter; to hold the run to the adapter as it is now, merge it into the model first (plumb merge)");
+
+  const json::object resolved = settings.describe(common);
+  settings.fit.folder = folder;
+  settings.fit.resume = given.has("--resume");
+  if (prepare_folder(folder, resolved, {settings.fit.resume, given.has("--overwrite")})) {
+    tell(common, join("the run in ", folder.string(), " is complete; there is nothing to resume"));
+    print_result({{"complete", true}, {"out", folder.string()}});
+    return 0;
+  }
+  write_settings(folder, resolved);
+  check_interruption();
+
+  run_summary summary;
+  summary.started = started;
+  summary.threads = common.threads > 0 ? common.threads : static_cast<index_t>(std::thread::hardware_concurrency());
+  const showcase shown(settings.fit.eval_data.empty() ? data : settings.fit.eval_data, *model);
+  const auto before = shown.answers(*model);
+  progress bar(common.quiet);
+  bar.note(join(name_of(settings.how), ": ", data.size(), " rows, ", model->trainable_count(), " trainable of ",
+                model->parameter_count() + (settings.full ? 0 : model->trainable_count()), " numbers"));
+  follower told(folder, bar);
+  const fit_result result = fit_or_explain(*model, settings, std::move(data), told);
+  if (result.cancelled) {
+    bar.note(join("interrupted after step ", result.steps, "; the same command with --resume auto goes on from ", told.saved().string()));
+    return 130;
+  }
+
+  if (settings.full) model->save_model(folder / "model");
+  else model->save_adapter(folder);
+  const auto after = shown.answers(*model);
+  for (std::size_t i = 0; i < before.size(); ++i) summary.samples.push_back({model->tokenizer().decode(shown.prompts[i], true), before[i], after[i], {}, {}});
+  summary.seconds = result.seconds;
+  summary.tokens = result.tokens;
+  write_documents(folder, settings, resolved, common, summary);
+  bar.note(join("written to ", folder.string(), ": ", settings.full ? "model/" : "the adapter", ", log.jsonl, report.html, README.md"));
+  print_result({{"steps", result.steps}, {"loss", result.loss}, {"seconds", result.seconds}, {"tokens", result.tokens}, {"out", folder.string()}});
+  return 0;
+}
+
+}  // namespace
+
+const command train_command{
+    "train", "METHOD", "Trains a model on a file of rows: an adapter, a log, a report, checkpoints.",
+    "METHOD is an objective (plumb objectives). Rows of sft: {\"prompt\": s, \"completion\": s}, {\"text\": s} or Alpaca's keys; of dpo and\n"
+    "other objectives on pairs: {\"prompt\": s, \"chosen\": s, \"rejected\": s}; ids in place of texts: prompt_ids, completion_ids, chosen_ids,\n"
+    "rejected_ids. DIR gets the adapter as PEFT keeps it, log.jsonl, config.json, report.html, README.md and checkpoints. Ctrl-C stops\n"
+    "after the step, with a checkpoint to resume from.\n\n"
+    "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, schedule (linear, cosine, constant),\n"
+    "weight_decay, clip_norm, max_tokens, rank, alpha, dropout, targets (q_proj,v_proj or a regular expression), seed, eval_data,\n"
+    "eval_every, save_every, log_every, the objective's own parameters, and also=0.2*NAME to add another objective.",
+    "  plumb train dpo --model stories260k/hf --data preference/instruction-data-with-preference.json --out run --set steps=20 batch=4 max_tokens=256",
+    {{"--model", "MODEL", "a Hugging Face folder"},
+     {"--data", "F", "the rows to learn from: JSON Lines, or a JSON array"},
+     {"--out", "DIR", "a new folder for the results"},
+     {"--adapter", "ADAPTER", "go on training this PEFT folder instead of a new adapter"},
+     {"--full", "", "train all weights; DIR/model gets a model folder"},
+     {"--config", "C", "settings as a JSON object, such as the config.json of another run"},
+     {"--set", "KEY=VALUE", "a setting; stronger than --config", option::many_words},
+     {"--check", "", "show the first rows as tokens and forecast time, memory and disk; do not train"},
+     {"--resume", "auto", "go on from the newest checkpoint in DIR, if there is one"},
+     {"--overwrite", "", "replace the run that DIR holds"}},
+    run_train};
+
+}  // namespace program
