@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSL-1.0
+// The demo: a model is pretrained on the talk of a small town, imitates demonstrations, answers questions, has an oracle
+// rank its answers, and learns from the ranking with DPO. Every step goes through plumb's public functions.
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include <plumb/plumb.hpp>
+#include <plumb/train/metrics_log.hpp>
+#include <plumb/train/report.hpp>
+
+#include "exam.hpp"
+#include "screen.hpp"
+
+namespace {
+
+using B = plumb::cpu;
+using plumb::join;
+using model_type = plumb::language_model<B>;
+using policy_type = plumb::policy<B>;
+
+/// The knobs. `--quick` shrinks the counts so that the tests can walk the same way in seconds.
+struct settings {
+  std::filesystem::path out = "demo-out";  ///< report, model, adapter and logs go here
+  std::uint64_t seed = 1;                  ///< of everything random
+  int threads = 0;                         ///< 0: all cores
+  plumb::index_t vocabulary = 1024;        ///< tokens: nearly every word of the town is one
+  plumb::index_t width = 128, layers = 4;  ///< of the model: 0.9 million parameters
+  std::size_t documents = 17000;           ///< texts to pretrain on
+  double pretrain_rate = 2.5e-3;           ///< peak learning rate of pretraining
+  std::size_t demonstrations = 2000;       ///< replies to imitate: true ones, of every manner
+  double sft_rate = 5e-4;                  ///< of imitation
+  plumb::index_t replies = 16;             ///< of the SFT model to each training question, for the oracle to rank
+  plumb::index_t group = 4;                ///< best and worst of so many replies make a pair
+  double dpo_rate = 1e-3;                  ///< of the adapter
+  double dpo_epochs = 2;                   ///< passes over the pairs
+  double beta = 0.1;                       ///< how strongly DPO holds on to the SFT model
+  plumb::index_t rank = 16;                ///< of the adapter
+  std::size_t neutral = 300;               ///< texts to measure the alignment tax on
+  demo::exam_rules rules;                  ///< how the examination is held, the same for every model
+
+  void make_quick() {
+    documents = 240, demonstrations = 64, replies = 4, dpo_epochs = 1, neutral = 20, width = 64, layers = 2;
+    rules.samples = 2, rules.longest = 24;
+  }
+};
+
+/// What `--option value` says; an unknown option ends the program with code 2.
+settings read_arguments(int count, char** arguments) {
+  settings s;
+  const auto wrong = [](std::string_view what) {
+    std::fprintf(stderr, "demo: %s\nusage: demo [--out DIR] [--seed N] [--threads N] [--quick]\n", std::string(what).c_str());
+    std::exit(2);
+  };
+  for (int i = 1; i < count; ++i) {
+    const std::string_view option = arguments[i];
+    if (option == "--quick") {
+      s.make_quick();
+      continue;
+    }
+    if (option != "--out" && option != "--seed" && option != "--threads") wrong(join("unknown option ", option));
+    if (i + 1 == count) wrong(join(option, " needs a value"));
+    const std::string_view value = arguments[++i];
+    if (option == "--out") {
+      s.out = value;
+    } else {
+      std::uint32_t number = 0;
+      const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), number);
+      if (status != std::errc() || end != value.data() + value.size() || number > 1000000) wrong(join(option, " needs a number, found ", value));
+      if (option == "--seed") s.seed = number;
+      else s.threads = static_cast<int>(number);
+    }
+  }
+  return s;
+}
+
+plumb::model_config shape_of(const settings& s, plumb::index_t vocabulary) {
+  plumb::model_config c;
+  c.hidden_size = s.width, c.intermediate_size = 3 * s.width, c.layers = s.layers;
+  c.heads = 4, c.kv_heads = 2, c.head_width = s.width / 4;
+  c.vocabulary = vocabulary, c.max_positions = 128, c.tied_head = true, c.eos = {0};
+  return c;
+}
+
+/// Keeps the log of a stage, for log.jsonl and the report.
+struct stage_log {
+  plumb::jsonl_log& file;
+  std::vector<plumb::log_entry>& entries;
+  void on_log(const plumb::log_entry& entry) {
+    file.append(entry);
+    entries.push_back(entry);
+  }
+};
+
+plumb::fit_options options_of(const settings& s, double rate, plumb::index_t batch, double epochs) {
+  plumb::fit_options o;
+  o.rate = rate, o.batch = batch, o.epochs = epochs, o.seed = s.seed, o.max_tokens = 128;
+  o.schedule = plumb::schedule::kind::cosine, o.warmup = 0.03;
+  return o;
+}
+
+/// The SFT model answers the training questions; the best and the worst of each few answers become a pair.
+std::vector<demo::preference> own_preferences(const settings& s, const policy_type& sft, const demo::world& town, const demo::oracle& judge) {
+  const auto& questions = town.training_questions();
+  auto rules = s.rules;
+  rules.seed = s.seed + 1000;
+  const auto answers = demo::replies_to(sft, judge, questions, rules, 1.0, s.replies);
+  std::vector<demo::preference> pairs;
+  for (std::size_t q = 0; q < questions.size(); ++q)
+    for (std::size_t first = 0; first < answers[q].size(); first += static_cast<std::size_t>(s.group)) {
+      std::vector<std::string> few;
+      for (std::size_t i = first; i < std::min(answers[q].size(), first + static_cast<std::size_t>(s.group)); ++i) few.push_back(answers[q][i].text);
+      if (auto pair = demo::best_and_worst(judge, questions[q], few)) pairs.push_back(std::move(*pair));
+    }
+  return pairs;
+}
+
+using table = std::vector<std::vector<std::string>>;
+
+std::vector<std::string> row_of(std::string name, const demo::exam_paper& paper, const demo::exam_paper* sft, const demo::estimate* kl) {
+  const auto percent = [](double share) { return demo::fixed(100 * share, 0) + " %"; };
+  return {std::move(name), demo::fixed(demo::greedy_score(paper), 3), demo::fixed(demo::sampled_score(paper), 3),
+          sft ? percent(demo::greedy_win_rate(paper, *sft)) : "—", sft ? percent(demo::sampled_win_rate(paper, *sft)) : "—",
+          kl ? demo::fixed(kl->mean, 2) + " ± " + demo::fixed(kl->error, 2) : "—", demo::fixed(paper.perplexity, 3)};
+}
+
+int run(const settings& s) {
+  const demo::screen out;
+  const auto started = plumb::utc_time();
+  const auto clock = std::chrono::steady_clock::now();
+  double trained_seconds = 0, trained_tokens = 0;
+  std::filesystem::create_directories(s.out);
+  std::filesystem::remove(s.out / "log.jsonl");
+  plumb::jsonl_log log(s.out / "log.jsonl");
+  std::vector<plumb::log_entry> dpo_log, other_log;
+  const auto train = [&](policy_type& p, const auto& method, std::vector<plumb::example> rows, const plumb::fit_options& o, std::vector<plumb::log_entry>& entries) {
+    const auto result = plumb::fit(p, method, std::move(rows), o, stage_log{log, entries}, plumb::progress_bar{stdout, 100});
+    trained_seconds += result.seconds;
+    trained_tokens += result.tokens;
+  };
+
+  const demo::world town(s.seed);
+  const demo::oracle judge;
+  out.heading("1  Pretraining", "a harbour town talks: true and false, polite and rude, concise and rambling");
+  const auto documents = demo::pretraining_documents(town, s.documents, s.seed);
+  const auto words = demo::learn_tokenizer(documents, s.vocabulary);
+  const auto model = plumb::make_model<B>(shape_of(s, words.size()), words, {.seed = s.seed}, {.threads = s.threads});
+  out.note(join(demo::grouped(static_cast<plumb::index_t>(documents.size())), " documents; a Llama of ", demo::grouped(model.parameter_count()),
+                " parameters, ", demo::grouped(words.size()), " tokens"));
+  auto student = plumb::train_all(model);
+  auto slow_start = options_of(s, s.pretrain_rate, 10, 1);
+  slow_start.beta2 = 0.98, slow_start.log_every = 50;
+  train(student, plumb::sft{}, demo::whole_texts(words, documents), slow_start, other_log);
+
+  const auto& questions = town.held_out_questions();
+  const auto neutral = demo::neutral_documents(town, s.neutral, s.seed + 7);
+  const auto before_all = demo::examine(student, judge, questions, neutral, s.rules);
+
+  out.heading("2  SFT", "imitating demonstrations: always true, of every manner");
+  train(student, plumb::sft{}, demo::rows(words, demo::demonstrations(town, s.demonstrations, s.seed)), options_of(s, s.sft_rate, 32, 1), other_log);
+  const auto sft = demo::examine(student, judge, questions, neutral, s.rules);
+
+  out.heading("3  Preferences", "the SFT model answers; the oracle ranks its answers");
+  const auto pairs = own_preferences(s, student, town, judge);
+  out.note(join(demo::grouped(static_cast<plumb::index_t>(pairs.size())), " pairs of its own replies to ", town.training_questions().size(), " questions"));
+  if (pairs.empty()) throw plumb::error(plumb::errc::bad_data, "preferences", "the oracle saw no difference between any two replies");
+
+  out.heading("4  DPO", "a LoRA adapter on the SFT model, which with the adapter off is the reference");
+  auto aligned = plumb::attach_lora(model, {.rank = s.rank, .seed = s.seed});
+  auto o = options_of(s, s.dpo_rate, 16, s.dpo_epochs);
+  o.log_every = 1, o.warmup = 0.1;
+  train(aligned, plumb::dpo{.beta = s.beta}, demo::rows(words, pairs), o, dpo_log);
+  const auto dpo = demo::examine(aligned, judge, questions, neutral, s.rules);
+  const auto kl = demo::divergence(aligned, questions, dpo);
+
+  out.heading("Result", join(questions.size(), " held-out questions, one greedy reply and ", s.rules.samples, " sampled replies (temperature 1) each"));
+  const table header{{"", "oracle score", "", "wins against SFT", "", "KL from SFT", "perplexity"},
+                     {"", "greedy", "sampled", "greedy", "sampled", "nats a reply", "neutral text"}};
+  const table rows{row_of("pretrained", before_all, &sft, nullptr), row_of("SFT", sft, nullptr, nullptr), row_of("DPO", dpo, &sft, &kl)};
+  out.table(header, rows);
+  out.note("The oracle's score lies in 0 … 1: truth 0.55, politeness 0.20, concision 0.15, form 0.10. A tie is half a win. KL is the mean of "
+           "log π − log π_ref over the policy's own samples, ± one standard error. The last column is the alignment tax.");
+
+  plumb::report r{.title = "Saltmere: DPO against SFT", .subtitle = "plumb's demo: a small world with an exact oracle"};
+  out.heading("Before and after", "greedy replies to questions never asked in training; SFT left, DPO right");
+  for (std::size_t q = 0; q < questions.size(); q += std::max<std::size_t>(1, questions.size() / 4)) {
+    out.line("\n  " + out.dim(demo::prompt(questions[q])));
+    out.side_by_side(sft.greedy[q].text + "  (" + demo::fixed(sft.greedy[q].marks.total(), 2) + ")", dpo.greedy[q].text + "  (" + demo::fixed(dpo.greedy[q].marks.total(), 2) + ")");
+  }
+  for (std::size_t q = 0; q < questions.size(); q += 3)
+    r.samples.push_back({demo::prompt(questions[q]), sft.greedy[q].text, dpo.greedy[q].text, sft.greedy[q].marks.total(), dpo.greedy[q].marks.total()});
+
+  plumb::save_model(model, s.out / "model");
+  plumb::save_adapter(aligned, s.out / "adapter");
+  r.log = dpo_log;
+  r.before_label = "SFT", r.after_label = "DPO", r.score_name = "oracle";
+  r.tables.push_back({"Held-out questions", {"model", "oracle, greedy", "oracle, sampled", "wins, greedy", "wins, sampled", "KL, nats a reply", "neutral perplexity"}, rows});
+  r.configuration = {{"objective", "dpo"}, {"beta", join(s.beta)}, {"rate", join(s.dpo_rate)}, {"epochs", join(s.dpo_epochs)}, {"rank", join(s.rank)},
+                     {"pairs", join(pairs.size())}, {"documents", join(s.documents)}, {"demonstrations", join(s.demonstrations)}, {"seed", join(s.seed)}};
+  r.machine = plumb::describe_environment("cpu", model.device()->threads());
+  r.started = started, r.finished = plumb::utc_time();
+  r.seconds = trained_seconds, r.tokens = trained_tokens;
+  plumb::write_report(s.out / "report.html", r);
+  const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - clock).count();
+  out.line();
+  out.note(join("Training took ", demo::fixed(trained_seconds, 0), " s of ", demo::fixed(all, 0), " s in all. In ", s.out.string(),
+                ": report.html (curves, table, replies), model/ (a Hugging Face folder), adapter/ (PEFT), log.jsonl"));
+  return 0;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  try {
+    return run(read_arguments(count, arguments));
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "demo: %s\n", problem.what());
+    return 1;
+  }
+}
