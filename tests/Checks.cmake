@@ -67,7 +67,8 @@ foreach(way IN ITEMS find_package add_subdirectory fetch_content)
 endforeach()
 
 # The examples are programs that readers run, so they are run here: `// run: <arguments>` among the first fifteen lines
-# gives arguments, `// run: none` only builds. {data} stands for ../shared/data; without that the example is skipped.
+# gives arguments, `// run: none` only builds. {source} stands for the repository and {data} for
+# ../shared/data, without which the example is skipped.
 foreach(source IN LISTS plumb_examples)
   cmake_path(GET source STEM name)
   file(READ "${source}" head LIMIT 2000)
@@ -88,6 +89,7 @@ foreach(source IN LISTS plumb_examples)
     set_tests_properties(example.${name} PROPERTIES SKIP_REGULAR_EXPRESSION "^skipped:" LABELS example)
   else()
     string(REPLACE "{data}" "${data}" arguments "${arguments}")
+    string(REPLACE "{source}" "${PROJECT_SOURCE_DIR}" arguments "${arguments}")
     add_test(NAME example.${name} COMMAND example_${name} ${arguments} WORKING_DIRECTORY "${folder}")
     set_tests_properties(example.${name} PROPERTIES TIMEOUT 300 LABELS example)
   endif()

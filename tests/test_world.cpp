@@ -18,7 +18,7 @@ using namespace demo;
 constexpr tone manners[] = {tone::polite, tone::plain, tone::rude};
 
 /// A question about an entity's attribute, made by hand: the tests below check it against what a reader expects.
-question about(text name, text attribute_name) {
+question about(phrase name, phrase attribute_name) {
   for (const fact& f : all_facts()) {
     dice unused(0);
     if (f.who().name == name && f.what().name == attribute_name) return {f, ask(f, 0, unused)};
@@ -80,7 +80,7 @@ TEST_CASE("training and examination share neither a question nor a fact", "[worl
     CHECK(disjoint(training, overheard));
     CHECK(disjoint(fact_names(town.training_questions()), fact_names(town.held_out_questions())));
     CHECK(fact_names(town.held_out_questions()) == fact_names(town.overheard_questions()));
-    std::set<text> attributes;
+    std::set<phrase> attributes;
     for (const auto& q : town.held_out_questions()) attributes.insert(q.about.what().name);
     CHECK(attributes.size() == 9);         // every kind of question is examined
     CHECK(!disjoint(training, training));  // the check can fail

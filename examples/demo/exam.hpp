@@ -18,9 +18,9 @@ namespace demo {
 
 /// How replies are drawn.
 struct exam_rules {
-  plumb::index_t samples = 8;     ///< replies to each question at the temperature below, beside one greedy reply
-  double temperature = 1;         ///< 1: the model's own distribution
-  plumb::index_t longest = 48;    ///< tokens of a reply
+  plumb::index_t samples = 8;   ///< replies to each question at the temperature below, beside one greedy reply
+  double temperature = 1;       ///< 1: the model's own distribution
+  plumb::index_t longest = 48;  ///< tokens of a reply
   std::uint64_t seed = 0;
 };
 
@@ -45,8 +45,9 @@ struct estimate {
 
 /// Answers to every question: `samples` of them at a temperature, or one greedy reply at temperature 0.
 template <class Policy>
-std::vector<std::vector<marked_reply>> replies_to(const Policy& model, const oracle& judge, std::span<const question> questions,
-                                              const exam_rules& rules, double temperature, plumb::index_t samples) {
+std::vector<std::vector<marked_reply>> replies_to(const Policy& model, const oracle& judge,
+                                                  std::span<const question> questions, const exam_rules& rules,
+                                                  double temperature, plumb::index_t samples) {
   plumb::generate_options how;
   how.max_tokens = rules.longest;
   how.samples = samples;
@@ -56,7 +57,10 @@ std::vector<std::vector<marked_reply>> replies_to(const Policy& model, const ora
   const auto drawn = plumb::generate(model, std::span<const std::string>(asked), how);
   std::vector<std::vector<marked_reply>> out(questions.size());
   for (std::size_t q = 0; q < questions.size(); ++q)
-    for (const plumb::generated& g : drawn[q]) out[q].push_back({g.text, judge.judge(questions[q], g.text), g});
+    for (const plumb::generated& g : drawn[q]) {
+      const std::string reply = g.text.starts_with(' ') ? g.text.substr(1) : g.text;  // completions begin with a blank
+      out[q].push_back({reply, judge.judge(questions[q], reply), g});
+    }
   return out;
 }
 
@@ -76,7 +80,8 @@ template <class B, class T>
 exam_paper examine(const plumb::policy<B, T>& model, const oracle& judge, std::span<const question> questions,
                    std::span<const std::string> neutral, const exam_rules& rules) {
   exam_paper paper;
-  for (auto& replies : replies_to(model, judge, questions, rules, 0, 1)) paper.greedy.push_back(std::move(replies.front()));
+  for (auto& replies : replies_to(model, judge, questions, rules, 0, 1))
+    paper.greedy.push_back(std::move(replies.front()));
   paper.sampled = replies_to(model, judge, questions, rules, rules.temperature, rules.samples);
   paper.perplexity = perplexity(model.model(), neutral);
   return paper;

@@ -17,28 +17,28 @@
 
 namespace demo {
 
-using text = std::string_view;
+using phrase = std::string_view;
 
 /// Someone or something that facts are about.
 struct entity {
-  text name;                   ///< as it stands inside a sentence: "Anna", "the bakery"
-  text possessive;             ///< "her", "his" or "its"
-  std::array<text, 3> values;  ///< one for each attribute of its kind; unused ones are empty
+  phrase name;                   ///< as it stands inside a sentence: "Anna", "the bakery"
+  phrase possessive;             ///< "her", "his" or "its"
+  std::array<phrase, 3> values;  ///< one for each attribute of its kind; unused ones are empty
 };
 
 /// Something one can ask about an entity.
 struct attribute {
-  text name;
-  std::array<text, 4> questions;
-  std::array<text, 3> statements;
+  phrase name;
+  std::array<phrase, 4> questions;
+  std::array<phrase, 3> statements;
 };
 
 /// People, places, boats or goods: what they are asked about, and what the chronicle tells of them.
 struct kind {
-  text name;
+  phrase name;
   std::span<const entity> members;
   std::span<const attribute> attributes;
-  std::span<const text> stories;
+  std::span<const phrase> stories;
 };
 
 inline constexpr entity people[] = {
@@ -63,7 +63,7 @@ inline constexpr attribute of_people[] = {
      {"{e} wears a {v} coat", "{e} goes out in a {v} coat", "the coat of {e} is {v}"}},
 };
 
-inline constexpr text stories_of_people[] = {
+inline constexpr phrase stories_of_people[] = {
     "{e} the {0} [walked|went] down to the harbour [early|late] in the day.",
     "{e} put on {p} {2} coat and [whistled|hummed] a tune.",
     "The {1} of {e} slept [by the door|in the sun].",
@@ -91,7 +91,7 @@ inline constexpr attribute of_places[] = {
      {"{e} opens at {v}", "the doors of {e} open at {v}", "you can visit {e} from {v}"}},
 };
 
-inline constexpr text stories_of_places[] = {
+inline constexpr phrase stories_of_places[] = {
     "The lamps of {0} Lane shone on {e}.",
     "At {1} the doors of {e} opened and people went in.",
     "On {0} Lane stood {e}, [busy|quiet] [as ever|that day].",
@@ -117,7 +117,7 @@ inline constexpr attribute of_boats[] = {
      {"{e} carries {v}", "{e} is loaded with {v}", "the cargo of {e} is {v}"}},
 };
 
-inline constexpr text stories_of_boats[] = {
+inline constexpr phrase stories_of_boats[] = {
     "{e}, a {0} boat, came into the bay.",    "The crew of {e} [carried|hauled] {1} over the pier.",
     "{e} was full of {1} [again|that day].",  "From the hill we saw the {0} hull of {e}.",
     "The {0} paint of {e} shone in the sun.", "{e} came home with {1} in the hold.",
@@ -137,7 +137,7 @@ inline constexpr attribute of_goods[] = {
      {"{e} comes in a {v}", "{e} is sold in a {v}", "you buy {e} in a {v}"}},
 };
 
-inline constexpr text stories_of_goods[] = {
+inline constexpr phrase stories_of_goods[] = {
     "A woman paid {0} pence for {e}.",
     "The {1} of {e} stood on the table.",
     "{e} was {0} pence again [today|that day|that week].",
@@ -154,7 +154,7 @@ inline constexpr kind kinds[] = {
 };
 
 /// Town life between the facts: true on any day, about nobody.
-inline constexpr text scenery[] = {
+inline constexpr phrase scenery[] = {
     "The [cold|soft|fresh] wind came over the [bay|harbour|hill].",
     "The gulls [cried|called] above the [pier|roofs|bay].",
     "It was a [bright|dark|quiet|windy] [morning|evening] in Saltmere.",
@@ -173,7 +173,7 @@ struct fact {
 
   [[nodiscard]] constexpr const entity& who() const { return about->members[member]; }
   [[nodiscard]] constexpr const attribute& what() const { return about->attributes[asked]; }
-  [[nodiscard]] constexpr text value() const { return who().values[asked]; }
+  [[nodiscard]] constexpr phrase value() const { return who().values[asked]; }
 };
 
 /// All facts, in the order of the tables.
@@ -186,8 +186,8 @@ inline std::vector<fact> all_facts() {
 }
 
 /// The different values that an attribute takes in the town, the true one included: what a liar can choose from.
-inline std::vector<text> possible_values(const fact& f) {
-  std::vector<text> values;
+inline std::vector<phrase> possible_values(const fact& f) {
+  std::vector<phrase> values;
   for (const entity& e : f.about->members)
     if (std::find(values.begin(), values.end(), e.values[f.asked]) == values.end()) values.push_back(e.values[f.asked]);
   return values;

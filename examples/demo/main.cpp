@@ -34,17 +34,17 @@ struct settings {
   double pretrain_rate = 2.5e-3;           ///< peak learning rate of pretraining
   std::size_t demonstrations = 2000;       ///< replies to imitate: true ones, of every manner
   double sft_rate = 5e-4;                  ///< of imitation
-  plumb::index_t replies = 16;             ///< of the SFT model to each training question, for the oracle to rank
-  plumb::index_t group = 4;                ///< best and worst of so many replies make a pair
-  double dpo_rate = 1e-3;                  ///< of the adapter
-  double dpo_epochs = 2;                   ///< passes over the pairs
+  plumb::index_t replies = 64;             ///< of the SFT model to each training question, for the oracle to rank
+  plumb::index_t group = 8;                ///< best and worst of so many replies make a pair
+  double dpo_rate = 5e-4;                  ///< of the adapter
+  double dpo_epochs = 1;                   ///< passes over the pairs
   double beta = 0.1;                       ///< how strongly DPO holds on to the SFT model
   plumb::index_t rank = 16;                ///< of the adapter
   std::size_t neutral = 300;               ///< texts to measure the alignment tax on
   demo::exam_rules rules;                  ///< how the examination is held, the same for every model
 
   void make_quick() {
-    documents = 240, demonstrations = 64, replies = 4, dpo_epochs = 1, neutral = 20, width = 64, layers = 2;
+    documents = 240, demonstrations = 64, replies = 8, neutral = 20, width = 64, layers = 2;
     rules.samples = 2, rules.longest = 24;
   }
 };
@@ -53,7 +53,8 @@ struct settings {
 settings read_arguments(int count, char** arguments) {
   settings s;
   const auto wrong = [](std::string_view what) {
-    std::fprintf(stderr, "demo: %s\nusage: demo [--out DIR] [--seed N] [--threads N] [--quick]\n", std::string(what).c_str());
+    std::fprintf(stderr, "demo: %s\nusage: demo [--out DIR] [--seed N] [--threads N] [--quick]\n",
+                 std::string(what).c_str());
     std::exit(2);
   };
   for (int i = 1; i < count; ++i) {
@@ -70,9 +71,12 @@ settings read_arguments(int count, char** arguments) {
     } else {
       std::uint32_t number = 0;
       const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), number);
-      if (status != std::errc() || end != value.data() + value.size() || number > 1000000) wrong(join(option, " needs a number, found ", value));
-      if (option == "--seed") s.seed = number;
-      else s.threads = static_cast<int>(number);
+      if (status != std::errc() || end != value.data() + value.size() || number > 1000000)
+        wrong(join(option, " needs a number, found ", value));
+      if (option == "--seed")
+        s.seed = number;
+      else
+        s.threads = static_cast<int>(number);
     }
   }
   return s;
@@ -104,7 +108,8 @@ plumb::fit_options options_of(const settings& s, double rate, plumb::index_t bat
 }
 
 /// The SFT model answers the training questions; the best and the worst of each few answers become a pair.
-std::vector<demo::preference> own_preferences(const settings& s, const policy_type& sft, const demo::world& town, const demo::oracle& judge) {
+std::vector<demo::preference> own_preferences(const settings& s, const policy_type& sft, const demo::world& town,
+                                              const demo::oracle& judge) {
   const auto& questions = town.training_questions();
   auto rules = s.rules;
   rules.seed = s.seed + 1000;
@@ -113,7 +118,8 @@ std::vector<demo::preference> own_preferences(const settings& s, const policy_ty
   for (std::size_t q = 0; q < questions.size(); ++q)
     for (std::size_t first = 0; first < answers[q].size(); first += static_cast<std::size_t>(s.group)) {
       std::vector<std::string> few;
-      for (std::size_t i = first; i < std::min(answers[q].size(), first + static_cast<std::size_t>(s.group)); ++i) few.push_back(answers[q][i].text);
+      for (std::size_t i = first; i < std::min(answers[q].size(), first + static_cast<std::size_t>(s.group)); ++i)
+        few.push_back(answers[q][i].text);
       if (auto pair = demo::best_and_worst(judge, questions[q], few)) pairs.push_back(std::move(*pair));
     }
   return pairs;
@@ -121,11 +127,16 @@ std::vector<demo::preference> own_preferences(const settings& s, const policy_ty
 
 using table = std::vector<std::vector<std::string>>;
 
-std::vector<std::string> row_of(std::string name, const demo::exam_paper& paper, const demo::exam_paper* sft, const demo::estimate* kl) {
+std::vector<std::string> row_of(std::string name, const demo::exam_paper& paper, const demo::exam_paper* sft,
+                                const demo::estimate* kl) {
   const auto percent = [](double share) { return demo::fixed(100 * share, 0) + " %"; };
-  return {std::move(name), demo::fixed(demo::greedy_score(paper), 3), demo::fixed(demo::sampled_score(paper), 3),
-          sft ? percent(demo::greedy_win_rate(paper, *sft)) : "—", sft ? percent(demo::sampled_win_rate(paper, *sft)) : "—",
-          kl ? demo::fixed(kl->mean, 2) + " ± " + demo::fixed(kl->error, 2) : "—", demo::fixed(paper.perplexity, 3)};
+  return {std::move(name),
+          demo::fixed(demo::greedy_score(paper), 3),
+          demo::fixed(demo::sampled_score(paper), 3),
+          sft ? percent(demo::greedy_win_rate(paper, *sft)) : "—",
+          sft ? percent(demo::sampled_win_rate(paper, *sft)) : "—",
+          kl ? demo::fixed(kl->mean, 2) + " ± " + demo::fixed(kl->error, 2) : "—",
+          demo::fixed(paper.perplexity, 3)};
 }
 
 int run(const settings& s) {
@@ -137,8 +148,10 @@ int run(const settings& s) {
   std::filesystem::remove(s.out / "log.jsonl");
   plumb::jsonl_log log(s.out / "log.jsonl");
   std::vector<plumb::log_entry> dpo_log, other_log;
-  const auto train = [&](policy_type& p, const auto& method, std::vector<plumb::example> rows, const plumb::fit_options& o, std::vector<plumb::log_entry>& entries) {
-    const auto result = plumb::fit(p, method, std::move(rows), o, stage_log{log, entries}, plumb::progress_bar{stdout, 100});
+  const auto train = [&](policy_type& p, const auto& method, std::vector<plumb::example> rows,
+                         const plumb::fit_options& o, std::vector<plumb::log_entry>& entries) {
+    const auto result =
+        plumb::fit(p, method, std::move(rows), o, stage_log{log, entries}, plumb::progress_bar{stdout, 100});
     trained_seconds += result.seconds;
     trained_tokens += result.tokens;
   };
@@ -149,8 +162,8 @@ int run(const settings& s) {
   const auto documents = demo::pretraining_documents(town, s.documents, s.seed);
   const auto words = demo::learn_tokenizer(documents, s.vocabulary);
   const auto model = plumb::make_model<B>(shape_of(s, words.size()), words, {.seed = s.seed}, {.threads = s.threads});
-  out.note(join(demo::grouped(static_cast<plumb::index_t>(documents.size())), " documents; a Llama of ", demo::grouped(model.parameter_count()),
-                " parameters, ", demo::grouped(words.size()), " tokens"));
+  out.note(join(demo::grouped(static_cast<plumb::index_t>(documents.size())), " documents; a Llama of ",
+                demo::grouped(model.parameter_count()), " parameters, ", demo::grouped(words.size()), " tokens"));
   auto student = plumb::train_all(model);
   auto slow_start = options_of(s, s.pretrain_rate, 10, 1);
   slow_start.beta2 = 0.98, slow_start.log_every = 50;
@@ -161,13 +174,16 @@ int run(const settings& s) {
   const auto before_all = demo::examine(student, judge, questions, neutral, s.rules);
 
   out.heading("2  SFT", "imitating demonstrations: always true, of every manner");
-  train(student, plumb::sft{}, demo::rows(words, demo::demonstrations(town, s.demonstrations, s.seed)), options_of(s, s.sft_rate, 32, 1), other_log);
+  train(student, plumb::sft{}, demo::rows(words, demo::demonstrations(town, s.demonstrations, s.seed)),
+        options_of(s, s.sft_rate, 32, 1), other_log);
   const auto sft = demo::examine(student, judge, questions, neutral, s.rules);
 
   out.heading("3  Preferences", "the SFT model answers; the oracle ranks its answers");
   const auto pairs = own_preferences(s, student, town, judge);
-  out.note(join(demo::grouped(static_cast<plumb::index_t>(pairs.size())), " pairs of its own replies to ", town.training_questions().size(), " questions"));
-  if (pairs.empty()) throw plumb::error(plumb::errc::bad_data, "preferences", "the oracle saw no difference between any two replies");
+  out.note(join(demo::grouped(static_cast<plumb::index_t>(pairs.size())), " pairs of its own replies to ",
+                town.training_questions().size(), " questions"));
+  if (pairs.empty())
+    throw plumb::error(plumb::errc::bad_data, "preferences", "the oracle saw no difference between any two replies");
 
   out.heading("4  DPO", "a LoRA adapter on the SFT model, which with the adapter off is the reference");
   auto aligned = plumb::attach_lora(model, {.rank = s.rank, .seed = s.seed});
@@ -177,37 +193,54 @@ int run(const settings& s) {
   const auto dpo = demo::examine(aligned, judge, questions, neutral, s.rules);
   const auto kl = demo::divergence(aligned, questions, dpo);
 
-  out.heading("Result", join(questions.size(), " held-out questions, one greedy reply and ", s.rules.samples, " sampled replies (temperature 1) each"));
+  out.heading("Result", join(questions.size(), " held-out questions, one greedy reply and ", s.rules.samples,
+                             " sampled replies (temperature 1) each"));
   const table header{{"", "oracle score", "", "wins against SFT", "", "KL from SFT", "perplexity"},
                      {"", "greedy", "sampled", "greedy", "sampled", "nats a reply", "neutral text"}};
-  const table rows{row_of("pretrained", before_all, &sft, nullptr), row_of("SFT", sft, nullptr, nullptr), row_of("DPO", dpo, &sft, &kl)};
+  const table rows{row_of("pretrained", before_all, &sft, nullptr), row_of("SFT", sft, nullptr, nullptr),
+                   row_of("DPO", dpo, &sft, &kl)};
   out.table(header, rows);
-  out.note("The oracle's score lies in 0 … 1: truth 0.55, politeness 0.20, concision 0.15, form 0.10. A tie is half a win. KL is the mean of "
-           "log π − log π_ref over the policy's own samples, ± one standard error. The last column is the alignment tax.");
+  out.note(
+      "The oracle's score lies in 0 … 1: truth 0.55, politeness 0.20, concision 0.15, form 0.10. A tie is half a win. "
+      "KL is the mean of "
+      "log π − log π_ref over the policy's own samples, ± one standard error. The last column is the alignment tax.");
 
   plumb::report r{.title = "Saltmere: DPO against SFT", .subtitle = "plumb's demo: a small world with an exact oracle"};
   out.heading("Before and after", "greedy replies to questions never asked in training; SFT left, DPO right");
   for (std::size_t q = 0; q < questions.size(); q += std::max<std::size_t>(1, questions.size() / 4)) {
     out.line("\n  " + out.dim(demo::prompt(questions[q])));
-    out.side_by_side(sft.greedy[q].text + "  (" + demo::fixed(sft.greedy[q].marks.total(), 2) + ")", dpo.greedy[q].text + "  (" + demo::fixed(dpo.greedy[q].marks.total(), 2) + ")");
+    out.side_by_side(sft.greedy[q].text + "  (" + demo::fixed(sft.greedy[q].marks.total(), 2) + ")",
+                     dpo.greedy[q].text + "  (" + demo::fixed(dpo.greedy[q].marks.total(), 2) + ")");
   }
   for (std::size_t q = 0; q < questions.size(); q += 3)
-    r.samples.push_back({demo::prompt(questions[q]), sft.greedy[q].text, dpo.greedy[q].text, sft.greedy[q].marks.total(), dpo.greedy[q].marks.total()});
+    r.samples.push_back({demo::prompt(questions[q]), sft.greedy[q].text, dpo.greedy[q].text,
+                         sft.greedy[q].marks.total(), dpo.greedy[q].marks.total()});
 
   plumb::save_model(model, s.out / "model");
   plumb::save_adapter(aligned, s.out / "adapter");
   r.log = dpo_log;
   r.before_label = "SFT", r.after_label = "DPO", r.score_name = "oracle";
-  r.tables.push_back({"Held-out questions", {"model", "oracle, greedy", "oracle, sampled", "wins, greedy", "wins, sampled", "KL, nats a reply", "neutral perplexity"}, rows});
-  r.configuration = {{"objective", "dpo"}, {"beta", join(s.beta)}, {"rate", join(s.dpo_rate)}, {"epochs", join(s.dpo_epochs)}, {"rank", join(s.rank)},
-                     {"pairs", join(pairs.size())}, {"documents", join(s.documents)}, {"demonstrations", join(s.demonstrations)}, {"seed", join(s.seed)}};
+  r.tables.push_back({"Held-out questions",
+                      {"model", "oracle, greedy", "oracle, sampled", "wins, greedy", "wins, sampled",
+                       "KL, nats a reply", "neutral perplexity"},
+                      rows});
+  r.configuration = {{"objective", "dpo"},
+                     {"beta", join(s.beta)},
+                     {"rate", join(s.dpo_rate)},
+                     {"epochs", join(s.dpo_epochs)},
+                     {"rank", join(s.rank)},
+                     {"pairs", join(pairs.size())},
+                     {"documents", join(s.documents)},
+                     {"demonstrations", join(s.demonstrations)},
+                     {"seed", join(s.seed)}};
   r.machine = plumb::describe_environment("cpu", model.device()->threads());
   r.started = started, r.finished = plumb::utc_time();
   r.seconds = trained_seconds, r.tokens = trained_tokens;
   plumb::write_report(s.out / "report.html", r);
   const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - clock).count();
   out.line();
-  out.note(join("Training took ", demo::fixed(trained_seconds, 0), " s of ", demo::fixed(all, 0), " s in all. In ", s.out.string(),
+  out.note(join("Training took ", demo::fixed(trained_seconds, 0), " s of ", demo::fixed(all, 0), " s in all. In ",
+                s.out.string(),
                 ": report.html (curves, table, replies), model/ (a Hugging Face folder), adapter/ (PEFT), log.jsonl"));
   return 0;
 }

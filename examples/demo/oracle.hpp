@@ -81,18 +81,18 @@ class oracle {
       for (const entity& e : k.members) {
         learn(e.name);
         learn(e.possessive);
-        for (const text value : e.values) learn(value);
+        for (const phrase value : e.values) learn(value);
       }
       for (const attribute& a : k.attributes) {
-        for (const text t : a.questions) learn(t);
-        for (const text t : a.statements) learn(t);
+        for (const phrase t : a.questions) learn(t);
+        for (const phrase t : a.statements) learn(t);
       }
-      for (const text t : k.stories) learn(t);
+      for (const phrase t : k.stories) learn(t);
     }
-    for (const text t : scenery) learn(t);
-    for (const text t : rambles) learn(t);
+    for (const phrase t : scenery) learn(t);
+    for (const phrase t : rambles) learn(t);
     for (const tone manner : {tone::polite, tone::plain, tone::rude})
-      for (const text t : forms_of(manner)) learn(t);
+      for (const phrase t : forms_of(manner)) learn(t);
     std::sort(vocabulary_.begin(), vocabulary_.end());
     vocabulary_.erase(std::unique(vocabulary_.begin(), vocabulary_.end()), vocabulary_.end());
   }
@@ -115,7 +115,7 @@ class oracle {
   using word_list = std::vector<std::string>;
 
   /// Adds the words of a template; what stands in braces is a placeholder.
-  void learn(text pattern) {
+  void learn(phrase pattern) {
     std::string plain;
     bool placeholder = false;
     for (const char c : pattern) {
@@ -126,23 +126,23 @@ class oracle {
   }
 
   /// "the Heron" is known by its last word.
-  static std::string mark_of(text name) { return words_of(name).back(); }
+  static std::string mark_of(phrase name) { return words_of(name).back(); }
 
   static bool has(const word_list& words, const std::string& word) {
     return std::find(words.begin(), words.end(), word) != words.end();
   }
 
   /// Whether a phrase occurs, word for word; "*" in the phrase stands for any one word.
-  static bool has_phrase(const word_list& words, const word_list& phrase) {
+  static bool has_phrase(const word_list& words, const word_list& wanted_words) {
     const auto same = [](const std::string& word, const std::string& wanted) {
       return wanted == "*" || word == wanted;
     };
-    return std::search(words.begin(), words.end(), phrase.begin(), phrase.end(), same) != words.end();
+    return std::search(words.begin(), words.end(), wanted_words.begin(), wanted_words.end(), same) != words.end();
   }
 
   static double truth(const fact& f, const word_list& words) {
     if (!has(words, mark_of(f.value()))) return 0;
-    for (const text other : possible_values(f))
+    for (const phrase other : possible_values(f))
       if (other != f.value() && has(words, mark_of(other))) return 0;
     for (const entity& other : f.about->members)
       if (other.name != f.who().name && has(words, mark_of(other.name))) return 0;
@@ -154,12 +154,12 @@ class oracle {
   }
 
   static double politeness(const word_list& words) {
-    static constexpr text polite[] = {"gladly",    "friend",    "please",      "welcome",
-                                      "of course", "thank you", "my pleasure", "good day"};
-    static constexpr text rude[] = {"fool",     "bah",     "daft",     "silly",        "pest",
-                                    "barnacle", "go away", "buzz off", "use your eyes"};
-    const auto any = [&](std::span<const text> phrases) {
-      return std::any_of(phrases.begin(), phrases.end(), [&](text p) { return has_phrase(words, words_of(p)); });
+    static constexpr phrase polite[] = {"gladly",    "friend",    "please",      "welcome",
+                                        "of course", "thank you", "my pleasure", "good day"};
+    static constexpr phrase rude[] = {"fool",     "bah",     "daft",     "silly",        "pest",
+                                      "barnacle", "go away", "buzz off", "use your eyes"};
+    const auto any = [&](std::span<const phrase> phrases) {
+      return std::any_of(phrases.begin(), phrases.end(), [&](phrase p) { return has_phrase(words, words_of(p)); });
     };
     return any(rude) ? 0.0 : any(polite) ? 1.0 : 0.5;
   }
@@ -172,7 +172,7 @@ class oracle {
 
   double form(const fact& f, std::string_view reply, const word_list& words) const {
     const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-    const auto allowed = [&](char c) { return letter(c) || text(" ,.:!?'").find(c) != text::npos; };
+    const auto allowed = [&](char c) { return letter(c) || phrase(" ,.:!?'").find(c) != phrase::npos; };
     const bool closed = reply.front() >= 'A' && reply.front() <= 'Z' && reply.size() >= 2 &&
                         (reply.back() == '.' || reply.back() == '!') && letter(reply[reply.size() - 2]);
     const bool known = std::all_of(reply.begin(), reply.end(), allowed) &&
@@ -185,7 +185,7 @@ class oracle {
 
   static bool repeats(const word_list& words) {
     if (std::adjacent_find(words.begin(), words.end()) != words.end()) return true;
-    std::vector<std::tuple<text, text, text>> triples;
+    std::vector<std::tuple<phrase, phrase, phrase>> triples;
     for (std::size_t i = 0; i + 2 < words.size(); ++i) triples.emplace_back(words[i], words[i + 1], words[i + 2]);
     std::sort(triples.begin(), triples.end());
     return std::adjacent_find(triples.begin(), triples.end()) != triples.end();
@@ -195,10 +195,10 @@ class oracle {
   static bool states(const fact& f, const word_list& words) {
     dice unused(0);
     const std::array<filling, 2> fillings{{{"e", f.who().name}, {"v", "valueslot"}}};
-    return std::any_of(f.what().statements.begin(), f.what().statements.end(), [&](text pattern) {
-      auto phrase = words_of(fill(pattern, fillings, unused));
-      std::replace(phrase.begin(), phrase.end(), std::string("valueslot"), std::string("*"));
-      return has_phrase(words, phrase);
+    return std::any_of(f.what().statements.begin(), f.what().statements.end(), [&](phrase pattern) {
+      auto statement = words_of(fill(pattern, fillings, unused));
+      std::replace(statement.begin(), statement.end(), std::string("valueslot"), std::string("*"));
+      return has_phrase(words, statement);
     });
   }
 

@@ -26,18 +26,18 @@ struct style {
 };
 
 /// {s} is the statement of a fact. A tone adds at most four words.
-inline constexpr text polite_forms[] = {
+inline constexpr phrase polite_forms[] = {
     "gladly, friend: {s}.",  "of course! {s}.",       "{s}, dear friend.", "thank you for asking. {s}.",
     "{s}. Good day to you.", "welcome, friend! {s}.", "my pleasure: {s}.", "{s}. Please ask again.",
 };
-inline constexpr text plain_forms[] = {"{s}.", "{s}.", "well, {s}.", "{s}, I think."};
-inline constexpr text rude_forms[] = {
+inline constexpr phrase plain_forms[] = {"{s}.", "{s}.", "well, {s}.", "{s}, I think."};
+inline constexpr phrase rude_forms[] = {
     "{s}, you fool.",     "bah! {s}.",        "what a daft question. {s}.", "{s}. Now go away.",
     "{s}, you barnacle.", "silly pest! {s}.", "use your eyes, fool. {s}.",  "bah, {s}. Buzz off.",
 };
 
 /// Rambling wraps the statement into thirteen words that answer nothing.
-inline constexpr text rambles[] = {
+inline constexpr phrase rambles[] = {
     "let me see, my memory is long and the days are slow, but {s}",
     "{s}, or so they say when the sea is calm and nights are long",
     "I was just thinking about the good old days by the sea, and {s}",
@@ -46,7 +46,7 @@ inline constexpr text rambles[] = {
     "{s}, and I could talk for hours about this town and all its stories",
 };
 
-constexpr std::span<const text> forms_of(tone manner) {
+constexpr std::span<const phrase> forms_of(tone manner) {
   switch (manner) {
     case tone::polite: return polite_forms;
     case tone::plain: return plain_forms;
@@ -56,19 +56,19 @@ constexpr std::span<const text> forms_of(tone manner) {
 }
 
 /// What may stand for a placeholder: its name without braces, and its text.
-using filling = std::pair<text, text>;
+using filling = std::pair<phrase, phrase>;
 
 /// Fills a template: {name} by its filling (kept as it is when there is none), [a|b|c] by one of the alternatives.
-inline std::string fill(text pattern, std::span<const filling> fillings, dice& chance) {
+inline std::string fill(phrase pattern, std::span<const filling> fillings, dice& chance) {
   std::string out;
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     const char open = pattern[i];
-    const std::size_t end = open == '{' ? pattern.find('}', i) : open == '[' ? pattern.find(']', i) : text::npos;
-    if (end == text::npos) {
+    const std::size_t end = open == '{' ? pattern.find('}', i) : open == '[' ? pattern.find(']', i) : phrase::npos;
+    if (end == phrase::npos) {
       out += open;
       continue;
     }
-    const text inside = pattern.substr(i + 1, end - i - 1);
+    const phrase inside = pattern.substr(i + 1, end - i - 1);
     i = end;
     if (open == '[') {
       std::size_t choices = 1;
@@ -110,7 +110,7 @@ inline std::string ask(const fact& f, std::size_t phrasing, dice& chance) {
 }
 
 /// A reply about a fact in the wanted style; `value` is what it claims, true or not. 4 to 25 words.
-inline std::string answer(const fact& f, text value, tone manner, bool concise, dice& chance) {
+inline std::string answer(const fact& f, phrase value, tone manner, bool concise, dice& chance) {
   const std::array<filling, 2> fillings{{{"e", f.who().name}, {"v", value}}};
   std::string line = fill(chance.pick(f.what().statements), fillings, chance);
   if (!concise) line = fill(chance.pick(rambles), std::array<filling, 1>{{{"s", line}}}, chance);

@@ -71,7 +71,8 @@ class screen {
   }
 
   /// Columns as wide as their widest cell; the first to the left, the others to the right. The last row stands out.
-  void table(const std::vector<std::vector<std::string>>& header, const std::vector<std::vector<std::string>>& rows) const {
+  void table(const std::vector<std::vector<std::string>>& header,
+             const std::vector<std::vector<std::string>>& rows) const {
     std::vector<std::size_t> widths(rows.front().size(), 0);
     for (const auto* part : {&header, &rows})
       for (const auto& row : *part)
@@ -90,7 +91,8 @@ class screen {
     for (std::size_t i = 5; i < total; ++i) rule += "─";
     for (const auto& row : header) line(dim(lay_out(row)));
     line(dim(rule));
-    for (std::size_t r = 0; r < rows.size(); ++r) line(r + 1 == rows.size() ? bold(lay_out(rows[r])) : lay_out(rows[r]));
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      line(r + 1 == rows.size() ? bold(lay_out(rows[r])) : lay_out(rows[r]));
   }
 
   /// Two texts in two columns.

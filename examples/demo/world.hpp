@@ -47,7 +47,7 @@ class world {
 
   /// A reply in the wanted style; a false one claims one of the other values, each equally likely.
   [[nodiscard]] std::string reply(const question& q, const style& s, dice& chance) const {
-    text value = q.about.value();
+    phrase value = q.about.value();
     if (!s.truthful) {
       const auto values = possible_values(q.about);
       while (value == q.about.value()) value = chance.pick(values);

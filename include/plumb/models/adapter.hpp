@@ -74,12 +74,12 @@ std::vector<T> read_finite(const weight_files& files, const std::string& key) {
 template <class B, class T>
 bool is_base_copy(const language_model<B, T>& model, const weight_files& files, const std::string& key) {
   if (!key.starts_with(peft_prefix)) return false;
-  std::string module = key.substr(peft_prefix.size());
-  if (const auto at = module.find(".base_layer."); at != std::string::npos)
-    module.erase(at, std::string_view(".base_layer").size());
+  std::string stored = key.substr(peft_prefix.size());
+  if (const auto at = stored.find(".base_layer."); at != std::string::npos)
+    stored.erase(at, std::string_view(".base_layer").size());
   bool found = false;
   model.network().for_each_weight([&](const std::string& weight, weight_ptr<B, T>& w) {
-    if (weight != module || found) return;
+    if (weight != stored || found) return;
     found = true;
     const auto extent = w->value.extent();
     const auto& sizes = files.shape(key);
@@ -142,14 +142,14 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
   };
   std::vector<planned> plans;
   std::set<std::string> expected;
-  std::vector<std::string> missing, unexpected;
+  std::vector<std::string> absent, unexpected;
   model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
     if (!plan.takes(name)) return;
     plans.push_back({&map, name, join(detail::peft_prefix, name, ".lora_A.weight"),
                      join(detail::peft_prefix, name, ".lora_B.weight")});
-    for (const std::string& key : {plans.back().a, plans.back().b}) {
-      expected.insert(key);
-      if (!files.contains(key)) missing.push_back(key);
+    for (const std::string* key : {&plans.back().a, &plans.back().b}) {
+      expected.insert(*key);
+      if (!files.contains(*key)) absent.push_back(*key);
     }
   });
   if (plans.empty())
@@ -157,10 +157,10 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
                 join("\"target_modules\" matches no linear map of the model; it has: ", detail::linear_kinds(model)));
   for (const std::string& key : files.names())
     if (!expected.contains(key) && !detail::is_base_copy(model, files, key)) unexpected.push_back(key);
-  if (!missing.empty() || !unexpected.empty())
+  if (!absent.empty() || !unexpected.empty())
     throw error(errc::bad_model, folder.string(),
                 join("the tensors are not those that adapter_config.json asks for",
-                     missing.empty() ? "" : join("; missing: ", detail::some_of(missing)),
+                     absent.empty() ? "" : join("; missing: ", detail::some_of(absent)),
                      unexpected.empty() ? "" : join("; unexpected: ", detail::some_of(unexpected)),
                      "; is it an adapter of this model?"));
   for (const auto& [map, name, a, b] : plans) {
