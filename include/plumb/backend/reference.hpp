@@ -263,7 +263,7 @@ struct reference {
       for (index_t k = 0; k < z.columns; ++k) {
         const T e = std::exp(row[k] - row[best]);
         total += e;
-        weighted += e * (row[k] - row[best]);
+        if (e > 0) weighted += e * (row[k] - row[best]);  // a logit of −∞ adds nothing
       }
       const T log_total = std::log(total);
       if (out.logp) out.logp[i] = row[targets[i]] - row[best] - log_total;
