@@ -61,9 +61,11 @@ arguments::arguments(const command& what, std::span<const std::string_view> word
     std::string_view word = words[i];
     if (word == "-h") word = "--help";
     if (!is_option(word)) {
-      if (what.takes.empty()) wrong(word, join("`plumb ", what.name, "` takes options only; see plumb ", what.name, " --help"));
+      if (what.takes.empty())
+        wrong(word, join("`plumb ", what.name, "` takes options only; see plumb ", what.name, " --help"));
       if (!operand_.empty())
-        wrong(word, join("expected one ", what.takes, " and options, found a second word after \"", operand_, "\"; see plumb ", what.name, " --help"));
+        wrong(word, join("expected one ", what.takes, " and options, found a second word after \"", operand_,
+                         "\"; see plumb ", what.name, " --help"));
       operand_ = word;
       continue;
     }
@@ -79,21 +81,25 @@ arguments::arguments(const command& what, std::span<const std::string_view> word
     auto& values = values_[name];
     if (!values.empty() && o->how == option::once) wrong(name, "given twice; leave one away");
     if (o->value.empty()) {
-      if (equals != std::string_view::npos) wrong(name, join("takes no value, found \"", word.substr(equals + 1), "\""));
+      if (equals != std::string_view::npos)
+        wrong(name, join("takes no value, found \"", word.substr(equals + 1), "\""));
       values.emplace_back();
       continue;
     }
     if (equals != std::string_view::npos) {
       values.emplace_back(word.substr(equals + 1));
     } else {
-      const bool missing = i + 1 == words.size() || (is_option(words[i + 1]) && find_option(what, words[i + 1].substr(0, words[i + 1].find('='))));
+      const bool missing = i + 1 == words.size() || (is_option(words[i + 1]) &&
+                                                     find_option(what, words[i + 1].substr(0, words[i + 1].find('='))));
       if (missing)
-        wrong(name, join("expected a value, ", name, " ", o->value, ", found ", i + 1 == words.size() ? "the end" : words[i + 1],
+        wrong(name, join("expected a value, ", name, " ", o->value, ", found ",
+                         i + 1 == words.size() ? "the end" : words[i + 1],
                          "; a value that begins with a dash is written ", name, "=", o->value));
       values.emplace_back(words[++i]);
     }
     if (values.back().empty()) wrong(name, join("expected a value, ", name, " ", o->value, ", found an empty one"));
-    while (o->how == option::many_words && i + 1 < words.size() && !is_option(words[i + 1]) && words[i + 1].find('=') != std::string_view::npos)
+    while (o->how == option::many_words && i + 1 < words.size() && !is_option(words[i + 1]) &&
+           words[i + 1].find('=') != std::string_view::npos)
       values.emplace_back(words[++i]);
   }
 }
@@ -106,7 +112,8 @@ std::string arguments::text(std::string_view option, std::string_view otherwise)
 std::string arguments::required(std::string_view option) const {
   if (has(option)) return text(option);
   const auto* const o = find_option(command_, option);
-  wrong(option, join("is missing: give ", option, " ", o ? o->value : "", ", ", o ? o->meaning : "", "; see plumb ", command_.name, " --help"));
+  wrong(option, join("is missing: give ", option, " ", o ? o->value : "", ", ", o ? o->meaning : "", "; see plumb ",
+                     command_.name, " --help"));
 }
 
 std::vector<std::string> arguments::all(std::string_view option) const {
@@ -124,20 +131,23 @@ index_t arguments::whole(std::string_view option, index_t otherwise, index_t lea
 
 double arguments::number(std::string_view option, double otherwise) const {
   double out = otherwise;
-  if (has(option) && !read_number(text(option), out)) wrong(option, join("expected a finite number, found \"", text(option), "\""));
+  if (has(option) && !read_number(text(option), out))
+    wrong(option, join("expected a finite number, found \"", text(option), "\""));
   return out;
 }
 
 const std::string& arguments::operand() const {
   if (operand_.empty())
-    wrong("", join("expected ", command_.takes, " after `plumb ", command_.name, "`, found none; see plumb ", command_.name, " --help"));
+    wrong("", join("expected ", command_.takes, " after `plumb ", command_.name, "`, found none; see plumb ",
+                   command_.name, " --help"));
   return operand_;
 }
 
 common_options read_common(const arguments& given) {
   common_options out;
   out.threads = static_cast<int>(given.whole("--threads", 0, 0));
-  if (given.whole("--threads", 0, 0) > 4096) wrong("--threads", join("expected at most 4096, found ", given.whole("--threads", 0, 0)));
+  if (given.whole("--threads", 0, 0) > 4096)
+    wrong("--threads", join("expected at most 4096, found ", given.whole("--threads", 0, 0)));
   if (given.has("--seed") && !read_number(given.text("--seed"), out.seed))
     wrong("--seed", join("expected a whole number from 0, found \"", given.text("--seed"), "\""));
   out.quiet = given.has("--quiet");
@@ -146,9 +156,11 @@ common_options read_common(const arguments& given) {
   const std::string backend = given.text("--backend", "cpu");
   if (backend == "cuda")
     throw error(errc::unsupported, "--backend",
-                "this plumb program was built for processors alone; for a GPU, build your own program with plumb::cuda as its backend "
+                "this plumb program was built for processors alone; for a GPU, build your own program with plumb::cuda "
+                "as its backend "
                 "(CMake target plumb::cuda, header plumb/backend/cuda.hpp), or use --backend cpu");
-  if (std::ranges::find(backends, backend) == std::end(backends)) wrong("--backend", unknown_name("backend", backend, backends));
+  if (std::ranges::find(backends, backend) == std::end(backends))
+    wrong("--backend", unknown_name("backend", backend, backends));
   out.reference = backend == "reference";
 
   constexpr std::string_view types[] = {"f32", "f64", "bf16", "f16", "nf4", "q8_0"};
@@ -156,7 +168,8 @@ common_options read_common(const arguments& given) {
   if (std::ranges::find(types, dtype) == std::end(types)) wrong("--dtype", unknown_name("dtype", dtype, types));
   out.wide = dtype == "f64";
   if (dtype != "f32" && dtype != "f64")
-    throw error(errc::unsupported, "--dtype", join(dtype, " for the frozen base is not in this version; use f32 or f64"));
+    throw error(errc::unsupported, "--dtype",
+                join(dtype, " for the frozen base is not in this version; use f32 or f64"));
   return out;
 }
 
@@ -185,7 +198,9 @@ std::string help(const command& what) {
 }
 
 std::string help(std::span<const command* const> commands) {
-  std::string out = "plumb COMMAND [option ...]\n\nAligns language models: trains, samples and scores them, and lets you look inside.\n\nCommands:\n";
+  std::string out =
+      "plumb COMMAND [option ...]\n\nAligns language models: trains, samples and scores them, and lets you look "
+      "inside.\n\nCommands:\n";
   std::size_t width = 0;
   for (const command* c : commands) width = std::max(width, c->name.size());
   for (const command* c : commands) {
@@ -195,9 +210,11 @@ std::string help(std::span<const command* const> commands) {
   }
   return out +
          "\nplumb COMMAND --help explains a command and shows an example. plumb --version prints the version.\n"
-         "Rows are JSON Lines; --in - reads them from standard input, and without --out results go to standard output.\n"
+         "Rows are JSON Lines; --in - reads them from standard input, and without --out results go to standard "
+         "output.\n"
          "Exit codes: 0 done, 2 the input is wrong, 1 anything else, 130 interrupted.\n"
-         "\nExample:\n  echo '{\"chosen\":{\"logp\":-1,\"ref\":-2},\"rejected\":{\"logp\":-3,\"ref\":-2}}' | plumb loss dpo --in -\n";
+         "\nExample:\n  echo '{\"chosen\":{\"logp\":-1,\"ref\":-2},\"rejected\":{\"logp\":-3,\"ref\":-2}}' | plumb "
+         "loss dpo --in -\n";
 }
 
 std::string existing_file(const std::string& path, std::string_view what) {

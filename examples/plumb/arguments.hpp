@@ -69,10 +69,10 @@ class arguments {
 
 /// Options of every command, checked.
 struct common_options {
-  int threads = 0;             ///< 0: all cores
+  int threads = 0;  ///< 0: all cores
   std::uint64_t seed = 0;
-  bool reference = false;      ///< plain loops instead of the fast backend
-  bool wide = false;           ///< float64
+  bool reference = false;  ///< plain loops instead of the fast backend
+  bool wide = false;       ///< float64
   bool quiet = false;
   [[nodiscard]] std::string_view backend() const noexcept { return reference ? "reference" : "cpu"; }
   [[nodiscard]] std::string_view dtype() const noexcept { return wide ? "f64" : "f32"; }

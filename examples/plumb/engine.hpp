@@ -25,10 +25,10 @@ using namespace plumb;
 /// The gradient of a loss over a whole file.
 struct gradient {
   struct part {
-    std::string name;                ///< of the parameter, as the policy calls it
+    std::string name;  ///< of the parameter, as the policy calls it
     std::vector<index_t> shape;
     std::vector<double> numbers;
-    bool wide = false;               ///< float64
+    bool wide = false;  ///< float64
   };
   double loss = 0;
   metric_list metrics;
@@ -60,7 +60,7 @@ class engine {
   [[nodiscard]] virtual const model_config& config() const = 0;
   [[nodiscard]] virtual bool has_tokenizer() const = 0;
   [[nodiscard]] virtual const plumb::tokenizer& tokenizer() const = 0;  ///< throws errc::not_found when there is none
-  [[nodiscard]] virtual bool ends(token_id token) const = 0;  ///< does it end a reply?
+  [[nodiscard]] virtual bool ends(token_id token) const = 0;            ///< does it end a reply?
   [[nodiscard]] virtual index_t positions() const = 0;
   [[nodiscard]] virtual index_t parameter_count() const = 0;
   [[nodiscard]] virtual std::size_t number_size() const = 0;  ///< bytes of a number: 4 or 8

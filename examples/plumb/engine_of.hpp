@@ -17,8 +17,11 @@ auto at_trained_level(const method& m, F&& f) {
   return std::visit(
       [&](const auto& objective) -> decltype(f(std::get<any_objective<level::pair>>(m))) {
         constexpr auto own = std::remove_cvref_t<decltype(objective)>::level;
-        if constexpr (own == level::token || own == level::pair) return f(objective);
-        else throw error(errc::unsupported, objective.name(), join("training on ", name(own), " records is not in this version"));
+        if constexpr (own == level::token || own == level::pair)
+          return f(objective);
+        else
+          throw error(errc::unsupported, objective.name(),
+                      join("training on ", name(own), " records is not in this version"));
       },
       m);
 }
@@ -44,17 +47,22 @@ class engine_of final : public engine {
   index_t parameter_count() const override { return model_.parameter_count(); }
   std::size_t number_size() const override { return sizeof(T); }
 
-  void load_adapter(const std::filesystem::path& folder) override { policy_.emplace(plumb::load_adapter(model_, folder)); }
+  void load_adapter(const std::filesystem::path& folder) override {
+    policy_.emplace(plumb::load_adapter(model_, folder));
+  }
   void attach_lora(const lora_options& options) override { policy_.emplace(plumb::attach_lora(model_, options)); }
   void train_all() override { policy_.emplace(plumb::train_all(model_)); }
   index_t trainable_count() const override { return policy_ ? policy_->trainable_count() : 0; }
   const lora_options* lora() const override { return policy_ && policy_->lora() ? &*policy_->lora() : nullptr; }
-  json::object describe_adapter() const override { return policy_ ? plumb::describe_adapter(*policy_) : json::object(); }
+  json::object describe_adapter() const override {
+    return policy_ ? plumb::describe_adapter(*policy_) : json::object();
+  }
 
   std::vector<token_scores> score(std::span<const scored_tokens> sequences, bool entropy) override {
     return plumb::score(model_, sequences, entropy);
   }
-  std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts, const generate_options& options) override {
+  std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
+                                               const generate_options& options) override {
     return plumb::generate(model_, prompts, options);
   }
 
@@ -84,8 +92,10 @@ class engine_of final : public engine {
         const auto host = each.parameter->gradient.host();
         const auto extent = each.parameter->value.extent();
         const bool is_vector = each.name.ends_with("norm.weight") || each.name.ends_with(".bias");
-        out.parts.push_back({each.name, is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
-                             {host.begin(), host.end()}, sizeof(T) == 8});
+        out.parts.push_back({each.name,
+                             is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
+                             {host.begin(), host.end()},
+                             sizeof(T) == 8});
       }
       return out;
     });
@@ -98,7 +108,9 @@ class engine_of final : public engine {
       const head_options head{.entropy = true};
       trial out;
       using clock = std::chrono::steady_clock;
-      const auto seconds_since = [](clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); };
+      const auto seconds_since = [](clock::time_point start) {
+        return std::chrono::duration<double>(clock::now() - start).count();
+      };
       std::vector<const example*> all;
       for (const example& e : data) all.push_back(&e);
       training_batch batch;
@@ -140,8 +152,8 @@ class engine_of final : public engine {
 
   /// One micro-batch: adds loss and metrics to `out`, gradients to the parameters.
   template <class Objective>
-  void take(scorer<B, T>& scores, const Objective& objective, const training_batch& batch, std::span<const double> windows,
-            const head_options& head, gradient& out) {
+  void take(scorer<B, T>& scores, const Objective& objective, const training_batch& batch,
+            std::span<const double> windows, const head_options& head, gradient& out) {
     const batch_scores found = scores.run(batch, {.learn = true, .head = head});
     const auto records = make_records<Objective::level>(batch, found);
     const evaluation part = evaluate_part(objective, records, windows);

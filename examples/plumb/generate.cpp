@@ -23,7 +23,9 @@ generate_options read_options(const arguments& given, const common_options& comm
   out.sampling.seed = common.seed;
   out.sampling.check();
   if (given.whole("--beams", 1, 1) > 1)
-    throw error(errc::unsupported, "--beams", "beam search is not in this version; leave it out, or use --temperature 0 for the most probable token each time");
+    throw error(errc::unsupported, "--beams",
+                "beam search is not in this version; leave it out, or use --temperature 0 for the most probable token "
+                "each time");
   return out;
 }
 
@@ -73,11 +75,16 @@ int run_generate(const arguments& given) {
 }  // namespace
 
 const command generate_command{
-    "generate", "", "Replies to prompts.",
-    "Rows: {\"prompt\": s} or {\"ids\": [..]}. Results, one row per sample: {\"completion\": s, \"ids\": [..], \"logp\": [..],\n"
-    "\"finish\": \"stop\" or \"length\"}. ids holds the end-of-text token if one ended the reply; logp is the model's own, in nats,\n"
+    "generate",
+    "",
+    "Replies to prompts.",
+    "Rows: {\"prompt\": s} or {\"ids\": [..]}. Results, one row per sample: {\"completion\": s, \"ids\": [..], "
+    "\"logp\": [..],\n"
+    "\"finish\": \"stop\" or \"length\"}. ids holds the end-of-text token if one ended the reply; logp is the model's "
+    "own, in nats,\n"
     "whatever the temperature. The same seed gives the same replies.",
-    "  echo '{\"prompt\": \"Once upon a time\"}' | plumb generate --model stories260k/hf --in - --max-tokens 40 --temperature 0",
+    "  echo '{\"prompt\": \"Once upon a time\"}' | plumb generate --model stories260k/hf --in - --max-tokens 40 "
+    "--temperature 0",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
      {"--in", "F", "prompts; - is standard input"},

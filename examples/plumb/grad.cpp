@@ -35,23 +35,27 @@ int run_grad(const arguments& given) {
   const run_settings settings = read_settings(given, common);
   for (const std::string& key : settings.chosen)
     if (key != "batch" && key != "max_tokens" && key != "seed")
-      throw error(errc::bad_argument, key, "is a setting of `train`; of those, `grad` takes batch (rows at a time) and max_tokens");
+      throw error(errc::bad_argument, key,
+                  "is a setting of `train`; of those, `grad` takes batch (rows at a time) and max_tokens");
   if (settings.adapter.empty() && !settings.full) (void)given.required("--adapter");
   std::error_code failed;
-  if (std::filesystem::is_directory(out, failed)) throw error(errc::bad_argument, "--out", join("expected a file, found the folder \"", out, "\""));
+  if (std::filesystem::is_directory(out, failed))
+    throw error(errc::bad_argument, "--out", join("expected a file, found the folder \"", out, "\""));
 
   const auto model = open_model(settings.model, settings.adapter, common);
   if (settings.full) model->train_all();
   auto data = read_examples(settings.how, settings.data, "--data", *model);
   shorten(data, settings.chosen.contains("max_tokens") ? settings.fit.max_tokens : model->positions());
-  const gradient g = model->differentiate(settings.how, std::move(data), settings.chosen.contains("batch") ? settings.fit.batch : 0);
+  const gradient g =
+      model->differentiate(settings.how, std::move(data), settings.chosen.contains("batch") ? settings.fit.batch : 0);
   write_gradient(out, g, !settings.full);
 
   json::object result, metrics;
   double squares = 0;
   for (const auto& part : g.parts)
     for (const double x : part.numbers) squares += x * x;
-  for (const metric& m : g.metrics) metrics[m.name] = std::isfinite(m.value()) ? json::value(m.value()) : json::value(nullptr);
+  for (const metric& m : g.metrics)
+    metrics[m.name] = std::isfinite(m.value()) ? json::value(m.value()) : json::value(nullptr);
   result["loss"] = g.loss;
   result["grad_norm"] = std::sqrt(squares);
   result["metrics"] = std::move(metrics);
@@ -63,11 +67,16 @@ int run_grad(const arguments& given) {
 }  // namespace
 
 const command grad_command{
-    "grad", "METHOD", "The gradient of an objective over a file of rows, for every trainable tensor.",
-    "Writes a safetensors file with the gradient of the mean loss over all rows, each tensor under its PEFT key, and prints\n"
-    "{\"loss\": x, \"grad_norm\": x, \"metrics\": {..}}. Dropout is off; the reference is the model with the adapter off. Rows are those of\n"
+    "grad",
+    "METHOD",
+    "The gradient of an objective over a file of rows, for every trainable tensor.",
+    "Writes a safetensors file with the gradient of the mean loss over all rows, each tensor under its PEFT key, and "
+    "prints\n"
+    "{\"loss\": x, \"grad_norm\": x, \"metrics\": {..}}. Dropout is off; the reference is the model with the adapter "
+    "off. Rows are those of\n"
     "`train`.",
-    "  plumb grad dpo --model stories260k/hf --adapter stories260k/lora_init --data preference/instruction-data-with-preference.json --out grad.safetensors",
+    "  plumb grad dpo --model stories260k/hf --adapter stories260k/lora_init --data "
+    "preference/instruction-data-with-preference.json --out grad.safetensors",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "the PEFT folder whose tensors are trainable"},
      {"--full", "", "instead of an adapter: all weights of the model"},

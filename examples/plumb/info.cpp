@@ -40,12 +40,15 @@ index_t count_parameters(const model_config& config, const weight_files& files) 
   const auto device = std::make_shared<typename reference::device>();
   (void)build_llama<reference, float>(device, config, 1, [&](const std::string& name, shape extent) {
     if (!files.contains(name))
-      throw error(errc::bad_model, name, join("the files lack this tensor; config.json asks for [", extent.rows, ", ", extent.columns, "]"));
+      throw error(errc::bad_model, name,
+                  join("the files lack this tensor; config.json asks for [", extent.rows, ", ", extent.columns, "]"));
     const auto& stored = files.shape(name);
-    const bool fits = stored == std::vector{extent.rows, extent.columns} || (extent.rows == 1 && stored == std::vector{extent.columns});
+    const bool fits = stored == std::vector{extent.rows, extent.columns} ||
+                      (extent.rows == 1 && stored == std::vector{extent.columns});
     if (!fits)
-      throw error(errc::bad_model, name, join("expected shape ", plumb::detail::describe_shape(std::vector{extent.rows, extent.columns}),
-                                              " from config.json, found ", plumb::detail::describe_shape(stored), " in the file"));
+      throw error(errc::bad_model, name,
+                  join("expected shape ", plumb::detail::describe_shape(std::vector{extent.rows, extent.columns}),
+                       " from config.json, found ", plumb::detail::describe_shape(stored), " in the file"));
     count += extent.rows * extent.columns;
     return weight_ptr<reference, float>();
   });
@@ -79,21 +82,18 @@ json::array describe_files(const weight_files& files) {
 json::value describe_tokenizer(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder / "tokenizer.json")) return nullptr;
   const auto words = tokenizer::load(folder);
-  json::object out;
-  out["tokens"] = words.size();
-  const auto id = [](std::optional<token_id> token) { return token ? json::value(*token) : json::value(nullptr); };
-  out["bos"] = id(words.bos());
-  out["eos"] = id(words.eos());
-  return out;
+  return json::object{{"tokens", words.size()}};
 }
 
 int run_info(const arguments& given) {
   const common_options common = read_common(given);
   const std::string folder = given.operand(), adapter = given.text("--adapter");
   std::error_code failed;
-  if (!std::filesystem::exists(folder, failed)) throw error(errc::not_found, "MODEL", join("there is no folder \"", folder, "\""));
+  if (!std::filesystem::exists(folder, failed))
+    throw error(errc::not_found, "MODEL", join("there is no folder \"", folder, "\""));
   if (!std::filesystem::is_directory(folder, failed))
-    throw error(errc::unsupported, "MODEL", join("\"", folder, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
+    throw error(errc::unsupported, "MODEL",
+                join("\"", folder, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
   const model_config config = read_config(folder);
   const auto files = weight_files::open(folder);
 
@@ -121,11 +121,13 @@ int run_info(const arguments& given) {
 
 }  // namespace
 
-const command info_command{
-    "info", "MODEL", "What a model folder holds: architecture, sizes, files, and an adapter's share.",
-    "Prints one JSON object. The weights are not loaded unless an adapter is to be put on them.", "  plumb info stories260k/hf",
-    {{"--adapter", "ADAPTER", "a PEFT folder: also its rank, targets and trainable parameters"},
-     {"--out", "F", "where the result goes, instead of standard output"}},
-    run_info};
+const command info_command{"info",
+                           "MODEL",
+                           "What a model folder holds: architecture, sizes, files, and an adapter's share.",
+                           "Prints one JSON object. The weights are not loaded unless an adapter is to be put on them.",
+                           "  plumb info stories260k/hf",
+                           {{"--adapter", "ADAPTER", "a PEFT folder: also its rank, targets and trainable parameters"},
+                            {"--out", "F", "where the result goes, instead of standard output"}},
+                           run_info};
 
 }  // namespace program

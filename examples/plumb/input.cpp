@@ -62,7 +62,8 @@ void read_stream(int file, const std::string& name, row_function row, function_r
 void read_rows(const arguments& given, row_function row, function_ref<void()> pause) {
   std::string path = given.text("--in");
   if (path.empty() && ::isatty(STDIN_FILENO) == 1)
-    throw error(errc::bad_argument, "--in", "is missing: give a file of JSON Lines, or --in - and type them, ending with Ctrl-D");
+    throw error(errc::bad_argument, "--in",
+                "is missing: give a file of JSON Lines, or --in - and type them, ending with Ctrl-D");
   if (path.empty()) path = "-";
   bool any = false;
   const auto each = [&](const json::object& object, const std::string& place) {
@@ -77,9 +78,13 @@ void read_rows(const arguments& given, row_function row, function_ref<void()> pa
     if (file.get() < 0) throw plumb::detail::file_error(path, "opening for reading", errno);
     read_stream(file.get(), path, each, pause);
   } else {
-    json::for_each_row(path, [&](json::value&& value, const std::string& place) { each(json::as_object(value, "a row", place), place); });
+    json::for_each_row(path, [&](json::value&& value, const std::string& place) {
+      each(json::as_object(value, "a row", place), place);
+    });
   }
-  if (!any) throw error(errc::bad_file, path == "-" ? "standard input" : path, "expected rows (one JSON object a line), found none");
+  if (!any)
+    throw error(errc::bad_file, path == "-" ? "standard input" : path,
+                "expected rows (one JSON object a line), found none");
   pause();
 }
 
@@ -87,7 +92,8 @@ void check_keys(const json::object& row, std::initializer_list<std::string_view>
   for (const auto& member : row) {
     const std::string_view key(member.key().data(), member.key().size());
     if (std::ranges::find(known, key) == known.end())
-      throw error(errc::bad_data, place, unknown_name("key", key, std::span<const std::string_view>(known.begin(), known.size())));
+      throw error(errc::bad_data, place,
+                  unknown_name("key", key, std::span<const std::string_view>(known.begin(), known.size())));
   }
 }
 

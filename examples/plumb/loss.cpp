@@ -21,7 +21,8 @@ using sequence_names = std::map<std::string, index_t>;
 void read_member(const json::value& v, const field& f, const std::string& place, sequence_names&, double& out) {
   const std::string what = join("\"", path(f), "\"");
   out = json::as<double>(v, what, place);
-  if (f.asks == need::tokens && !(out >= 1)) throw error(errc::bad_data, place, join(what, ": expected a count from 1, found ", out));
+  if (f.asks == need::tokens && !(out >= 1))
+    throw error(errc::bad_data, place, join(what, ": expected a count from 1, found ", out));
 }
 void read_member(const json::value& v, const field& f, const std::string& place, sequence_names&, bool& out) {
   out = json::as<bool>(v, join("\"", path(f), "\""), place);
@@ -44,7 +45,8 @@ void check_fields(const json::object& row, const std::string& place) {
       "", empty);
   const std::vector<std::string_view> known(paths.begin(), paths.end());
   const auto check = [&](const std::string& found) {
-    if (std::find(paths.begin(), paths.end(), found) == paths.end()) throw error(errc::bad_data, place, unknown_name("key", found, known));
+    if (std::find(paths.begin(), paths.end(), found) == paths.end())
+      throw error(errc::bad_data, place, unknown_name("key", found, known));
   };
   for (const auto& member : row) {
     const std::string key(member.key().data(), member.key().size());
@@ -68,7 +70,8 @@ const json::value* find_field(const json::object& row, const field& f) {
 }
 
 template <level L>
-record<L> read_record(const json::object& row, const any_objective<L>& objective, const std::string& place, sequence_names& names) {
+record<L> read_record(const json::object& row, const any_objective<L>& objective, const std::string& place,
+                      sequence_names& names) {
   check_fields<L>(row, place);
   record<L> out;
   record<L>::fields(
@@ -78,7 +81,9 @@ record<L> read_record(const json::object& row, const any_objective<L>& objective
         std::string_view remedy;
         for (const auto& each : all_needs)
           if (each.what == f.asks) remedy = each.remedy;
-        throw error(errc::bad_data, place, join("the objective ", objective.name(), " needs \"", path(f), "\", which the record lacks; ", remedy));
+        throw error(
+            errc::bad_data, place,
+            join("the objective ", objective.name(), " needs \"", path(f), "\", which the record lacks; ", remedy));
       },
       "", out);
   return out;
@@ -91,7 +96,8 @@ void print_losses(const any_objective<L>& objective, const std::vector<record<L>
   objective.collect_metrics(records, metrics);
   json::object first, named;
   first["loss"] = result.total;
-  for (const metric& m : metrics) named[m.name] = std::isfinite(m.value()) ? json::value(m.value()) : json::value(nullptr);
+  for (const metric& m : metrics)
+    named[m.name] = std::isfinite(m.value()) ? json::value(m.value()) : json::value(nullptr);
   first["metrics"] = std::move(named);
   out.line(first);
   for (std::size_t i = 0; i < records.size(); ++i) {
@@ -118,7 +124,11 @@ int run_loss(const arguments& given) {
           std::vector<record<own>> records;
           sequence_names names;
           read_rows(
-              given, [&](const json::object& row, const std::string& place) { records.push_back(read_record(row, objective, place, names)); }, [] {});
+              given,
+              [&](const json::object& row, const std::string& place) {
+                records.push_back(read_record(row, objective, place, names));
+              },
+              [] {});
           print_losses(objective, records, out);
         },
         m);
@@ -129,12 +139,17 @@ int run_loss(const arguments& given) {
 }  // namespace
 
 const command loss_command{
-    "loss", "OBJECTIVE", "An objective's loss, metrics and slopes on records given as numbers.",
-    "Records of pairs: {\"chosen\": {\"logp\": x, \"ref\": x, \"tokens\": n}, \"rejected\": {..}}; of tokens: {\"logp\": x, \"mask\": b, ..}.\n"
+    "loss",
+    "OBJECTIVE",
+    "An objective's loss, metrics and slopes on records given as numbers.",
+    "Records of pairs: {\"chosen\": {\"logp\": x, \"ref\": x, \"tokens\": n}, \"rejected\": {..}}; of tokens: "
+    "{\"logp\": x, \"mask\": b, ..}.\n"
     "logp and ref are sums over the tokens of a reply, in nats. What the objective does not need may be left out.\n"
-    "First result: {\"loss\": x, \"metrics\": {..}} of the batch; then per record {\"loss\": x, \"slopes\": {\"chosen.logp\": dL/dx, ..}},\n"
+    "First result: {\"loss\": x, \"metrics\": {..}} of the batch; then per record {\"loss\": x, \"slopes\": "
+    "{\"chosen.logp\": dL/dx, ..}},\n"
     "with slopes of the batch's loss.",
-    "  echo '{\"chosen\": {\"logp\": -20, \"ref\": -21}, \"rejected\": {\"logp\": -25, \"ref\": -24}}' | plumb loss dpo --in - --set beta=0.2",
+    "  echo '{\"chosen\": {\"logp\": -20, \"ref\": -21}, \"rejected\": {\"logp\": -25, \"ref\": -24}}' | plumb loss "
+    "dpo --in - --set beta=0.2",
     {{"--in", "F", "records; - is standard input"},
      {"--out", "F", "where results go, instead of standard output"},
      {"--set", "KEY=VALUE", "a parameter of the objective, or also=0.2*NAME to add another one", option::many_words}},

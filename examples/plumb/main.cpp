@@ -37,7 +37,10 @@ const command& find_command(std::string_view name) {
     names.push_back(c->name);
   }
   for (const std::string_view later : {"render", "convert", "eval"})
-    if (name == later) throw plumb::error(plumb::errc::unsupported, "", plumb::join("the command '", name, "' is not in this version; see plumb --help for those that are"));
+    if (name == later)
+      throw plumb::error(
+          plumb::errc::unsupported, "",
+          plumb::join("the command '", name, "' is not in this version; see plumb --help for those that are"));
   throw plumb::error(plumb::errc::bad_argument, "", plumb::unknown_name("command", name, names) + "; see plumb --help");
 }
 
@@ -50,9 +53,11 @@ int run(std::span<const std::string_view> words) {
   }
   const std::string_view first = words[0];
   if (first == "--version") return print(plumb::join("plumb ", plumb::version, "\n"));
-  if (first == "--help" || first == "-h" || first == "help") return print(words.size() > 1 && first == "help" ? help(find_command(words[1])) : help(commands));
+  if (first == "--help" || first == "-h" || first == "help")
+    return print(words.size() > 1 && first == "help" ? help(find_command(words[1])) : help(commands));
   if (first.starts_with("-"))
-    throw plumb::error(plumb::errc::bad_argument, std::string(first), "expected a command first, options after it; see plumb --help");
+    throw plumb::error(plumb::errc::bad_argument, std::string(first),
+                       "expected a command first, options after it; see plumb --help");
   const command& what = find_command(first);
   const arguments given(what, words.subspan(1));
   return given.wants_help() ? print(help(what)) : what.run(given);

@@ -13,9 +13,12 @@ int run_merge(const arguments& given) {
   const std::string model = given.required("--model"), out = given.required("--out");
   const auto adapters = given.all("--adapter");
   if (adapters.empty()) (void)given.required("--adapter");
-  if (adapters.size() > 1) throw error(errc::unsupported, "--adapter", "merging several adapters is not in this version; give one, then merge the next into the result");
+  if (adapters.size() > 1)
+    throw error(errc::unsupported, "--adapter",
+                "merging several adapters is not in this version; give one, then merge the next into the result");
   std::error_code failed;
-  if (std::filesystem::exists(out, failed) && (!std::filesystem::is_directory(out, failed) || !std::filesystem::is_empty(out, failed)))
+  if (std::filesystem::exists(out, failed) &&
+      (!std::filesystem::is_directory(out, failed) || !std::filesystem::is_empty(out, failed)))
     throw error(errc::bad_argument, "--out", join("\"", out, "\" is there already; name a new folder"));
   open_model(model, adapters.front(), common)->save_merged(out);
   tell(common, join("merged into ", out));
@@ -25,7 +28,9 @@ int run_merge(const arguments& given) {
 }  // namespace
 
 const command merge_command{
-    "merge", "", "Writes a model folder with an adapter in its weights.",
+    "merge",
+    "",
+    "Writes a model folder with an adapter in its weights.",
     "The folder has model.safetensors, config.json and the tokenizer; it needs the adapter no more.",
     "  plumb merge --model stories260k/hf --adapter stories260k/lora_init --out merged",
     {{"--model", "MODEL", "a Hugging Face folder"},

@@ -12,12 +12,15 @@ namespace program {
 
 std::pair<std::string, std::string> split_setting(const std::string& text) {
   const std::size_t equals = text.find('=');
-  if (equals == 0 || equals == std::string::npos) throw error(errc::bad_argument, "--set", join("expected key=value, found \"", text, "\""));
+  if (equals == 0 || equals == std::string::npos)
+    throw error(errc::bad_argument, "--set", join("expected key=value, found \"", text, "\""));
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
 method find_method(std::string_view name) {
-  return visit_objective(name, [](const auto& objective) -> method { return any_objective<std::remove_cvref_t<decltype(objective)>::level>(objective); });
+  return visit_objective(name, [](const auto& objective) -> method {
+    return any_objective<std::remove_cvref_t<decltype(objective)>::level>(objective);
+  });
 }
 
 void apply_settings(method& m, const settings_list& settings) {
@@ -30,7 +33,8 @@ void apply_settings(method& m, const settings_list& settings) {
           std::vector<std::string_view> known{"also"};
           const auto parameters = objective.parameters();
           for (const parameter& p : parameters) known.push_back(p.name);
-          if (std::find(known.begin(), known.end(), key) == known.end()) throw error(errc::bad_argument, objective.name(), unknown_name("parameter", key, known));
+          if (std::find(known.begin(), known.end(), key) == known.end())
+            throw error(errc::bad_argument, objective.name(), unknown_name("parameter", key, known));
           set_option(objective, key, value);
         }
       },
@@ -85,8 +89,10 @@ int run_objectives(const arguments& given) {
       json::array described;
       for (const parameter& p : parameters(objective)) described.push_back(describe_parameter(p));
       row["parameters"] = std::move(described);
-      if constexpr (requires { O::paper; }) row["paper"] = O::paper;
-      else row["paper"] = nullptr;
+      if constexpr (requires { O::paper; })
+        row["paper"] = O::paper;
+      else
+        row["paper"] = nullptr;
       out.line(row);
     });
   });
@@ -95,10 +101,13 @@ int run_objectives(const arguments& given) {
 
 }  // namespace
 
-const command objectives_command{"objectives", "", "Lists the objectives: level, needs, parameters with defaults, paper.",
-                                 "Prints one JSON object per objective. Their names are what `loss`, `grad` and `train` take.",
-                                 "  plumb objectives",
-                                 {{"--out", "F", "where the list goes, instead of standard output"}},
-                                 run_objectives};
+const command objectives_command{
+    "objectives",
+    "",
+    "Lists the objectives: level, needs, parameters with defaults, paper.",
+    "Prints one JSON object per objective. Their names are what `loss`, `grad` and `train` take.",
+    "  plumb objectives",
+    {{"--out", "F", "where the list goes, instead of standard output"}},
+    run_objectives};
 
 }  // namespace program

@@ -9,18 +9,25 @@ namespace program {
 
 extern template std::unique_ptr<engine> open_engine<cpu, float>(const std::filesystem::path&, const load_options&);
 extern template std::unique_ptr<engine> open_engine<cpu, double>(const std::filesystem::path&, const load_options&);
-extern template std::unique_ptr<engine> open_engine<reference, float>(const std::filesystem::path&, const load_options&);
-extern template std::unique_ptr<engine> open_engine<reference, double>(const std::filesystem::path&, const load_options&);
+extern template std::unique_ptr<engine> open_engine<reference, float>(const std::filesystem::path&,
+                                                                      const load_options&);
+extern template std::unique_ptr<engine> open_engine<reference, double>(const std::filesystem::path&,
+                                                                       const load_options&);
 
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common) {
   std::error_code failed;
   if (!std::filesystem::exists(model, failed))
-    throw error(errc::not_found, "--model", join("there is no folder \"", model, "\"; give a Hugging Face folder (config.json, model.safetensors, tokenizer.json)"));
+    throw error(errc::not_found, "--model",
+                join("there is no folder \"", model,
+                     "\"; give a Hugging Face folder (config.json, model.safetensors, tokenizer.json)"));
   if (!std::filesystem::is_directory(model, failed))
-    throw error(errc::unsupported, "--model", join("\"", model, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
+    throw error(errc::unsupported, "--model",
+                join("\"", model, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
   const load_options options{.threads = common.threads};
-  auto out = common.reference ? (common.wide ? open_engine<reference, double>(model, options) : open_engine<reference, float>(model, options))
-                              : (common.wide ? open_engine<cpu, double>(model, options) : open_engine<cpu, float>(model, options));
+  auto out = common.reference
+                 ? (common.wide ? open_engine<reference, double>(model, options)
+                                : open_engine<reference, float>(model, options))
+                 : (common.wide ? open_engine<cpu, double>(model, options) : open_engine<cpu, float>(model, options));
   if (!adapter.empty()) out->load_adapter(adapter);
   return out;
 }

@@ -44,7 +44,7 @@ void check_interruption() {
 void prepare_process() {
   for (int file = 0; file < 3; ++file)  // otherwise a file opened later would become standard output
     if (::fcntl(file, F_GETFD) < 0) ::open("/dev/null", file == 0 ? O_WRONLY : O_RDONLY);
-  struct ::sigaction action {};
+  struct ::sigaction action{};
   action.sa_handler = on_signal;
   ::sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
@@ -73,8 +73,10 @@ void write_output(const std::string& path, function_ref<void(output&)> f) {
     return;
   }
   std::error_code failed;
-  if (std::filesystem::is_directory(path, failed)) throw error(errc::bad_argument, "--out", join("expected a file, found the folder \"", path, "\""));
-  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty() && !std::filesystem::is_directory(folder, failed))
+  if (std::filesystem::is_directory(path, failed))
+    throw error(errc::bad_argument, "--out", join("expected a file, found the folder \"", path, "\""));
+  if (const auto folder = std::filesystem::path(path).parent_path();
+      !folder.empty() && !std::filesystem::is_directory(folder, failed))
     throw error(errc::not_found, "--out", join("there is no folder \"", folder.string(), "\" to write into"));
   if (std::filesystem::exists(path, failed) && !std::filesystem::is_regular_file(path, failed)) {  // a pipe or a device
     const plumb::detail::descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -93,10 +95,12 @@ void write_output(const std::string& path, function_ref<void(output&)> f) {
   });
 }
 
-void tell(const common_options& common, std::string_view message) {
+void tell(const common_options& common, std::string_view message) { show(common, join("plumb: ", message)); }
+
+void show(const common_options& common, std::string_view line) {
   if (common.quiet) return;
-  const std::string line = join("plumb: ", message, "\n");
-  std::fwrite(line.data(), 1, line.size(), stderr);
+  const std::string text = join(line, "\n");
+  std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }
 

@@ -40,8 +40,10 @@ class output {
 /// Calls f(output): standard output when `path` is empty or "-", or a file, which appears complete or, when f throws, not at all.
 void write_output(const std::string& path, function_ref<void(output&)> f);
 
-/// A line for the user on standard error. Failures to write there are ignored.
+/// A line for the user on standard error, which begins with the program's name. Failures to write there are ignored.
 void tell(const common_options& common, std::string_view message);
+/// The same for lines of a longer text, without the name.
+void show(const common_options& common, std::string_view line);
 
 /// Numbers as a JSON list.
 template <class Numbers>

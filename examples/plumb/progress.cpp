@@ -25,19 +25,25 @@ std::string clock(double seconds) {
 }
 
 /// The numbers that say most, as text: loss, then accuracy and margin of preferences, or accuracy of tokens.
-std::string summary(const log_entry& entry, std::string_view prefix) {
+/// `find(name)` gives a number, or NaN.
+template <class Find>
+std::string summary(Find&& find) {
   std::string out;
   const auto add = [&](std::string_view name, std::string_view label, bool share) {
-    const auto value = entry.find(join(prefix, name));
-    if (!value || !std::isfinite(*value)) return false;
-    out += join(out.empty() ? "" : "  ", label, " ", share ? fixed(100 * *value, 1) + " %" : fixed(*value, 4));
+    const double value = find(name);
+    if (!std::isfinite(value)) return false;
+    out += join(out.empty() ? "" : "  ", label, " ", share ? fixed(100 * value, 1) + " %" : fixed(value, 4));
     return true;
   };
   add("loss", "loss", false);
-  if (add("rewards/accuracies", "pairs right", true)) add("rewards/margins", "margin", false);
-  else add("mean_token_accuracy", "tokens right", true);
+  if (add("rewards/accuracies", "pairs right", true))
+    add("rewards/margins", "margin", false);
+  else
+    add("mean_token_accuracy", "tokens right", true);
   return out;
 }
+
+constexpr index_t most_lines = 20;  // where there is no terminal, evaluations aside
 
 }  // namespace
 
@@ -69,10 +75,11 @@ void progress::note(std::string_view text) {
 }
 
 void progress::log(const log_entry& entry) {
-  const bool evaluation = entry.find("eval_loss").has_value();
-  if (evaluation) return note(join("held out, after step ", entry.step, ":  ", summary(entry, "eval_")));
-  numbers_ = summary(entry, "");
-  logged_ = true;
+  if (entry.find("eval_loss"))
+    return note(join("held out, after step ", entry.step, ":  ", summary([&](std::string_view name) {
+                       return entry.find(join("eval_", name)).value_or(missing);
+                     })));
+  for (const auto& [name, value] : entry.values) recent_.add(name, value);
 }
 
 void progress::step(const step_info& info) {
@@ -87,15 +94,23 @@ void progress::step(const step_info& info) {
 
 void progress::bar(const step_info& s) {
   const bool last = s.step == s.steps;
-  if (terminal_ ? !last && s.seconds - last_drawn_ < 0.1 : !last && !logged_) return;
+  const bool due =
+      terminal_ ? s.seconds - last_drawn_ >= 0.1 : s.step == first_->step + 1 || s.step * most_lines / s.steps > lines_;
+  if (!last && !due) return;
   last_drawn_ = s.seconds;
-  logged_ = false;
+  lines_ = s.step * most_lines / s.steps;
   const double done = static_cast<double>(s.step - first_->step), rest = static_cast<double>(s.steps - s.step);
-  const std::string time = last ? join(clock(s.seconds), " in all") : join(clock(done > 0 ? s.seconds / done * rest : 0), " left");
-  const std::string numbers = numbers_.empty() ? join("loss ", fixed(s.loss, 4)) : numbers_;
+  const std::string time =
+      last ? join(clock(s.seconds), " in all") : join(clock(done > 0 ? s.seconds / done * rest : 0), " left");
+  const std::string numbers = recent_.size() == 0 ? join("loss ", fixed(s.loss, 4))
+                                                  : summary([&](std::string_view name) { return recent_.value(name); });
   const std::string rate = s.seconds > 0 ? join(static_cast<index_t>(s.tokens / s.seconds), " tokens/s  ") : "";
   const std::string text = join("step ", s.step, "/", s.steps, "  ", numbers, "  ", rate, time);
-  if (!terminal_) return put(text + "\n");
+  if (!terminal_) {
+    recent_.clear();
+    return put(text + "\n");
+  }
+  if (s.step % std::max<index_t>(1, s.steps / most_lines) == 0) recent_.clear();
   constexpr index_t width = 20;
   const index_t filled = s.steps > 0 ? s.step * width / s.steps : width;
   std::string line = "\r\x1b[K";

@@ -2,10 +2,10 @@
 // What a person sees of a run: a bar on a terminal, plain lines elsewhere, nothing with --quiet.
 #pragma once
 
+#include <plumb/objective/metrics.hpp>
 #include <plumb/train/callbacks.hpp>
 
 #include <optional>
-#include <string>
 #include <string_view>
 
 namespace program {
@@ -30,10 +30,10 @@ class progress {
   void erase_bar();
 
   bool quiet_ = false, terminal_ = false, colour_ = false, drawn_ = false;
-  double last_drawn_ = -1;                 ///< seconds
-  std::optional<step_info> first_;         ///< a resumed run begins in the middle
-  std::string numbers_;                    ///< of the last log entry
-  bool logged_ = false;                    ///< since the last line
+  double last_drawn_ = -1;          ///< seconds
+  std::optional<step_info> first_;  ///< a resumed run begins in the middle
+  metric_list recent_;              ///< means since the last line
+  index_t lines_ = 0;               ///< plain lines so far
 };
 
 }  // namespace program

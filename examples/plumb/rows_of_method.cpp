@@ -8,17 +8,44 @@
 
 namespace program {
 
-std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option, const engine& model) {
-  const level own = std::visit([](const auto& objective) { return std::remove_cvref_t<decltype(objective)>::level; }, m);
-  if (own == level::sequence) throw error(errc::unsupported, name_of(m), "training on single replies with labels is not in this version");
+namespace {
+
+/// Does a preference say the same twice, in words or in ids?
+bool says_nothing(const json::value& row) {
+  const auto* const object = row.if_object();
+  if (object == nullptr) return false;
+  for (const auto& [chosen, rejected] : {std::pair("chosen", "rejected"), std::pair("chosen_ids", "rejected_ids")}) {
+    const json::value* const a = json::find(*object, chosen);
+    const json::value* const b = json::find(*object, rejected);
+    if (a && b && !a->is_null() && *a == *b) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option,
+                                   const engine& model, std::vector<std::string>* skipped) {
+  const level own =
+      std::visit([](const auto& objective) { return std::remove_cvref_t<decltype(objective)>::level; }, m);
+  if (own == level::sequence)
+    throw error(errc::unsupported, name_of(m), "training on single replies with labels is not in this version");
   const need offered = own == level::pair ? need::logp | need::reference | need::tokens | need::margin : need::logp;
   for (const std::string& each : need_names(needs_of(m))) {
     const auto covered = need_names(offered);
     if (std::find(covered.begin(), covered.end(), each) == covered.end())
-      throw error(errc::unsupported, name_of(m), join("it needs ", each, " for every record, which training from a file does not provide in this version"));
+      throw error(
+          errc::unsupported, name_of(m),
+          join("it needs ", each, " for every record, which training from a file does not provide in this version"));
   }
-  existing_file(path, option);
-  return own == level::pair ? read_pairs(path, model.tokenizer()) : read_demonstrations(path, model.tokenizer());
+  const plumb::tokenizer* const words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
+  std::vector<example> out;
+  json::for_each_row(existing_file(path, option), [&](json::value&& row, const std::string& place) {
+    if (skipped && own == level::pair && says_nothing(row)) return skipped->push_back(place);
+    out.push_back(own == level::pair ? parse_pair(row, place, words) : parse_demonstration(row, place, words));
+  });
+  if (out.empty()) throw error(errc::bad_data, path, "the file has no rows to learn from");
+  return out;
 }
 
 }  // namespace program

@@ -9,7 +9,9 @@
 namespace program {
 
 /// Demonstrations for objectives on tokens, preferences for objectives on pairs. Throws errc::unsupported for an objective that
-/// needs what rows of text cannot give (advantages, values, …) in this version.
-std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option, const engine& model);
+/// needs what rows of text cannot give (advantages, values, …) in this version. With `skipped`, preferences whose two replies are
+/// equal, which teach nothing, are left out and their places put there; without, they are errc::bad_data.
+std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option,
+                                   const engine& model, std::vector<std::string>* skipped = nullptr);
 
 }  // namespace program

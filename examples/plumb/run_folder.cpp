@@ -16,8 +16,15 @@ namespace {
 namespace fs = std::filesystem;
 
 bool of_a_run(const std::string& name) {
-  constexpr std::string_view names[] = {"adapter_config.json", "adapter_model.safetensors", "log.jsonl", "config.json", "report.html", "README.md", "model"};
-  return std::ranges::find(names, name) != std::end(names) || name.starts_with("checkpoint-") || name.starts_with(".unfinished-checkpoint-");
+  constexpr std::string_view names[] = {"adapter_config.json",
+                                        "adapter_model.safetensors",
+                                        "log.jsonl",
+                                        "config.json",
+                                        "report.html",
+                                        "README.md",
+                                        "model"};
+  return std::ranges::find(names, name) != std::end(names) || name.starts_with("checkpoint-") ||
+         name.starts_with(".unfinished-checkpoint-");
 }
 
 /// Two spellings of one path count as the same.
@@ -39,12 +46,13 @@ void check_same_run(const fs::path& file, const json::object& now) {
     const std::string key(member.key().data(), member.key().size());
     if (std::ranges::find(free, key) != std::end(free)) continue;
     const json::value* const old = json::find(before, key);
-    const bool same = std::ranges::find(paths, key) != std::end(paths) ? canonical(old) == canonical(&member.value())
-                                                                       : old != nullptr && json::dump(*old) == json::dump(member.value());
+    const bool same = std::ranges::find(paths, key) != std::end(paths)
+                          ? canonical(old) == canonical(&member.value())
+                          : old != nullptr && json::dump(*old) == json::dump(member.value());
     if (!same)
       throw error(errc::bad_argument, file.string(),
-                  join("the run in this folder has ", key, " = ", old ? json::dump(*old) : "(nothing)", ", now it is ", json::dump(member.value()),
-                       "; resume with the settings of that run, or give another --out"));
+                  join("the run in this folder has ", key, " = ", old ? json::dump(*old) : "(nothing)", ", now it is ",
+                       json::dump(member.value()), "; resume with the settings of that run, or give another --out"));
   }
 }
 
@@ -60,7 +68,8 @@ std::vector<std::pair<std::string, std::string>> as_pairs(const json::object& se
     if (member.value().is_null()) continue;
     const std::string key(member.key().data(), member.key().size());
     const bool is_path = key == "model" || key == "data" || key == "adapter" || key == "eval_data";
-    if (const auto* const text = member.value().if_string()) {  // a path is nobody else's business but for its last part
+    if (const auto* const text =
+            member.value().if_string()) {  // a path is nobody else's business but for its last part
       const std::string value(text->data(), text->size());
       out.emplace_back(key, is_path ? fs::path(value).lexically_normal().filename().string() : value);
     } else {
@@ -78,20 +87,25 @@ bool prepare_folder(const fs::path& folder, const json::object& settings, const 
     throw error(errc::bad_argument, "--out", join("expected a folder, found the file \"", folder.string(), "\""));
   bool run = false, other = false;
   if (fs::exists(folder, failed))
-    for (const auto& entry : fs::directory_iterator(folder)) (of_a_run(entry.path().filename().string()) ? run : other) = true;
+    for (const auto& entry : fs::directory_iterator(folder))
+      (of_a_run(entry.path().filename().string()) ? run : other) = true;
   if (run && rules.overwrite && !rules.resume) {
     for (const auto& entry : fs::directory_iterator(folder))
       if (of_a_run(entry.path().filename().string())) fs::remove_all(entry.path());
   } else if (run && rules.resume) {
     const auto config = folder / "config.json";
-    if (!fs::exists(config, failed)) throw error(errc::bad_argument, "--out", join("\"", folder.string(), "\" holds files, but no config.json of a run; give another folder"));
+    if (!fs::exists(config, failed))
+      throw error(errc::bad_argument, "--out",
+                  join("\"", folder.string(), "\" holds files, but no config.json of a run; give another folder"));
     check_same_run(config, settings);
     if (fs::exists(folder / "README.md", failed)) return true;
     const auto newest = newest_checkpoint(folder);
     truncate_log(folder / "log.jsonl", newest.empty() ? -1 : step_of(newest));
   } else if (run || other) {
-    throw error(errc::bad_argument, "--out",
-                join("\"", folder.string(), "\" is not empty; ", run ? "--resume auto goes on with the run in it, --overwrite replaces that run" : "give a new folder"));
+    throw error(
+        errc::bad_argument, "--out",
+        join("\"", folder.string(), "\" is not empty; ",
+             run ? "--resume auto goes on with the run in it, --overwrite replaces that run" : "give a new folder"));
   }
   fs::create_directories(folder, failed);
   if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
@@ -102,13 +116,14 @@ void write_settings(const fs::path& folder, const json::object& settings) {
   write_file_atomically(folder / "config.json", [&](writer& out) { out.write(json::dump(settings, 2) + "\n"); });
 }
 
-void write_documents(const fs::path& folder, const run_settings& settings, const json::object& resolved, const common_options& common,
-                     const run_summary& summary) {
+void write_documents(const fs::path& folder, const run_settings& settings, const json::object& resolved,
+                     const common_options& common, const run_summary& summary) {
   const auto pairs = as_pairs(resolved);
   const std::string name = fs::weakly_canonical(folder).filename().string();
   const std::string base = fs::path(settings.model).lexically_normal().filename().string();
   report page;
-  page.title = join(name_of(settings.how), " on ", base.empty() ? fs::path(settings.model).parent_path().filename().string() : base);
+  page.title = join(name_of(settings.how), " on ",
+                    base.empty() ? fs::path(settings.model).parent_path().filename().string() : base);
   page.subtitle = settings.full ? "All weights" : "LoRA adapter";
   page.log = read_log(folder / "log.jsonl");
   page.samples = summary.samples;

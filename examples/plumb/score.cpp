@@ -50,11 +50,16 @@ int run_score(const arguments& given) {
 }  // namespace
 
 const command score_command{
-    "score", "", "Log-probabilities of given tokens, in nats.",
-    "Rows: {\"text\": s}, or {\"prompt\": s, \"completion\": s}, or {\"ids\": [..], \"from\": k}; prompt_ids and completion_ids in place of\n"
-    "texts. A text is scored from its second token on, a completion from its first, ids from position `from` (1 when left out).\n"
+    "score",
+    "",
+    "Log-probabilities of given tokens, in nats.",
+    "Rows: {\"text\": s}, or {\"prompt\": s, \"completion\": s}, or {\"ids\": [..], \"from\": k}; prompt_ids and "
+    "completion_ids in place of\n"
+    "texts. A text is scored from its second token on, a completion from its first, ids from position `from` (1 when "
+    "left out).\n"
     "Results: {\"logp\": [per scored token], \"sum\": x, \"mean\": x, \"tokens\": n}.",
-    "  echo '{\"prompt\": \"Once upon a time\", \"completion\": \", there was a dog.\"}' | plumb score --model stories260k/hf --in -",
+    "  echo '{\"prompt\": \"Once upon a time\", \"completion\": \", there was a dog.\"}' | plumb score --model "
+    "stories260k/hf --in -",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
      {"--in", "F", "rows to score; - is standard input"},

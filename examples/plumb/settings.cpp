@@ -46,7 +46,8 @@ void set(const std::string& key, const std::string& text, double& out) {
 void set(const std::string& key, const std::string& text, index_t& out) {
   double whole = 0;  // 1e3 is a count, too
   if (read_number(text, out)) return;
-  if (!read_number(text, whole) || whole != static_cast<double>(static_cast<index_t>(std::clamp(whole, -1e15, 1e15)))) wrong(key, "a whole number", text);
+  if (!read_number(text, whole) || whole != static_cast<double>(static_cast<index_t>(std::clamp(whole, -1e15, 1e15))))
+    wrong(key, "a whole number", text);
   out = static_cast<index_t>(whole);
 }
 void set(const std::string& key, const std::string& text, std::uint64_t& out) {
@@ -66,7 +67,8 @@ void set(const std::string& key, const std::string& text, lora_options& out) {
     const std::size_t end = std::min(text.find(',', at), text.size());
     std::string name = text.substr(at, end - at);
     std::erase(name, ' ');
-    if (name.empty()) wrong(key, "names of linear maps with commas between (q_proj,v_proj), all-linear, or a regular expression", text);
+    if (name.empty())
+      wrong(key, "names of linear maps with commas between (q_proj,v_proj), all-linear, or a regular expression", text);
     out.targets.push_back(std::move(name));
     at = end + 1;
   }
@@ -88,10 +90,12 @@ std::string as_text(const json::value& v, const std::string& key, const std::str
   if (v.is_number() || v.is_bool()) return json::dump(v);
   if (v.is_array()) {
     std::string all;
-    for (const auto& item : json::as<std::vector<std::string>>(v, join("\"", key, "\""), place)) all += join(all.empty() ? "" : ",", item);
+    for (const auto& item : json::as<std::vector<std::string>>(v, join("\"", key, "\""), place))
+      all += join(all.empty() ? "" : ",", item);
     return all;
   }
-  throw error(errc::bad_file, place, join("\"", key, "\": expected a number, a text or a list of texts, found ", json::describe(v)));
+  throw error(errc::bad_file, place,
+              join("\"", key, "\": expected a number, a text or a list of texts, found ", json::describe(v)));
 }
 
 /// 2.0 where a whole number is meant is how JSON writers put some numbers.
@@ -104,18 +108,24 @@ struct named_text {
   std::string key, text, place;
 };
 
-void read_config(const std::string& path, run_settings& out, common_options& common, const arguments& given, std::vector<named_text>& texts) {
+void read_config(const std::string& path, run_settings& out, common_options& common, const arguments& given,
+                 std::vector<named_text>& texts) {
   const json::value document = json::parse_file(existing_file(path, "--config"), {.unique_keys = true});
   for (const auto& member : json::as_object(document, "the settings", path)) {
     const std::string key(member.key().data(), member.key().size());
     const json::value& v = member.value();
     if (v.is_null() || key == "plumb") continue;
     const auto text = [&] { return json::as<std::string>(v, join("\"", key, "\""), path); };
-    if (key == "method") out.objective = text();
-    else if (key == "model") out.model = text();
-    else if (key == "data") out.data = text();
-    else if (key == "adapter") out.adapter = text();
-    else if (key == "full") out.full = json::as<bool>(v, "\"full\"", path);
+    if (key == "method")
+      out.objective = text();
+    else if (key == "model")
+      out.model = text();
+    else if (key == "data")
+      out.data = text();
+    else if (key == "adapter")
+      out.adapter = text();
+    else if (key == "full")
+      out.full = json::as<bool>(v, "\"full\"", path);
     else if (key == "backend" || key == "dtype") {
       const std::string option = "--" + key, value = text();
       if (given.has(option)) continue;
@@ -141,7 +151,8 @@ json::object run_settings::describe(const common_options& common) const {
   out["dtype"] = json::string(common.dtype());
   out["full"] = full;
   for_each_setting(*this, [&](const char* key, const auto& member) {
-    const bool of_lora = std::string_view(key) == "rank" || std::string_view(key) == "alpha" || std::string_view(key) == "dropout" || std::string_view(key) == "targets";
+    const bool of_lora = std::string_view(key) == "rank" || std::string_view(key) == "alpha" ||
+                         std::string_view(key) == "dropout" || std::string_view(key) == "targets";
     if (!(of_lora && full)) out[key] = show(member);
   });
   out["also"] = show(also);
@@ -166,8 +177,10 @@ run_settings read_settings(const arguments& given, common_options& common) {
   for (const char* name : {"model", "data", "adapter"}) {
     const std::string option = join("--", std::string_view(name));
     std::string& member = name[0] == 'm' ? out.model : name[0] == 'd' ? out.data : out.adapter;
-    if (given.has(option)) member = given.text(option);
-    else if (member.empty() && name[0] != 'a') (void)given.required(option);
+    if (given.has(option))
+      member = given.text(option);
+    else if (member.empty() && name[0] != 'a')
+      (void)given.required(option);
   }
   out.full = out.full || given.has("--full");
 
@@ -212,9 +225,12 @@ run_settings read_settings(const arguments& given, common_options& common) {
   if (!out.adapter.empty() || out.full)
     for (const char* key : {"rank", "alpha", "dropout", "targets"})
       if (out.chosen.contains(key))
-        throw error(errc::bad_argument, key, out.full ? "makes sense for a new adapter only; leave it away with --full"
-                                                      : "is fixed by the adapter that --adapter names; leave it away");
-  if (out.full && !out.adapter.empty()) throw error(errc::bad_argument, "--full", "trains all weights and takes no adapter; merge it into the model first (plumb merge)");
+        throw error(errc::bad_argument, key,
+                    out.full ? "makes sense for a new adapter only; leave it away with --full"
+                             : "is fixed by the adapter that --adapter names; leave it away");
+  if (out.full && !out.adapter.empty())
+    throw error(errc::bad_argument, "--full",
+                "trains all weights and takes no adapter; merge it into the model first (plumb merge)");
   return out;
 }
 

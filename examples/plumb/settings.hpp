@@ -16,13 +16,13 @@ namespace program {
 
 /// What a run is made of: the objective with its parameters, the library's options, and where things come from.
 struct run_settings {
-  std::string objective;   ///< as given: "dpo"
+  std::string objective;  ///< as given: "dpo"
   std::string model, data, adapter, eval_data;
-  bool full = false;       ///< all weights are trained, without an adapter
-  fit_options fit;
+  bool full = false;  ///< all weights are trained, without an adapter
+  fit_options fit{.log_every = 1};
   lora_options lora;
   method how = find_method("sft");
-  std::string also;        ///< further terms, "0.2*sft_chosen"
+  std::string also;                           ///< further terms, "0.2*sft_chosen"
   std::set<std::string, std::less<>> chosen;  ///< keys that the user gave
 
   /// The resolved settings as config.json keeps them; reading it with --config gives the same run.

@@ -16,11 +16,14 @@ void check_ids(const std::vector<token_id>& ids, const engine& model, const std:
   const index_t vocabulary = model.config().vocabulary;
   for (const token_id id : ids)
     if (id < 0 || id >= vocabulary)
-      throw error(errc::bad_data, place, join("token id ", id, " lies outside the model's vocabulary of ", vocabulary, "; were the ids made by another tokenizer?"));
+      throw error(errc::bad_data, place,
+                  join("token id ", id, " lies outside the model's vocabulary of ", vocabulary,
+                       "; were the ids made by another tokenizer?"));
 }
 
 void refuse_both(const data_row& row, std::string_view text, std::string_view ids) {
-  if (row.has(text) && row.has(ids)) throw error(errc::bad_data, row.place, join("expected \"", text, "\" or \"", ids, "\", found both"));
+  if (row.has(text) && row.has(ids))
+    throw error(errc::bad_data, row.place, join("expected \"", text, "\" or \"", ids, "\", found both"));
 }
 
 }  // namespace
@@ -29,25 +32,33 @@ scored_tokens read_scored(const json::object& object, const engine& model, const
   check_keys(object, {"text", "prompt", "completion", "prompt_ids", "completion_ids", "ids", "from"}, place);
   const data_row row{object, place};
   scored_tokens out;
-  if (row.has("from") && !row.has("ids")) throw error(errc::bad_data, place, "\"from\" goes with \"ids\"; leave it out, or give ids");
-  const int kinds = (row.has("text") ? 1 : 0) + (row.has("ids") ? 1 : 0) + (row.has("completion") || row.has("completion_ids") ? 1 : 0);
-  if (kinds > 1) throw error(errc::bad_data, place, "expected one of \"text\", \"ids\" or \"completion\" in a row, found several");
+  if (row.has("from") && !row.has("ids"))
+    throw error(errc::bad_data, place, "\"from\" goes with \"ids\"; leave it out, or give ids");
+  const int kinds = (row.has("text") ? 1 : 0) + (row.has("ids") ? 1 : 0) +
+                    (row.has("completion") || row.has("completion_ids") ? 1 : 0);
+  if (kinds > 1)
+    throw error(errc::bad_data, place, "expected one of \"text\", \"ids\" or \"completion\" in a row, found several");
   if (row.has("completion") || row.has("completion_ids")) {
     refuse_both(row, "prompt", "prompt_ids");
     refuse_both(row, "completion", "completion_ids");
     if (row.has("completion") && !row.has("prompt_ids")) {  // texts: tokenised as one, as the model will see them
       const std::string completion = row.text("completion");
-      if (completion.empty()) throw error(errc::bad_data, place, "the completion is empty; it needs at least one token to score");
+      if (completion.empty())
+        throw error(errc::bad_data, place, "the completion is empty; it needs at least one token to score");
       example e;
-      plumb::detail::tokenise(e, model.tokenizer(), row.has("prompt") ? row.text("prompt") : "", {completion}, {.end = false});
+      plumb::detail::tokenise(e, model.tokenizer(), row.has("prompt") ? row.text("prompt") : "", {completion},
+                              {.end = false});
       out.ids = std::move(e.prompt);
       out.from = static_cast<index_t>(out.ids.size());
       out.ids.insert(out.ids.end(), e.replies[0].tokens.begin(), e.replies[0].tokens.end());
     } else {
-      if (row.has("prompt_ids")) out.ids = row.ids("prompt_ids");
-      else if (row.has("prompt")) out.ids = model.tokenizer().encode(row.text("prompt"));
+      if (row.has("prompt_ids"))
+        out.ids = row.ids("prompt_ids");
+      else if (row.has("prompt"))
+        out.ids = model.tokenizer().encode(row.text("prompt"));
       out.from = static_cast<index_t>(out.ids.size());
-      const auto reply = row.has("completion_ids") ? row.ids("completion_ids") : model.tokenizer().encode(row.text("completion"), false);
+      const auto reply = row.has("completion_ids") ? row.ids("completion_ids")
+                                                   : model.tokenizer().encode(row.text("completion"), false);
       out.ids.insert(out.ids.end(), reply.begin(), reply.end());
     }
     out.from = std::max<index_t>(out.from, 1);  // nothing predicts the first token of all
@@ -62,10 +73,14 @@ scored_tokens read_scored(const json::object& object, const engine& model, const
   check_ids(out.ids, model, place);
   const auto count = static_cast<index_t>(out.ids.size());
   if (count < 2 || out.from >= count)
-    throw error(errc::bad_data, place, join("there is no token to score: the row has ", count, " tokens and scoring begins at position ", out.from, " (the first token of all has no probability)"));
-  if (out.from < 1) throw error(errc::bad_data, place, join("\"from\": expected 1 to ", count - 1, ", found ", out.from));
+    throw error(errc::bad_data, place,
+                join("there is no token to score: the row has ", count, " tokens and scoring begins at position ",
+                     out.from, " (the first token of all has no probability)"));
+  if (out.from < 1)
+    throw error(errc::bad_data, place, join("\"from\": expected 1 to ", count - 1, ", found ", out.from));
   if (count > model.positions())
-    throw error(errc::bad_data, place, join("the row has ", count, " tokens; the model has ", model.positions(), " positions; shorten it"));
+    throw error(errc::bad_data, place,
+                join("the row has ", count, " tokens; the model has ", model.positions(), " positions; shorten it"));
   return out;
 }
 
@@ -73,7 +88,8 @@ std::vector<token_id> read_prompt(const json::object& object, const engine& mode
   check_keys(object, {"prompt", "prompt_ids", "ids"}, place);
   const data_row row{object, place};
   const int kinds = (row.has("prompt") ? 1 : 0) + (row.has("ids") ? 1 : 0) + (row.has("prompt_ids") ? 1 : 0);
-  if (kinds > 1) throw error(errc::bad_data, place, "expected one of \"prompt\", \"prompt_ids\" or \"ids\", found several");
+  if (kinds > 1)
+    throw error(errc::bad_data, place, "expected one of \"prompt\", \"prompt_ids\" or \"ids\", found several");
   if (kinds == 0) plumb::detail::unknown_row(row, "\"prompt\" or \"ids\"");
   std::vector<token_id> ids = row.has("prompt")       ? model.tokenizer().encode(row.text("prompt"))
                               : row.has("prompt_ids") ? row.ids("prompt_ids")
@@ -82,9 +98,12 @@ std::vector<token_id> read_prompt(const json::object& object, const engine& mode
   if (row.has("prompt"))
     while (ids.size() > 1 && model.ends(ids.back()) && !model.tokenizer().suffix().empty()) ids.pop_back();
   check_ids(ids, model, place);
-  if (ids.empty()) throw error(errc::bad_data, place, "the prompt is empty; a model needs at least one token to go on from");
+  if (ids.empty())
+    throw error(errc::bad_data, place, "the prompt is empty; a model needs at least one token to go on from");
   if (static_cast<index_t>(ids.size()) >= model.positions())
-    throw error(errc::bad_data, place, join("the prompt has ", ids.size(), " tokens; the model has ", model.positions(), " positions, so there is no room for a reply"));
+    throw error(errc::bad_data, place,
+                join("the prompt has ", ids.size(), " tokens; the model has ", model.positions(),
+                     " positions, so there is no room for a reply"));
   return ids;
 }
 

@@ -15,9 +15,12 @@ namespace {
 tokenizer open_tokenizer(const std::string& path) {
   std::error_code failed;
   if (!std::filesystem::exists(path, failed))
-    throw error(errc::not_found, "--model", join("there is no folder or file \"", path, "\"; give a model folder or a tokenizer.json"));
+    throw error(errc::not_found, "--model",
+                join("there is no folder or file \"", path, "\"; give a model folder or a tokenizer.json"));
   for (const std::string_view ending : {".gguf", ".model", ".tiktoken"})
-    if (path.ends_with(ending)) throw error(errc::unsupported, "--model", join("tokenizers in ", ending, " files are not in this version; give a tokenizer.json"));
+    if (path.ends_with(ending))
+      throw error(errc::unsupported, "--model",
+                  join("tokenizers in ", ending, " files are not in this version; give a tokenizer.json"));
   return tokenizer::load(path);
 }
 
@@ -35,7 +38,8 @@ int run_tokenize(const arguments& given) {
             const auto ids = json::get<std::vector<token_id>>(row, "ids", place);
             for (const token_id id : ids)
               if (id < 0 || id >= words.size())
-                throw error(errc::bad_data, place, join("token id ", id, " lies outside the vocabulary of ", words.size(), " tokens"));
+                throw error(errc::bad_data, place,
+                            join("token id ", id, " lies outside the vocabulary of ", words.size(), " tokens"));
             result["text"] = words.decode(ids, !special);
           } else {
             check_keys(row, {"text"}, place);
@@ -51,9 +55,13 @@ int run_tokenize(const arguments& given) {
 }  // namespace
 
 const command tokenize_command{
-    "tokenize", "", "Text to token ids, or back.",
-    "Rows: {\"text\": s} to {\"ids\": [..]}; with --decode the other way. Special tokens that a text spells out, such as </s>, become\n"
-    "their ids either way, as in transformers; --special adds those that belong around a text, and keeps them when decoding.",
+    "tokenize",
+    "",
+    "Text to token ids, or back.",
+    "Rows: {\"text\": s} to {\"ids\": [..]}; with --decode the other way. Special tokens that a text spells out, such "
+    "as </s>, become\n"
+    "their ids either way, as in transformers; --special adds those that belong around a text, and keeps them when "
+    "decoding.",
     "  echo '{\"text\": \"Once upon a time\"}' | plumb tokenize --model stories260k/hf --in -",
     {{"--model", "MODEL", "a Hugging Face folder, or a tokenizer.json"},
      {"--in", "F", "rows; - is standard input"},

@@ -44,6 +44,7 @@ struct showcase {
   std::vector<std::vector<token_id>> prompts;
 
   showcase(const std::vector<example>& rows, const engine& model) {
+    if (!model.has_tokenizer()) return;  // ids are no sight
     for (const example& e : rows) {
       const bool fits = !e.prompt.empty() && static_cast<index_t>(e.prompt.size()) < model.positions();
       if (fits && std::ranges::find(prompts, e.prompt) == prompts.end()) prompts.push_back(e.prompt);
@@ -52,7 +53,8 @@ struct showcase {
   }
   [[nodiscard]] std::vector<std::string> answers(engine& model) const {
     std::vector<std::string> out;
-    for (const auto& replies : model.generate(prompts, {.max_tokens = 64, .sampling = {.temperature = 0}})) out.push_back(replies[0].text);
+    for (const auto& replies : model.generate(prompts, {.max_tokens = 64, .sampling = {.temperature = 0}}))
+      out.push_back(replies[0].text);
     return out;
   }
 };
@@ -75,20 +77,33 @@ int run_train(const arguments& given) {
   const bool check = given.has("--check");
   const std::string started = utc_time();
   if (given.has("--resume") && given.text("--resume") != "auto")
-    throw error(errc::bad_argument, "--resume", join("expected auto (the newest checkpoint in --out), found \"", given.text("--resume"), "\""));
+    throw error(errc::bad_argument, "--resume",
+                join("expected auto (the newest checkpoint in --out), found \"", given.text("--resume"), "\""));
   const fs::path folder = check ? given.text("--out") : given.required("--out");
   run_settings settings = read_settings(given, common);
 
   const auto model = open_model(settings.model, settings.adapter, common);
-  if (settings.full) model->train_all();
-  else if (settings.adapter.empty()) model->attach_lora(settings.lora);
-  else settings.lora = *model->lora();
-  if (!settings.chosen.contains("max_tokens")) settings.fit.max_tokens = std::min(settings.fit.max_tokens, model->positions());
-  auto data = read_examples(settings.how, settings.data, "--data", *model);
-  if (!settings.eval_data.empty()) settings.fit.eval_data = read_examples(settings.how, settings.eval_data, "eval_data", *model);
+  if (settings.full)
+    model->train_all();
+  else if (settings.adapter.empty())
+    model->attach_lora(settings.lora);
+  else
+    settings.lora = *model->lora();
+  if (!settings.chosen.contains("max_tokens"))
+    settings.fit.max_tokens = std::min(settings.fit.max_tokens, model->positions());
+  std::vector<std::string> skipped;
+  auto data = read_examples(settings.how, settings.data, "--data", *model, &skipped);
+  if (!settings.eval_data.empty())
+    settings.fit.eval_data = read_examples(settings.how, settings.eval_data, "eval_data", *model, &skipped);
+  if (!skipped.empty())
+    tell(common,
+         join("warning: ", skipped.size(), skipped.size() == 1 ? " row has" : " rows have",
+              " the same reply as chosen and as rejected and will be left out; the first is ", skipped.front()));
   if (check) return check_run(*model, settings, common, std::move(data), std::move(settings.fit.eval_data)), 0;
   if (!settings.adapter.empty() && has(needs_of(settings.how), need::reference))
-    tell(common, "note: the reference is the model without the adapter; to hold the run to the adapter as it is now, merge it into the model first (plumb merge)");
+    tell(common,
+         "note: the reference is the model without the adapter; to hold the run to the adapter as it is now, merge it "
+         "into the model first (plumb merge)");
 
   const json::object resolved = settings.describe(common);
   settings.fit.folder = folder;
@@ -112,34 +127,51 @@ int run_train(const arguments& given) {
   follower told(folder, bar);
   const fit_result result = fit_or_explain(*model, settings, std::move(data), told);
   if (result.cancelled) {
-    bar.note(join("interrupted after step ", result.steps, "; the same command with --resume auto goes on from ", told.saved().string()));
+    bar.note(join("interrupted after step ", result.steps, "; the same command with --resume auto goes on from ",
+                  told.saved().string()));
     return 130;
   }
 
-  if (settings.full) model->save_model(folder / "model");
-  else model->save_adapter(folder);
+  if (settings.full)
+    model->save_model(folder / "model");
+  else
+    model->save_adapter(folder);
   const auto after = shown.answers(*model);
-  for (std::size_t i = 0; i < before.size(); ++i) summary.samples.push_back({model->tokenizer().decode(shown.prompts[i], true), before[i], after[i], {}, {}});
+  for (std::size_t i = 0; i < before.size(); ++i)
+    summary.samples.push_back({model->tokenizer().decode(shown.prompts[i], true), before[i], after[i], {}, {}});
   summary.seconds = result.seconds;
   summary.tokens = result.tokens;
   write_documents(folder, settings, resolved, common, summary);
-  bar.note(join("written to ", folder.string(), ": ", settings.full ? "model/" : "the adapter", ", log.jsonl, report.html, README.md"));
-  print_result({{"steps", result.steps}, {"loss", result.loss}, {"seconds", result.seconds}, {"tokens", result.tokens}, {"out", folder.string()}});
+  bar.note(join("written to ", folder.string(), ": ", settings.full ? "model/" : "the adapter",
+                ", log.jsonl, report.html, README.md"));
+  print_result({{"steps", result.steps},
+                {"loss", result.loss},
+                {"seconds", result.seconds},
+                {"tokens", result.tokens},
+                {"out", folder.string()}});
   return 0;
 }
 
 }  // namespace
 
 const command train_command{
-    "train", "METHOD", "Trains a model on a file of rows: an adapter, a log, a report, checkpoints.",
-    "METHOD is an objective (plumb objectives). Rows of sft: {\"prompt\": s, \"completion\": s}, {\"text\": s} or Alpaca's keys; of dpo and\n"
-    "other objectives on pairs: {\"prompt\": s, \"chosen\": s, \"rejected\": s}; ids in place of texts: prompt_ids, completion_ids, chosen_ids,\n"
-    "rejected_ids. DIR gets the adapter as PEFT keeps it, log.jsonl, config.json, report.html, README.md and checkpoints. Ctrl-C stops\n"
+    "train",
+    "METHOD",
+    "Trains a model on a file of rows: an adapter, a log, a report, checkpoints.",
+    "METHOD is an objective (plumb objectives). Rows of sft: {\"prompt\": s, \"completion\": s}, {\"text\": s} or "
+    "Alpaca's keys; of dpo and\n"
+    "other objectives on pairs: {\"prompt\": s, \"chosen\": s, \"rejected\": s}; ids in place of texts: prompt_ids, "
+    "completion_ids, chosen_ids,\n"
+    "rejected_ids. DIR gets the adapter as PEFT keeps it, log.jsonl, config.json, report.html, README.md and "
+    "checkpoints. Ctrl-C stops\n"
     "after the step, with a checkpoint to resume from.\n\n"
-    "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, schedule (linear, cosine, constant),\n"
-    "weight_decay, clip_norm, max_tokens, rank, alpha, dropout, targets (q_proj,v_proj or a regular expression), seed, eval_data,\n"
+    "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, schedule (linear, cosine, "
+    "constant),\n"
+    "weight_decay, clip_norm, max_tokens, rank, alpha, dropout, targets (q_proj,v_proj or a regular expression), seed, "
+    "eval_data,\n"
     "eval_every, save_every, log_every, the objective's own parameters, and also=0.2*NAME to add another objective.",
-    "  plumb train dpo --model stories260k/hf --data preference/instruction-data-with-preference.json --out run --set steps=20 batch=4 max_tokens=256",
+    "  plumb train dpo --model stories260k/hf --data preference/instruction-data-with-preference.json --out run --set "
+    "steps=20 batch=4 max_tokens=256",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--data", "F", "the rows to learn from: JSON Lines, or a JSON array"},
      {"--out", "DIR", "a new folder for the results"},

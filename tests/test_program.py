@@ -1,0 +1,593 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Drives the plumb program as a user would: what goes in, what comes out, exit codes, interruption and resumption.
+
+    test_program.py build/plumb [unittest options]
+
+Needs the standard library only. Tests that need the model of ../shared/data are skipped, and say so, where it is absent.
+"""
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+DATA = (ROOT / ".." / "shared" / "data").resolve()
+MODEL = DATA / "stories260k" / "hf"
+PAIRS = DATA / "preference" / "instruction-data-with-preference.json"
+TINY = GOLDEN / "tiny_llama"
+PROGRAM = ""
+
+needs_data = unittest.skipUnless(MODEL.is_dir(), f"no {os.path.relpath(DATA, ROOT)} beside the repository")
+
+
+def plumb(*words, rows=None, stdin="", **more):
+    """Runs the program; rows are given to it as JSON Lines."""
+    if rows is not None:
+        stdin = "".join(json.dumps(row) + "\n" for row in rows)
+    environment = dict(os.environ, **more.pop("env", {}))
+    return subprocess.run([PROGRAM, *map(str, words)], input=stdin, capture_output=True, text=True, timeout=600, env=environment, **more)
+
+
+def lines(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def tensors(path):
+    """The tensors of a safetensors file as name -> (shape, list of numbers)."""
+    data = Path(path).read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    header, out = json.loads(data[8 : 8 + size]), {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        first, last = entry["data_offsets"]
+        code, width = {"F32": ("f", 4), "F64": ("d", 8)}[entry["dtype"]]
+        out[name] = entry["shape"], struct.unpack(f"<{(last - first) // width}{code}", data[8 + size + first : 8 + size + last])
+    return out
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="plumb-program-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def ok(self, *words, **more):
+        result = plumb(*words, **more)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result
+
+    def refused(self, *words, code=2, says=(), **more):
+        result = plumb(*words, **more)
+        self.assertEqual(result.returncode, code, f"{words}: {result.stdout} {result.stderr}")
+        self.assertTrue(result.stderr.startswith("plumb: "), result.stderr)
+        for text in (says,) if isinstance(says, str) else says:
+            self.assertIn(text, result.stderr)
+        return result
+
+    def write(self, name, rows):
+        path = self.folder / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    def near(self, found, expected, tolerance):
+        self.assertLessEqual(abs(found - expected), tolerance, f"found {found}, expected {expected}")
+
+
+class CommandLine(Case):
+    COMMANDS = ["info", "tokenize", "score", "generate", "objectives", "loss", "grad", "train", "merge"]
+
+    def test_help(self):
+        text = self.ok("--help").stdout
+        for command in self.COMMANDS:
+            self.assertRegex(text, rf"(?m)^  {command} ")
+            help_of = self.ok(command, "--help").stdout
+            self.assertEqual(help_of, self.ok("help", command).stdout)
+            self.assertIn("Example:", help_of)
+            for option in ("--threads", "--seed", "--backend", "--dtype", "--quiet"):
+                self.assertIn(option, help_of)
+        for later in ("render", "convert", "eval"):
+            self.assertNotRegex(text, rf"(?m)^  {later} ")
+            self.refused(later, says="not in this version")
+        self.assertRegex(self.ok("--version").stdout, r"^plumb \d+\.\d+\.\d+\n$")
+
+    def test_mistakes_name_the_nearest(self):
+        self.refused("scroe", says="'score'")
+        self.refused("loss", "dpoo", rows=[], says="'dpo'")
+        self.refused("loss", "dpo", "--inn", "x", says="'--in'")
+        self.refused("loss", "dpo", "--in", "-", "--set", "bta=1", rows=[], says="'beta'")
+        self.refused("objectives", "--backend", "cpuu", says="'cpu'")
+        self.refused("objectives", "--dtype", "f23", says="did you mean")
+
+    def test_mistakes(self):
+        self.assertEqual(plumb().returncode, 2)
+        self.refused("info", says="MODEL")
+        self.refused("score", "--in", "-", says="--model")
+        self.refused("loss", "dpo", "--in", says="expected a value")
+        self.refused("loss", "dpo", "--in=", says="expected a value")
+        self.refused("loss", "dpo", "sft", "--in", "-", says="second word")
+        self.refused("objectives", "--threads", "two", says="--threads")
+        self.refused("objectives", "--threads=-1", says="--threads")
+        self.refused("objectives", "--seed", "1.5", says="--seed")
+        self.refused("objectives", "--quiet=yes", says="takes no value")
+        self.refused("objectives", "--seed", "1", "--seed", "2", says="twice")
+        self.refused("objectives", "--backend", "cuda", says="plumb::cuda")
+        self.refused("objectives", "--dtype", "nf4", says="not in this version")
+        self.refused("--quiet", "objectives", says="command first")
+        self.refused("loss", "dpo", "--in", "-", "--set", "beta", rows=[], says="key=value")
+        self.refused("loss", "dpo", "--in", self.folder / "none.jsonl", says="there is no file")
+        self.refused("loss", "dpo", "--in", self.folder, says="folder")
+        self.refused("generate", "--model", TINY, "--in", "-", "--beams", "2", says="not in this version")
+        for option, value in (("--temperature", "-1"), ("--top-p", "0"), ("--min-p", "1"), ("--top-k", "-3"), ("--max-tokens", "0"), ("--samples", "0"), ("--temperature", "nan")):
+            self.refused("generate", "--model", TINY, f"{option}={value}", rows=[{"ids": [1]}])
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full")
+    def test_a_full_disk_is_an_error(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            result = subprocess.run([PROGRAM, "objectives"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("standard output", result.stderr)
+
+    def test_closed_output_is_quiet(self):
+        rows = json.dumps({"logp": -1}) + "\n"
+        with subprocess.Popen([PROGRAM, "loss", "sft", "--in", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.close()
+            process.stdin.write(rows * 50000)
+            process.stdin.close()
+            message = process.stderr.read()
+            self.assertEqual(process.wait(), 1)
+        self.assertEqual(message, "")
+        with subprocess.Popen(f"exec '{PROGRAM}' objectives >&-", shell=True, stderr=subprocess.PIPE, text=True) as process:
+            self.assertIn("standard output", process.stderr.read())
+            self.assertEqual(process.wait(), 1)
+
+    def test_out_is_whole_or_absent(self):
+        out = self.folder / "out.jsonl"
+        self.ok("objectives", "--out", out)
+        before = out.read_text()
+        self.assertEqual(before, self.ok("objectives").stdout)
+        self.refused("loss", "sft", "--in", "-", "--out", out, stdin='{"logp": -1}\n{"logp": }\n', says="standard input:2")
+        self.assertEqual(out.read_text(), before)
+        self.assertEqual([p.name for p in self.folder.iterdir()], ["out.jsonl"])
+        self.refused("objectives", "--out", self.folder, says="folder")
+        self.refused("objectives", "--out", self.folder / "no" / "out", says="no folder")
+
+    @needs_data
+    def test_examples_of_help_work(self):
+        for name in ("stories260k", "preference"):
+            os.symlink(DATA / name, self.folder / name)
+        bin_folder = self.folder / "bin"
+        bin_folder.mkdir()
+        os.symlink(PROGRAM, bin_folder / "plumb")
+        path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+        for command in [None, *self.COMMANDS]:
+            text = self.ok(*([command] if command else []), "--help").stdout
+            example = text.split("Example:\n", 1)[1].strip()
+            if "grad dpo" in example:  # its file has rows that teach nothing, which `grad` refuses and `train` leaves out
+                rows = [r for r in json.loads(PAIRS.read_text()) if r["chosen"] != r["rejected"]][:20]
+                example = example.replace("preference/instruction-data-with-preference.json", str(self.write("pairs.jsonl", rows)))
+            result = subprocess.run(example, shell=True, cwd=self.folder, env=dict(os.environ, PATH=path), capture_output=True, text=True, check=False)
+            self.assertEqual(result.returncode, 0, f"{example}\n{result.stderr}")
+            self.assertTrue(result.stdout or command == "merge", example)
+
+
+class Losses(Case):
+    def test_objectives(self):
+        rows = {row["name"]: row for row in lines(self.ok("objectives"))}
+        dpo = rows["dpo"]
+        self.assertEqual((dpo["level"], dpo["needs"]), ("pair", ["logp", "reference"]))
+        self.assertEqual({p["name"]: p["default"] for p in dpo["parameters"]}, {"beta": 0.1, "label_smoothing": 0})
+        self.assertIn("2305.18290", dpo["paper"])
+        self.assertEqual((rows["sft"]["level"], rows["sft_chosen"]["level"]), ("token", "pair"))
+
+    PAIR = {"chosen": {"logp": -20, "ref": -21, "tokens": 5}, "rejected": {"logp": -25.5, "ref": -24, "tokens": 3}}
+
+    def test_dpo(self):
+        records = [self.PAIR, {"chosen": {"logp": -3, "ref": -3}, "rejected": {"logp": -4, "ref": -4}}]
+        first, *rows = lines(self.ok("loss", "dpo", "--in", "-", rows=records))
+        gap = 0.1 * 2.5
+        expected = [math.log1p(math.exp(-gap)), math.log(2)]
+        self.near(first["loss"], sum(expected) / 2, 1e-15)
+        for row, loss in zip(rows, expected):
+            self.near(row["loss"], loss, 1e-15)
+        slope = -0.1 / (1 + math.exp(gap)) / 2
+        self.assertEqual(set(rows[0]["slopes"]), {"chosen.logp", "rejected.logp"})
+        self.near(rows[0]["slopes"]["chosen.logp"], slope, 1e-16)
+        self.near(rows[0]["slopes"]["rejected.logp"], -slope, 1e-16)
+        self.near(first["metrics"]["rewards/margins"], gap / 2, 1e-15)
+        self.assertEqual(first["metrics"]["rewards/accuracies"], 0.5)
+
+    def test_settings_and_sums(self):
+        first, row = lines(self.ok("loss", "dpo", "--in", "-", "--set", "beta=0.2", "label_smoothing=0.1", "--set", "also=0.3*sft_chosen", rows=[self.PAIR]))
+        gap = 0.2 * 2.5
+        dpo = 0.9 * math.log1p(math.exp(-gap)) + 0.1 * math.log1p(math.exp(gap))
+        self.near(first["loss"], dpo + 0.3 * 20 / 5, 1e-14)
+        self.near(row["slopes"]["chosen.logp"] + row["slopes"]["rejected.logp"], -0.3 / 5, 1e-14)
+        self.refused("loss", "dpo", "--in", "-", "--set", "beta=-1", rows=[self.PAIR], says="beta")
+        self.refused("loss", "dpo", "--in", "-", "--set", "also=0.2*sft", rows=[self.PAIR], says="sft")
+        self.refused("loss", "dpo", "--in", "-", "--set", "also=x*sft_chosen", rows=[self.PAIR])
+
+    def test_sft_masks(self):
+        records = [{"logp": -1}, {"logp": -3, "mask": False, "sequence": "a"}, {"logp": -2, "sequence": "b", "entropy": None}]
+        first, *rows = lines(self.ok("loss", "sft", "--in", "-", rows=records))
+        self.assertEqual((first["loss"], [r["loss"] for r in rows]), (1.5, [1, 0, 2]))
+        self.assertEqual([r["slopes"]["logp"] for r in rows], [-0.5, 0, -0.5])
+
+    def test_bad_records(self):
+        path = self.write("records.jsonl", [self.PAIR, {"chosen": {"logp": -1, "ref": -1}, "rejected": {"logp": -1}}])
+        self.refused("loss", "dpo", "--in", path, says=("records.jsonl:2", "rejected.ref", "reference"))
+        self.refused("loss", "dpo", "--in", "-", rows=[{"chosen": {"lgp": -1}}], says="'chosen.logp'")
+        self.refused("loss", "dpo", "--in", "-", rows=[{"chosenn": {}}], says="'chosen")
+        self.refused("loss", "dpo", "--in", "-", rows=[{"chosen": 3}], says="object")
+        self.refused("loss", "sft", "--in", "-", rows=[{"logp": "-1"}], says="number")
+        self.refused("loss", "sft", "--in", "-", stdin='{"logp": NaN}\n')
+        self.refused("loss", "sft", "--in", "-", stdin='{"logp": 1e999}\n')
+        self.refused("loss", "sft", "--in", "-", stdin='{"logp": -1\n', says="standard input:1")
+        self.refused("loss", "sft", "--in", "-", stdin="[]\n", says="object")
+        self.refused("loss", "sft", "--in", "-", stdin="", says="found none")
+        self.refused("loss", "sft_chosen", "--in", "-", rows=[{"chosen": {"logp": -1, "tokens": 0}, "rejected": {"logp": -1, "tokens": 1}}], says="count from 1")
+
+    def test_files_streams_and_arrays_agree(self):
+        rows = [self.PAIR] * 3
+        expected = self.ok("loss", "dpo", "--in", "-", rows=rows).stdout
+        path = self.write("r.jsonl", rows)
+        self.assertEqual(self.ok("loss", "dpo", "--in", path).stdout, expected)
+        self.assertEqual(self.ok("loss", f"--in={path}", "dpo", "--quiet").stdout, expected)
+        path.write_text(json.dumps(rows, indent=1))
+        self.assertEqual(self.ok("loss", "dpo", "--in", path).stdout, expected)
+
+
+class Tiny(Case):
+    """A model of the repository without a tokenizer: rows are token ids."""
+
+    def test_info(self):
+        (info,) = lines(self.ok("info", TINY))
+        golden = json.loads((GOLDEN / "tiny_llama" / "config.json").read_text())
+        self.assertEqual(info["architecture"]["hidden_size"], golden["hidden_size"])
+        self.assertEqual(info["architecture"]["kv_heads"], golden["num_key_value_heads"])
+        self.assertEqual(info["parameters"], sum(len(numbers) for _, numbers in tensors(TINY / "model.safetensors").values()))
+        self.assertEqual((info["dtype"], info["trainable_parameters"]), ("f32", 0))
+        self.assertEqual(info["files"][0]["bytes"], (TINY / "model.safetensors").stat().st_size)
+        (with_adapter,) = lines(self.ok("info", TINY, "--adapter", GOLDEN / "tiny_llama_adapter"))
+        self.assertEqual((with_adapter["adapter"]["r"], with_adapter["adapter"]["lora_alpha"]), (3, 6))
+        self.assertGreater(with_adapter["trainable_parameters"], 0)
+        (sharded,) = lines(self.ok("info", GOLDEN / "tiny_llama_sharded"))
+        self.assertEqual((len(sharded["files"]), sharded["dtype"]), (2, "bf16"))
+
+    def test_bad_models(self):
+        self.refused("info", self.folder / "none", says="no folder")
+        self.refused("info", self.folder, says="config.json")
+        self.refused("info", TINY / "config.json", says="file")
+        model = self.folder / "model"
+        shutil.copytree(TINY, model)
+        text = (model / "config.json").read_text()
+        (model / "config.json").write_text(text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+        for command in (("info", model), ("score", "--model", model, "--in", "-")):
+            self.refused(*command, rows=[{"ids": [1, 2]}], says=("model.layers.2", "lack"))
+        (model / "config.json").write_text(text)
+        weights = (model / "model.safetensors").read_bytes()
+        (model / "model.safetensors").write_bytes(weights[:-3])
+        self.refused("info", model, says="model.safetensors")
+        self.refused("score", "--model", TINY, "--adapter", self.folder, "--in", "-", rows=[{"ids": [1, 2]}], says="adapter_config.json")
+        self.refused("score", "--model", TINY, "--in", "-", rows=[{"text": "hello"}], says="tokenizer")
+
+    def test_backends_and_types_agree(self):
+        row = {"ids": [1, 5, 9, 33, 2, 60], "from": 2}
+        found = {}
+        for backend in ("cpu", "reference"):
+            for dtype in ("f32", "f64"):
+                (found[backend, dtype],) = lines(self.ok("score", "--model", TINY, "--in", "-", "--entropy", "--backend", backend, "--dtype", dtype, rows=[row]))
+        exact = found["reference", "f64"]
+        self.assertEqual((exact["tokens"], len(exact["logp"]), len(exact["entropy"])), (4, 4, 4))
+        self.near(exact["sum"], sum(exact["logp"]), 1e-12)
+        self.near(exact["mean"] * 4, exact["sum"], 1e-12)
+        for (_, dtype), scores in found.items():
+            for a, b in zip(scores["logp"] + scores["entropy"], exact["logp"] + exact["entropy"]):
+                self.near(a, b, 1e-5 if dtype == "f32" else 1e-11)
+        self.assertNotEqual(found["cpu", "f32"], exact)
+
+    def test_bad_rows(self):
+        for row, says in (({"ids": [1, 97]}, "vocabulary"), ({"ids": [1]}, "no token to score"), ({"ids": [1, 2], "from": 2}, "no token"), ({"ids": [1, 2, 3], "from": 0}, '"from"'),
+                          ({"idz": [1, 2]}, "'ids'"), ({"ids": [1, -1]}, "vocabulary"), ({"ids": "1"}, "list"), ({"ids": [1, 2], "completion_ids": [3]}, "several")):
+            self.refused("score", "--model", TINY, "--in", "-", rows=[{"ids": [1, 2]}, row], says=("standard input:2", says))
+        self.refused("score", "--model", TINY, "--in", "-", rows=[{"ids": [1] * 5000}], says="positions")
+        self.refused("generate", "--model", TINY, "--in", "-", rows=[{"ids": []}], says="empty")
+        self.refused("generate", "--model", TINY, "--in", "-", rows=[{"ids": [1] * 5000}], says="positions")
+
+    def test_generate_is_reproducible_and_scored_by_score(self):
+        rows = [{"ids": [i % 90 + 1, 3]} for i in range(70)]
+        options = ("generate", "--model", TINY, "--in", "-", "--max-tokens", "5", "--samples", "2")
+        replies = lines(self.ok(*options, "--seed", "7", rows=rows))
+        self.assertEqual(len(replies), 140)
+        self.assertEqual(replies, lines(self.ok(*options, "--seed", "7", "--threads", "1", rows=rows)))
+        self.assertNotEqual(replies, lines(self.ok(*options, "--seed", "8", rows=rows)))
+        self.assertEqual(replies[:20], lines(self.ok(*options, "--seed", "7", rows=rows[:10])))  # the first rows, alone
+        same = lines(self.ok(*options, rows=[{"ids": [1, 3]}] * 70))
+        self.assertGreater(len({tuple(r["ids"]) for r in same}), 100)  # no two rows share their random numbers
+        scored = lines(self.ok("score", "--model", TINY, "--in", "-", rows=[{"prompt_ids": rows[i // 2]["ids"], "completion_ids": r["ids"]} for i, r in enumerate(replies)]))
+        self.assertEqual([s["logp"] for s in scored], [r["logp"] for r in replies])  # the sampler's are the scorer's, bit for bit
+        self.assertEqual({r["finish"] for r in replies} - {"stop", "length"}, set())
+
+    def test_answers_come_while_the_input_is_open(self):
+        with subprocess.Popen([PROGRAM, "score", "--model", str(TINY), "--in", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            for ids in ([1, 2, 3], [4, 5]):
+                process.stdin.write(json.dumps({"ids": ids}) + "\n")
+                process.stdin.flush()
+                self.assertEqual(json.loads(process.stdout.readline())["tokens"], len(ids) - 1)
+            process.stdin.close()
+            self.assertEqual(process.wait(), 0)
+
+    def test_interruption_of_a_stream(self):
+        with subprocess.Popen([PROGRAM, "score", "--model", str(TINY), "--in", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdin.write('{"ids": [1, 2]}\n')
+            process.stdin.flush()
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(20), 130)
+
+    def test_gradient_of_all_weights(self):
+        golden = json.loads((GOLDEN / "tiny_llama.json").read_text())["tiny_llama"]
+        rows = [{"prompt_ids": p["prompt_ids"], "completion_ids": p["chosen_ids"]} for p in golden["pairs"]]
+        out = self.folder / "g.safetensors"
+        (result,) = lines(self.ok("grad", "sft", "--model", TINY, "--full", "--data", self.write("d.jsonl", rows), "--out", out, "--dtype", "f64", "--set", "batch=1"))
+        self.near(result["loss"], golden["sft"]["loss_f64"], 1e-9)
+        self.assertLess(worst(out, GOLDEN / "tiny_llama_grads_sft.safetensors"), 1e-6)
+
+    def test_training_on_ids_and_merging(self):
+        rows = [{"prompt_ids": [1, i], "completion_ids": [i + 1, i + 2, 2]} for i in range(3, 43)]
+        run, merged = self.folder / "run", self.folder / "merged"
+        self.ok("train", "sft", "--model", TINY, "--data", self.write("d.jsonl", rows), "--out", run, "--set", "rate=1e-2", "steps=30", "rank=4")
+        log = lines_of(run / "log.jsonl")
+        self.assertEqual([entry["step"] for entry in log], list(range(1, 31)))
+        self.assertLess(log[-1]["loss"], 0.8 * log[0]["loss"])
+        result = plumb("merge", "--model", TINY, "--adapter", run, "--out", merged)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        row = {"ids": [1, 7, 8, 9, 2]}
+        (one,), (other,), (base,) = (lines(self.ok("score", "--in", "-", *where, rows=[row])) for where in (("--model", TINY, "--adapter", run), ("--model", merged), ("--model", TINY)))
+        self.near(one["sum"], other["sum"], 1e-4)
+        self.assertGreater(abs(one["sum"] - base["sum"]), 0.1)
+        self.refused("merge", "--model", TINY, "--adapter", run, "--out", merged, says="there already")
+        self.refused("merge", "--model", TINY, "--adapter", run, run, "--out", self.folder / "x", says="several")
+        self.assertFalse((self.folder / "x").exists())
+
+    def test_full_training(self):
+        rows = [{"ids": [1, i, i + 1, i + 2, 2]} for i in range(3, 43)]
+        run = self.folder / "run"
+        self.ok("train", "sft", "--model", TINY, "--full", "--data", self.write("d.jsonl", rows), "--out", run, "--set", "rate=1e-3", "steps=10")
+        (info,) = lines(self.ok("info", run / "model"))
+        self.assertEqual(info["parameters"], lines(self.ok("info", TINY))[0]["parameters"])
+        self.assertFalse((run / "adapter_config.json").exists())
+
+
+def lines_of(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def worst(found, expected):
+    """The largest difference of two gradients, relative to each tensor's largest number."""
+    found, expected = tensors(found), tensors(expected)
+    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+    most = 0
+    for name, (shape, numbers) in expected.items():
+        assert found[name][0] == shape, name
+        scale = max(map(abs, numbers))
+        most = max(most, max(abs(a - b) for a, b in zip(found[name][1], numbers)) / scale)
+    return most
+
+
+@needs_data
+class Stories(Case):
+    """The real model, against what transformers and PEFT computed."""
+
+    def test_tokenize(self):
+        golden = json.loads((GOLDEN / "stories_logits.json").read_text())["tokenizer"]
+        texts = [{"text": t["text"]} for t in golden]
+        self.assertEqual([r["ids"] for r in lines(self.ok("tokenize", "--model", MODEL, "--in", "-", rows=texts))], [t["ids_plain"] for t in golden])
+        special = [r["ids"] for r in lines(self.ok("tokenize", "--model", MODEL / "tokenizer.json", "--in", "-", "--special", rows=texts))]
+        self.assertEqual(special, [t["ids"] for t in golden])
+        decoded = lines(self.ok("tokenize", "--model", MODEL, "--decode", "--in", "-", rows=[{"ids": ids} for ids in special]))
+        self.assertEqual([r["text"] for r in decoded], [t["decoded"] for t in golden])
+        self.assertIn("<s>", lines(self.ok("tokenize", "--model", MODEL, "--decode", "--special", "--in", "-", rows=[{"ids": [1, 403]}]))[0]["text"])
+        self.refused("tokenize", "--model", MODEL, "--decode", "--in", "-", rows=[{"ids": [512]}], says="standard input:1")
+        self.refused("tokenize", "--model", "vocab.gguf", "--in", "-", rows=texts, says="vocab.gguf")
+
+    def test_score(self):
+        golden = json.loads((GOLDEN / "stories_logits.json").read_text())["texts"]
+        for row in ("text", "ids"):
+            scored = lines(self.ok("score", "--model", MODEL, "--in", "-", rows=[{row: t[row]} for t in golden]))
+            for found, text in zip(scored, golden):
+                self.assertEqual(found["tokens"], len(text["logps_f64"]))
+                for a, b in zip(found["logp"], text["logps_f64"]):
+                    self.near(a, b, 1e-4)
+        adapted = json.loads((GOLDEN / "stories_lora.json").read_text())
+        for name in ("stories_adapter", "stories_adapter_all", "stories_adapter_head"):
+            (found,) = lines(self.ok("score", "--model", MODEL, "--adapter", GOLDEN / name, "--in", "-", rows=[{"ids": adapted[name][0]["ids"]}]))
+            for a, b in zip(found["logp"], adapted[name][0]["logps_f64"]):
+                self.near(a, b, 1e-4)
+
+    def test_score_of_a_completion_is_the_end_of_the_text(self):
+        prompt, completion = "Once upon a time,", " there was a dog."
+        whole, part = lines(self.ok("score", "--model", MODEL, "--in", "-", rows=[{"text": prompt + completion}, {"prompt": prompt, "completion": completion}]))
+        self.assertEqual(part["logp"], whole["logp"][-part["tokens"] :])
+        self.refused("score", "--model", MODEL, "--in", "-", rows=[{"prompt": "a", "completion": ""}], says="empty")
+        self.refused("score", "--model", MODEL, "--in", "-", rows=[{"prompt": [{"role": "user", "content": "a"}], "completion": "b"}], says="messages")
+
+    def test_greedy(self):
+        golden = json.loads((GOLDEN / "stories_logits.json").read_text())["greedy"]
+        found = lines(self.ok("generate", "--model", MODEL, "--in", "-", "--max-tokens", "64", "--temperature", "0", rows=[{"prompt": g["prompt"]} for g in golden]))
+        for reply, g in zip(found, golden):
+            self.assertEqual(reply["ids"], g["completion_ids"])
+            self.assertEqual(reply["finish"], "length")
+        (stopped,) = lines(self.ok("generate", "--model", MODEL, "--in", "-", "--temperature", "0", "--stop", "Lily", "--stop", "zzz", rows=[{"prompt": golden[0]["prompt"]}]))
+        self.assertEqual(stopped["finish"], "stop")
+        self.assertNotIn("Lily", stopped["completion"])
+
+    def test_gradients(self):
+        golden = json.loads((GOLDEN / "stories_losses.json").read_text())
+        pairs = self.write("pairs.jsonl", golden["pairs"])
+        shown = self.write("shown.jsonl", [{"prompt_ids": p["prompt_ids"], "completion_ids": p["chosen_ids"]} for p in golden["pairs"]])
+        for name, words in (("sft", ("sft", "--data", shown)), ("dpo", ("dpo", "--data", pairs)), ("cdpo", ("dpo", "--data", pairs, "--set", "label_smoothing=0.1", "batch=2"))):
+            out = self.folder / f"{name}.safetensors"
+            for dtype, tolerance in (("f32", 1e-5), ("f64", 1e-9)):
+                (result,) = lines(self.ok("grad", *words, "--model", MODEL, "--adapter", GOLDEN / "stories_adapter", "--out", out, "--dtype", dtype))
+                self.near(result["loss"] / golden[name]["loss_f64"], 1, tolerance)
+                self.assertLess(worst(out, GOLDEN / f"stories_grads_{name}.safetensors"), tolerance)
+        self.assertGreater(worst(out, GOLDEN / "stories_grads_dpo.safetensors"), 1e-3)  # another loss, other gradients
+        self.refused("grad", "dpo", "--data", pairs, "--model", MODEL, "--out", out, says="--adapter")
+        self.refused("grad", "dpo", "--data", pairs, "--model", MODEL, "--adapter", GOLDEN / "stories_adapter", "--out", out, "--set", "rate=1", says="rate")
+
+
+@needs_data
+class Training(Case):
+    def setUp(self):
+        super().setUp()
+        rows = [r for r in json.loads(PAIRS.read_text()) if r["chosen"] != r["rejected"]]
+        short = [r for r in rows if len(r["instruction"] + r["input"] + r["chosen"] + r["rejected"]) < 220]
+        self.data, self.held_out = self.write("train.jsonl", short[:200]), self.write("held_out.jsonl", short[200:240])
+        self.run_folder = self.folder / "run"
+
+    def train(self, *words, out=None, **more):
+        return plumb("train", "dpo", "--model", MODEL, "--data", self.data, "--out", out or self.run_folder, *words, **more)
+
+    def test_dpo_separates_held_out_pairs(self):
+        result = self.train("--set", "rate=1e-3", "steps=40", f"eval_data={self.held_out}", "eval_every=20", "save_every=40")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        log = lines_of(self.run_folder / "log.jsonl")
+        self.near(log[0]["loss"], math.log(2), 1e-6)
+        self.assertGreater(log[-1]["eval_rewards/accuracies"], 0.65)
+        self.assertEqual([e["step"] for e in log if "eval_loss" in e], [20, 40])
+        names = {p.name for p in self.run_folder.iterdir()}
+        self.assertEqual(names, {"adapter_config.json", "adapter_model.safetensors", "log.jsonl", "config.json", "report.html", "README.md", "checkpoint-40"})
+        adapter = json.loads((self.run_folder / "adapter_config.json").read_text())
+        self.assertEqual((adapter["peft_type"], adapter["r"], adapter["lora_alpha"]), ("LORA", 16, 32))
+        config = json.loads((self.run_folder / "config.json").read_text())
+        self.assertEqual((config["method"], config["rate"], config["steps"], config["beta"], config["alpha"]), ("dpo", 1e-3, 40, 0.1, 32))
+        report = (self.run_folder / "report.html").read_text()
+        for text in ("rewards/accuracies", "Before training", "Below is an instruction", "eval_every"):
+            self.assertIn(text, report)
+        self.assertNotIn(str(DATA), report + (self.run_folder / "README.md").read_text())
+        self.assertEqual(result.stdout.count("\n"), 1)
+        self.assertIn("held out, after step 40", result.stderr)
+        self.assertNotIn("\x1b", result.stderr)
+
+        self.assertEqual(self.train().returncode, 2)  # the folder is taken
+        again = self.folder / "again"
+        self.assertEqual(plumb("train", "--config", self.run_folder / "config.json", "--out", again, "--quiet").returncode, 0)
+        self.assertEqual((again / "adapter_model.safetensors").read_bytes(), (self.run_folder / "adapter_model.safetensors").read_bytes())
+        complete = self.train("--config", self.run_folder / "config.json", "--resume", "auto")
+        self.assertIn("complete", complete.stderr)
+        self.assertEqual(self.train("--set", "steps=2", "--overwrite", "--quiet").stderr, "")
+        self.assertEqual(len(lines_of(self.run_folder / "log.jsonl")), 2)
+        self.assertFalse((self.run_folder / "checkpoint-40").exists())
+        # Going on from a trained adapter, whose shape is not for changing.
+        self.refused("train", "dpo", "--model", MODEL, "--adapter", again, "--data", self.data, "--out", self.folder / "on", "--set", "rank=2", says="rank")
+        on = plumb("train", "dpo", "--model", MODEL, "--adapter", again, "--data", self.data, "--out", self.folder / "on", "--set", "steps=2")
+        self.assertIn("without the adapter", on.stderr)
+        self.assertLess(lines_of(self.folder / "on" / "log.jsonl")[0]["loss"], 0.6)
+
+    def interrupt(self, words, after):
+        """Starts a run and sends SIGINT when its log has `after` lines."""
+        log = self.run_folder / "log.jsonl"
+        with subprocess.Popen([PROGRAM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            end = time.time() + 120
+            while time.time() < end and process.poll() is None and not (log.exists() and log.read_text().count("\n") >= after):
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, message = process.communicate(timeout=120)
+        return process.returncode, message
+
+    def test_interrupted_and_resumed_is_the_same_run(self):
+        settings = ("--set", "rate=1e-3", "steps=60", "dropout=0.1", "batch=2", "accumulate=2", "rank=4", "targets=.*\\.(q_proj|v_proj)", "log_every=3", "schedule=cosine", "warmup=0.1")
+        words = ["train", "dpo", "--model", MODEL, "--data", self.data, "--out", self.run_folder, *settings]
+        code, message = self.interrupt(words, 3)
+        self.assertEqual(code, 130, message)
+        self.assertIn("--resume auto", message)
+        (checkpoint,) = self.run_folder.glob("checkpoint-*")
+        self.assertFalse((self.run_folder / "adapter_model.safetensors").exists())
+        self.refused(*words, says="--resume auto")
+        self.refused(*words, "beta=0.3", "--resume", "auto", says="beta")
+        self.refused(*words, "--resume", "never", says="auto")
+        code, message = self.interrupt([*words, "--resume", "auto"], int(checkpoint.name.split("-")[1]) // 3 + 3)
+        self.assertEqual(code, 130, message)
+        self.assertEqual(len(list(self.run_folder.glob("checkpoint-*"))), 2)
+        self.ok(*words, "--resume", "auto", "--threads", "1")
+        whole = self.folder / "whole"
+        self.assertEqual(self.train(*settings, out=whole).returncode, 0)
+        self.assertEqual((self.run_folder / "adapter_model.safetensors").read_bytes(), (whole / "adapter_model.safetensors").read_bytes())
+        self.assertEqual((self.run_folder / "log.jsonl").read_text(), (whole / "log.jsonl").read_text())
+
+    def test_check(self):
+        result = self.train("--check", "--set", "batch=4")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        *rows, last = lines(result)
+        self.assertEqual(len(rows), 3)
+        for row in rows:
+            for side in ("chosen", "rejected"):
+                ids, mask = row[side]["ids"], row[side]["mask"]
+                self.assertEqual(len(ids), len(mask))
+                self.assertEqual(mask, sorted(mask))
+                self.assertEqual((mask[0], mask[-1], ids[-1]), (0, 1, 2))
+        forecast = last["forecast"]
+        self.assertEqual((forecast["rows"], forecast["steps"]), (200, 50))
+        for number in (forecast["seconds"], forecast["memory_bytes"]["total"], forecast["disk_bytes"]):
+            self.assertGreater(number, 0)
+        self.assertIn("forecast", result.stderr)
+        self.assertFalse(self.run_folder.exists())
+        self.assertEqual(plumb("train", "dpo", "--model", MODEL, "--data", self.data, "--check", "--quiet").stderr, "")
+
+    def test_settings(self):
+        config = self.folder / "c.json"
+        config.write_text(json.dumps({"rate": 2e-3, "steps": 3, "beta": 0.3, "targets": ["q_proj", "v_proj"], "seed": 5, "also": "0.2*sft_chosen"}))
+        self.assertEqual(self.train("--config", config, "--set", "steps=2", "rank=2").returncode, 0)
+        resolved = json.loads((self.run_folder / "config.json").read_text())
+        self.assertEqual({k: resolved[k] for k in ("rate", "steps", "beta", "rank", "alpha", "targets", "seed", "also")},
+                         {"rate": 2e-3, "steps": 2, "beta": 0.3, "rank": 2, "alpha": 4, "targets": "q_proj,v_proj", "seed": 5, "also": "0.2*sft_chosen"})
+        self.assertGreater(lines_of(self.run_folder / "log.jsonl")[0]["loss"], math.log(2) + 0.1)
+        out = self.folder / "other"
+        for words, says in ((["--set", "rat=1"], "'rate'"), (["--set", "bata=1"], "'beta'"), (["--set", "rate=fast"], "rate"), (["--set", "batch=1.5"], "whole"),
+                            (["--set", "schedule=steep"], "cosine"), (["--set", "rank=0"], "rank"), (["--set", "targets=nothing_proj"], "q_proj"), (["--set", "batch=0"], "batch"),
+                            (["--set", "targets=,"], "targets"), (["--set", f"eval_data={out}"], "eval_data"), (["--full", "--set", "rank=2"], "rank")):
+            self.refused("train", "dpo", "--model", MODEL, "--data", self.data, "--out", out, *words, says=says)
+        config.write_text('{"rate": 1e-3, "rate": 2}')
+        self.refused("train", "dpo", "--model", MODEL, "--data", self.data, "--out", out, "--config", config, says="twice")
+        config.write_text('{"lerning_rate": 1}')
+        self.refused("train", "dpo", "--model", MODEL, "--data", self.data, "--out", out, "--config", config, says="lerning_rate")
+        self.assertFalse(out.exists())
+
+    def test_bad_data(self):
+        out = self.folder / "other"
+        words = ("train", "dpo", "--model", MODEL, "--out", out, "--data")
+        good = {"prompt": "Tom saw", "chosen": " a dog.", "rejected": " x."}
+        self.refused(*words, self.write("a.jsonl", [good, {"prompt": "a", "chosen": "b"}]), says=("a.jsonl:2", "rejected"))
+        self.refused(*words, self.write("b.jsonl", [good, {"prompt": "a", "chosen": "", "rejected": "b"}]), says=("b.jsonl:2", "empty"))
+        self.refused(*words, self.write("c.jsonl", [{"prompt_ids": [1], "chosen_ids": [600], "rejected_ids": [2]}]), says="vocabulary")
+        self.refused(*words, self.folder / "none", says="--data")
+        self.refused(*words, self.folder, says="folder")
+        (self.folder / "d.jsonl").write_text(json.dumps(good) + "\n{broken\n")
+        self.refused(*words, self.folder / "d.jsonl", says="d.jsonl:2")
+        self.refused(*words, self.write("e.jsonl", [dict(good, rejected=good["chosen"])]), says="no rows")
+        result = plumb(*words, self.write("f.jsonl", [good, dict(good, rejected=good["chosen"])]), "--set", "steps=1")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("f.jsonl:2", result.stderr)
+
+
+def check_names_no_place():
+    """The help must not show where it was made."""
+    assert not re.search(r"/(home|root|work|tmp)/", plumb("--help").stdout)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    PROGRAM = str(Path(sys.argv.pop(1)).resolve())
+    unittest.main(verbosity=2)
