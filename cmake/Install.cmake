@@ -15,7 +15,8 @@ install(TARGETS ${plumb_exported} EXPORT plumbTargets
 install(EXPORT plumbTargets NAMESPACE plumb:: DESTINATION "${plumb_package}" COMPONENT development)
 
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/plumbConfig.cmake.in"
-                              "${PROJECT_BINARY_DIR}/package/plumbConfig.cmake" INSTALL_DESTINATION "${plumb_package}")
+                              "${PROJECT_BINARY_DIR}/package/plumbConfig.cmake" INSTALL_DESTINATION "${plumb_package}"
+                              PATH_VARS CMAKE_INSTALL_INCLUDEDIR)
 # Before 1.0 a new minor version may break what used the old one.
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/package/plumbConfigVersion.cmake"
                                  COMPATIBILITY SameMinorVersion ${plumb_any_architecture})
@@ -23,5 +24,6 @@ install(FILES "${PROJECT_BINARY_DIR}/package/plumbConfig.cmake"
               "${PROJECT_BINARY_DIR}/package/plumbConfigVersion.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/plumbAccelerators.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/plumbBoostJson.cmake" "${PROJECT_SOURCE_DIR}/cmake/boost_json.cpp"
+              "${PROJECT_SOURCE_DIR}/cmake/json_parse.cpp"
         DESTINATION "${plumb_package}" COMPONENT development)
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT development)

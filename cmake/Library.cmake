@@ -6,6 +6,7 @@
 #   plumb::thrust    plumb::plumb with Thrust on the processor (when its headers are found)
 #   plumb::compiled  plumb::plumb with the common templates instantiated once (PLUMB_BUILD_COMPILED)
 include(GNUInstallDirs)
+set(plumb_include_dir "${PROJECT_SOURCE_DIR}/include")
 include("${CMAKE_CURRENT_LIST_DIR}/plumbBoostJson.cmake")
 
 file(GLOB_RECURSE plumb_headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/plumb/*.hpp"

@@ -18,10 +18,7 @@ if(PLUMB_SANITIZE)
   set(plumb_sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(plumb_own INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${plumb_sanitizers}>")
   target_link_options(plumb_own INTERFACE -fsanitize=address,undefined)
-  get_target_property(plumb_json_type plumb_boost_json TYPE)
-  if(plumb_json_type STREQUAL "STATIC_LIBRARY")
-    target_compile_options(plumb_boost_json PRIVATE ${plumb_sanitizers})
-  endif()
+  target_compile_options(plumb_boost_json PRIVATE ${plumb_sanitizers})
 endif()
 
 # The CUDA language belongs to the tests and benchmarks; plumb::cuda itself does not need it.

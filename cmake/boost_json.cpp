@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: BSL-1.0
-// Boost.JSON's function bodies, compiled once. It stands alone, so that it can be installed beside the CMake package.
-#include <boost/json/src.hpp>
+// The function bodies of Boost.JSON and of plumb's parser, compiled once.
+#include <plumb/boost_json_impl.hpp>

@@ -20,7 +20,11 @@ foreach(target IN ITEMS plumb plumb_thrust)
          CONTENT "-I${PROJECT_SOURCE_DIR}/include\n$<$<BOOL:${others}>:-isystem$<JOIN:${others},\n-isystem>>\n")
   endif()
 endforeach()
-set(json "$<IF:$<STREQUAL:$<TARGET_PROPERTY:plumb_boost_json,TYPE>,STATIC_LIBRARY>,plumb_boost_json,Boost::json>")
+# Where Boost has its own JSON library, programs link that one, too.
+set(json "--link=$<TARGET_LINKER_FILE:plumb_boost_json>")
+if(TARGET Boost::json)
+  list(APPEND json "--link=$<TARGET_LINKER_FILE:Boost::json>")
+endif()
 add_custom_target(plumb_json_for_snippets ALL DEPENDS plumb_boost_json)
 
 if(Python3_FOUND)
@@ -42,7 +46,7 @@ if(Python3_FOUND)
 
   plumb_check(check.headers slow ${python} "${tools}/check_headers.py" ${how} ${more})
   plumb_check(check.headers.self-test check ${python} "${tools}/check_headers.py" ${how} --self-test)
-  plumb_check(check.snippets slow ${python} "${tools}/check_snippets.py" ${how} "--link=$<TARGET_LINKER_FILE:${json}>")
+  plumb_check(check.snippets slow ${python} "${tools}/check_snippets.py" ${how} ${json})
   plumb_check(check.snippets.self-test check ${python} "${tools}/check_snippets.py" ${how} --self-test)
   plumb_check(check.compile-time slow ${python} "${tools}/check_compile_time.py" ${how} --tolerance 1.5)
   # The scripts keep every processor busy, and times are measured alone.
@@ -94,3 +98,9 @@ foreach(source IN LISTS plumb_examples)
     set_tests_properties(example.${name} PROPERTIES TIMEOUT 300 LABELS example)
   endif()
 endforeach()
+
+# The plumb program, driven as a user would.
+if(TARGET plumb_command AND Python3_FOUND)
+  add_test(NAME program.plumb COMMAND ${Python3_EXECUTABLE} -B "${CMAKE_CURRENT_SOURCE_DIR}/test_program.py" $<TARGET_FILE:plumb_command>)
+  set_tests_properties(program.plumb PROPERTIES TIMEOUT 900 LABELS unit)
+endif()

@@ -157,3 +157,18 @@ TEST_CASE("impossible sizes are refused before any allocation", "[tensor]") {
     CHECK(e.code() == errc::out_of_memory);
   }
 }
+
+#if __has_include(<Eigen/Core>)
+#include <plumb/backend/cpu_eigen.hpp>
+
+TEST_CASE("a view is an Eigen matrix without a copy", "[tensor][eigen]") {
+  const auto device = std::make_shared<cpu::device>(1);
+  auto a = random_tensor<cpu, double>(device, {5, 7}, 1), b = random_tensor<cpu, double>(device, {4, 7}, 2);
+  tensor<cpu, double> expected(device, {5, 4}), found(device, {5, 4});
+  cpu::multiply(*device, product::nt, 1.0, std::as_const(a).get(), std::as_const(b).get(), 0.0, expected.get());
+  as_eigen(found.get()).noalias() = as_eigen(std::as_const(a).get()) * as_eigen(b.get()).transpose();
+  CHECK(plumb_test::distance(found.host(), expected.host()) < 1e-14);
+  as_eigen(a.get())(2, 3) = 42;
+  CHECK(a.host()[2 * 7 + 3] == 42);
+}
+#endif

@@ -13,6 +13,11 @@
 #define PLUMB_HD
 #endif
 
+/// Before the templates that plumb::compiled holds ready (compiled.hpp): `extern` in programs, nothing in src/plumb.cpp.
+#if !defined(PLUMB_INSTANTIATE)
+#define PLUMB_INSTANTIATE extern
+#endif
+
 // Under the CUDA compiler Eigen 3.4 drops all vector instructions, on the host too. The linker then keeps either the
 // fast or the slow copy of each template, so the order of object files would decide the speed of the whole program.
 // plumb uses Eigen on the host only; EIGEN_NO_CUDA tells it so, and has to be known before Eigen is read.

@@ -15,3 +15,7 @@
 #include <plumb/train/fit.hpp>
 #include <plumb/train/progress.hpp>
 #include <plumb/version.hpp>
+
+#if defined(PLUMB_COMPILED)
+#include <plumb/compiled.hpp>
+#endif
