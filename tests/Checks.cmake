@@ -104,3 +104,9 @@ if(TARGET plumb_command AND Python3_FOUND)
   add_test(NAME program.plumb COMMAND ${Python3_EXECUTABLE} -B "${CMAKE_CURRENT_SOURCE_DIR}/test_program.py" $<TARGET_FILE:plumb_command>)
   set_tests_properties(program.plumb PROPERTIES TIMEOUT 900 LABELS unit)
 endif()
+
+# The demo's whole way, with a model too small to learn anything.
+if(TARGET demo)
+  add_test(NAME example.demo COMMAND demo --quick --out "${PROJECT_BINARY_DIR}/examples/run/demo")
+  set_tests_properties(example.demo PROPERTIES TIMEOUT 300 LABELS example PASS_REGULAR_EXPRESSION "wins against SFT.*adapter/")
+endif()

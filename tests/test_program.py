@@ -9,7 +9,6 @@ Needs the standard library only. Tests that need the model of ../shared/data are
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import struct
@@ -343,21 +342,18 @@ class Tiny(Case):
         self.near(result["loss"], golden["sft"]["loss_f64"], 1e-9)
         self.assertLess(worst(out, GOLDEN / "tiny_llama_grads_sft.safetensors"), 1e-6)
 
-    def test_training_on_ids_and_merging(self):
+    def test_training_on_ids(self):
         rows = [{"prompt_ids": [1, i], "completion_ids": [i + 1, i + 2, 2]} for i in range(3, 43)]
-        run, merged = self.folder / "run", self.folder / "merged"
+        run = self.folder / "run"
         self.ok("train", "sft", "--model", TINY, "--data", self.write("d.jsonl", rows), "--out", run, "--set", "rate=1e-2", "steps=30", "rank=4")
         log = lines_of(run / "log.jsonl")
         self.assertEqual([entry["step"] for entry in log], list(range(1, 31)))
         self.assertLess(log[-1]["loss"], 0.8 * log[0]["loss"])
-        result = plumb("merge", "--model", TINY, "--adapter", run, "--out", merged)
-        self.assertEqual(result.returncode, 0, result.stderr)
         row = {"ids": [1, 7, 8, 9, 2]}
-        (one,), (other,), (base,) = (lines(self.ok("score", "--in", "-", *where, rows=[row])) for where in (("--model", TINY, "--adapter", run), ("--model", merged), ("--model", TINY)))
-        self.near(one["sum"], other["sum"], 1e-4)
-        self.assertGreater(abs(one["sum"] - base["sum"]), 0.1)
-        self.refused("merge", "--model", TINY, "--adapter", run, "--out", merged, says="there already")
-        self.refused("merge", "--model", TINY, "--adapter", run, run, "--out", self.folder / "x", says="several")
+        (one,), (base,) = (lines(self.ok("score", "--model", TINY, "--in", "-", *where, rows=[row])) for where in (("--adapter", run), ()))
+        self.assertGreater(one["sum"], base["sum"] + 0.1)
+        self.refused("train", "sft", "--model", TINY, "--data", self.write("x.jsonl", [{"ids": [1, 97]}]), "--out", self.folder / "x", says=("x.jsonl:1", "vocabulary"))
+        self.refused("train", "sft", "--model", TINY, "--data", self.write("x.jsonl", rows), "--out", self.folder / "x", "--set", "max_tokens=100000", says="positions")
         self.assertFalse((self.folder / "x").exists())
 
     def test_full_training(self):
@@ -431,6 +427,21 @@ class Stories(Case):
         (stopped,) = lines(self.ok("generate", "--model", MODEL, "--in", "-", "--temperature", "0", "--stop", "Lily", "--stop", "zzz", rows=[{"prompt": golden[0]["prompt"]}]))
         self.assertEqual(stopped["finish"], "stop")
         self.assertNotIn("Lily", stopped["completion"])
+
+    def test_merge(self):
+        text = {"text": "Tom had a big red ball."}
+        for name in ("stories_adapter", "stories_adapter_head"):
+            adapter, merged = GOLDEN / name, self.folder / name
+            self.ok("merge", "--model", MODEL, "--adapter", adapter, "--out", merged)
+            (on,), (off,), (one,) = (lines(self.ok("score", "--in", "-", *where, rows=[text])) for where in (("--model", MODEL, "--adapter", adapter), ("--model", MODEL), ("--model", merged)))
+            for a, b in zip(on["logp"], one["logp"]):
+                self.near(a, b, 1e-4)
+            self.assertGreater(abs(one["sum"] - off["sum"]), 0.01)
+            self.refused("merge", "--model", MODEL, "--adapter", adapter, "--out", merged, says="there already")
+        self.refused("merge", "--model", MODEL, "--adapter", adapter, "--adapter", adapter, "--out", self.folder / "x", says="several")
+        self.refused("merge", "--model", MODEL, "--out", self.folder / "x", says="--adapter")
+        self.refused("merge", "--model", TINY, "--adapter", adapter, "--out", self.folder / "x")
+        self.assertFalse((self.folder / "x").exists())
 
     def test_gradients(self):
         golden = json.loads((GOLDEN / "stories_losses.json").read_text())
@@ -579,11 +590,6 @@ class Training(Case):
         result = plumb(*words, self.write("f.jsonl", [good, dict(good, rejected=good["chosen"])]), "--set", "steps=1")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("f.jsonl:2", result.stderr)
-
-
-def check_names_no_place():
-    """The help must not show where it was made."""
-    assert not re.search(r"/(home|root|work|tmp)/", plumb("--help").stdout)
 
 
 if __name__ == "__main__":

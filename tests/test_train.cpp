@@ -270,6 +270,8 @@ TEST_CASE("options and rows that make no sense are refused by name", "[train][ba
   auto outside = pairs;
   outside[0].replies[0].tokens[0] = 97;
   CHECK_THAT(try_with([](auto&) {}, outside), Contains("97") && Contains("vocabulary"));
+  CHECK_THAT(message_of([&] { fit(p, dpo{.beta = -1}, pairs, twenty_steps()); }), Contains("beta"));
+  CHECK_THAT(message_of([&] { fit(p, reward{}, pairs, twenty_steps()); }), Contains("reward head"));
   auto broken = fresh();
   auto numbers = broken.trainable()[1].parameter->value.host();
   numbers[0] = std::numeric_limits<float>::quiet_NaN();

@@ -11,10 +11,8 @@
 
 #include <plumb/plumb.hpp>
 #include <plumb/train/metrics_log.hpp>
-#include <plumb/train/report.hpp>
 
-#include "exam.hpp"
-#include "screen.hpp"
+#include "results.hpp"
 
 namespace {
 
@@ -49,16 +47,21 @@ struct settings {
   }
 };
 
+constexpr const char* usage = "usage: demo [--out DIR] [--seed N] [--threads N] [--quick]\n";
+
 /// What `--option value` says; an unknown option ends the program with code 2.
 settings read_arguments(int count, char** arguments) {
   settings s;
   const auto wrong = [](std::string_view what) {
-    std::fprintf(stderr, "demo: %s\nusage: demo [--out DIR] [--seed N] [--threads N] [--quick]\n",
-                 std::string(what).c_str());
+    std::fprintf(stderr, "demo: %s\n%s", std::string(what).c_str(), usage);
     std::exit(2);
   };
   for (int i = 1; i < count; ++i) {
     const std::string_view option = arguments[i];
+    if (option == "--help") {
+      std::fputs(usage, stdout);
+      std::exit(0);
+    }
     if (option == "--quick") {
       s.make_quick();
       continue;
@@ -90,16 +93,6 @@ plumb::model_config shape_of(const settings& s, plumb::index_t vocabulary) {
   return c;
 }
 
-/// Keeps the log of a stage, for log.jsonl and the report.
-struct stage_log {
-  plumb::jsonl_log& file;
-  std::vector<plumb::log_entry>& entries;
-  void on_log(const plumb::log_entry& entry) {
-    file.append(entry);
-    entries.push_back(entry);
-  }
-};
-
 plumb::fit_options options_of(const settings& s, double rate, plumb::index_t batch, double epochs) {
   plumb::fit_options o;
   o.rate = rate, o.batch = batch, o.epochs = epochs, o.seed = s.seed, o.max_tokens = 128;
@@ -125,39 +118,64 @@ std::vector<demo::preference> own_preferences(const settings& s, const policy_ty
   return pairs;
 }
 
-using table = std::vector<std::vector<std::string>>;
+/// Trains stage after stage; keeps the log, the curves and the time of all of them.
+class course {
+ public:
+  explicit course(const std::filesystem::path& log) : file_(log) {}
 
-std::vector<std::string> row_of(std::string name, const demo::exam_paper& paper, const demo::exam_paper* sft,
-                                const demo::estimate* kl) {
-  const auto percent = [](double share) { return demo::fixed(100 * share, 0) + " %"; };
-  return {std::move(name),
-          demo::fixed(demo::greedy_score(paper), 3),
-          demo::fixed(demo::sampled_score(paper), 3),
-          sft ? percent(demo::greedy_win_rate(paper, *sft)) : "—",
-          sft ? percent(demo::sampled_win_rate(paper, *sft)) : "—",
-          kl ? demo::fixed(kl->mean, 2) + " ± " + demo::fixed(kl->error, 2) : "—",
-          demo::fixed(paper.perplexity, 3)};
+  template <class Objective>
+  void train(std::string stage, policy_type& p, const Objective& method, std::vector<plumb::example> rows,
+             const plumb::fit_options& o) {
+    stage_ = std::move(stage);
+    const auto result = plumb::fit(p, method, std::move(rows), o, *this, plumb::progress_bar{stdout, 100});
+    seconds += result.seconds;
+    tokens += result.tokens;
+  }
+  /// Called by `fit`. Of the stages before DPO the curves keep the loss alone, under the stage's name.
+  void on_log(plumb::log_entry entry) {
+    if (stage_ != "dpo") entry.values = {{stage_ + "/loss", entry.find("loss").value_or(0)}};
+    file_.append(entry);
+    curves.push_back(std::move(entry));
+  }
+
+  std::vector<plumb::log_entry> curves;
+  double seconds = 0, tokens = 0;
+
+ private:
+  plumb::jsonl_log file_;
+  std::string stage_;
+};
+
+void describe_run(plumb::report& r, const settings& s, const course& lessons, std::size_t pairs, int threads) {
+  r.configuration = {{"objective", "dpo"},
+                     {"beta", join(s.beta)},
+                     {"rate", join(s.dpo_rate)},
+                     {"epochs", join(s.dpo_epochs)},
+                     {"rank", join(s.rank)},
+                     {"pairs", join(pairs)},
+                     {"documents", join(s.documents)},
+                     {"demonstrations", join(s.demonstrations)},
+                     {"seed", join(s.seed)}};
+  r.machine = plumb::describe_environment("cpu", threads);
+  r.finished = plumb::utc_time();
+  r.log = lessons.curves, r.seconds = lessons.seconds, r.tokens = lessons.tokens;
 }
 
 int run(const settings& s) {
   const demo::screen out;
   const auto started = plumb::utc_time();
   const auto clock = std::chrono::steady_clock::now();
-  double trained_seconds = 0, trained_tokens = 0;
   std::filesystem::create_directories(s.out);
   std::filesystem::remove(s.out / "log.jsonl");
-  plumb::jsonl_log log(s.out / "log.jsonl");
-  std::vector<plumb::log_entry> dpo_log, other_log;
-  const auto train = [&](policy_type& p, const auto& method, std::vector<plumb::example> rows,
-                         const plumb::fit_options& o, std::vector<plumb::log_entry>& entries) {
-    const auto result =
-        plumb::fit(p, method, std::move(rows), o, stage_log{log, entries}, plumb::progress_bar{stdout, 100});
-    trained_seconds += result.seconds;
-    trained_tokens += result.tokens;
-  };
+  course lessons(s.out / "log.jsonl");
+  demo::results results;
 
   const demo::world town(s.seed);
   const demo::oracle judge;
+  const auto& questions = town.held_out_questions();
+  const auto neutral = demo::neutral_documents(town, s.neutral, s.seed + 7);
+  const auto examine = [&](const policy_type& p) { return demo::examine(p, judge, questions, neutral, s.rules); };
+
   out.heading("1  Pretraining", "a harbour town talks: true and false, polite and rude, concise and rambling");
   const auto documents = demo::pretraining_documents(town, s.documents, s.seed);
   const auto words = demo::learn_tokenizer(documents, s.vocabulary);
@@ -165,18 +183,18 @@ int run(const settings& s) {
   out.note(join(demo::grouped(static_cast<plumb::index_t>(documents.size())), " documents; a Llama of ",
                 demo::grouped(model.parameter_count()), " parameters, ", demo::grouped(words.size()), " tokens"));
   auto student = plumb::train_all(model);
-  auto slow_start = options_of(s, s.pretrain_rate, 10, 1);
-  slow_start.beta2 = 0.98, slow_start.log_every = 50;
-  train(student, plumb::sft{}, demo::whole_texts(words, documents), slow_start, other_log);
-
-  const auto& questions = town.held_out_questions();
-  const auto neutral = demo::neutral_documents(town, s.neutral, s.seed + 7);
-  const auto before_all = demo::examine(student, judge, questions, neutral, s.rules);
+  auto o = options_of(s, s.pretrain_rate, 10, 1);
+  o.beta2 = 0.98, o.log_every = 50;
+  lessons.train("pretraining", student, plumb::sft{}, demo::whole_texts(words, documents), o);
+  results.pretrained = examine(student);
 
   out.heading("2  SFT", "imitating demonstrations: always true, of every manner");
-  train(student, plumb::sft{}, demo::rows(words, demo::demonstrations(town, s.demonstrations, s.seed)),
-        options_of(s, s.sft_rate, 32, 1), other_log);
-  const auto sft = demo::examine(student, judge, questions, neutral, s.rules);
+  o = options_of(s, s.sft_rate, 32, 1);
+  o.log_every = 1;
+  lessons.train("sft", student, plumb::sft{}, demo::rows(words, demo::demonstrations(town, s.demonstrations, s.seed)),
+                o);
+  results.sft = examine(student);
+  plumb::save_model(model, s.out / "model");
 
   out.heading("3  Preferences", "the SFT model answers; the oracle ranks its answers");
   const auto pairs = own_preferences(s, student, town, judge);
@@ -187,59 +205,26 @@ int run(const settings& s) {
 
   out.heading("4  DPO", "a LoRA adapter on the SFT model, which with the adapter off is the reference");
   auto aligned = plumb::attach_lora(model, {.rank = s.rank, .seed = s.seed});
-  auto o = options_of(s, s.dpo_rate, 16, s.dpo_epochs);
+  o = options_of(s, s.dpo_rate, 16, s.dpo_epochs);
   o.log_every = 1, o.warmup = 0.1;
-  train(aligned, plumb::dpo{.beta = s.beta}, demo::rows(words, pairs), o, dpo_log);
-  const auto dpo = demo::examine(aligned, judge, questions, neutral, s.rules);
-  const auto kl = demo::divergence(aligned, questions, dpo);
+  lessons.train("dpo", aligned, plumb::dpo{.beta = s.beta}, demo::rows(words, pairs), o);
+  results.dpo = examine(aligned);
+  results.kl = demo::divergence(aligned, questions, results.dpo);
+  plumb::save_adapter(aligned, s.out / "adapter");
 
   out.heading("Result", join(questions.size(), " held-out questions, one greedy reply and ", s.rules.samples,
-                             " sampled replies (temperature 1) each"));
-  const table header{{"", "oracle score", "", "wins against SFT", "", "KL from SFT", "perplexity"},
-                     {"", "greedy", "sampled", "greedy", "sampled", "nats a reply", "neutral text"}};
-  const table rows{row_of("pretrained", before_all, &sft, nullptr), row_of("SFT", sft, nullptr, nullptr),
-                   row_of("DPO", dpo, &sft, &kl)};
-  out.table(header, rows);
-  out.note(
-      "The oracle's score lies in 0 … 1: truth 0.55, politeness 0.20, concision 0.15, form 0.10. A tie is half a win. "
-      "KL is the mean of "
-      "log π − log π_ref over the policy's own samples, ± one standard error. The last column is the alignment tax.");
-
-  plumb::report r{.title = "Saltmere: DPO against SFT", .subtitle = "plumb's demo: a small world with an exact oracle"};
+                             " sampled replies (temperature ", s.rules.temperature, ") each"));
+  demo::print_table(out, results);
   out.heading("Before and after", "greedy replies to questions never asked in training; SFT left, DPO right");
-  for (std::size_t q = 0; q < questions.size(); q += std::max<std::size_t>(1, questions.size() / 4)) {
-    out.line("\n  " + out.dim(demo::prompt(questions[q])));
-    out.side_by_side(sft.greedy[q].text + "  (" + demo::fixed(sft.greedy[q].marks.total(), 2) + ")",
-                     dpo.greedy[q].text + "  (" + demo::fixed(dpo.greedy[q].marks.total(), 2) + ")");
-  }
-  for (std::size_t q = 0; q < questions.size(); q += 3)
-    r.samples.push_back({demo::prompt(questions[q]), sft.greedy[q].text, dpo.greedy[q].text,
-                         sft.greedy[q].marks.total(), dpo.greedy[q].marks.total()});
+  demo::print_replies(out, questions, results, 4);
 
-  plumb::save_model(model, s.out / "model");
-  plumb::save_adapter(aligned, s.out / "adapter");
-  r.log = dpo_log;
-  r.before_label = "SFT", r.after_label = "DPO", r.score_name = "oracle";
-  r.tables.push_back({"Held-out questions",
-                      {"model", "oracle, greedy", "oracle, sampled", "wins, greedy", "wins, sampled",
-                       "KL, nats a reply", "neutral perplexity"},
-                      rows});
-  r.configuration = {{"objective", "dpo"},
-                     {"beta", join(s.beta)},
-                     {"rate", join(s.dpo_rate)},
-                     {"epochs", join(s.dpo_epochs)},
-                     {"rank", join(s.rank)},
-                     {"pairs", join(pairs.size())},
-                     {"documents", join(s.documents)},
-                     {"demonstrations", join(s.demonstrations)},
-                     {"seed", join(s.seed)}};
-  r.machine = plumb::describe_environment("cpu", model.device()->threads());
-  r.started = started, r.finished = plumb::utc_time();
-  r.seconds = trained_seconds, r.tokens = trained_tokens;
-  plumb::write_report(s.out / "report.html", r);
+  auto report = demo::report_of(questions, results);
+  report.started = started;
+  describe_run(report, s, lessons, pairs.size(), model.device()->threads());
+  plumb::write_report(s.out / "report.html", report);
   const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - clock).count();
   out.line();
-  out.note(join("Training took ", demo::fixed(trained_seconds, 0), " s of ", demo::fixed(all, 0), " s in all. In ",
+  out.note(join("Training took ", demo::fixed(lessons.seconds, 0), " s of ", demo::fixed(all, 0), " s in all. In ",
                 s.out.string(),
                 ": report.html (curves, table, replies), model/ (a Hugging Face folder), adapter/ (PEFT), log.jsonl"));
   return 0;

@@ -175,13 +175,42 @@ common_options read_common(const arguments& given) {
 
 namespace {
 
+/// Breaks a text into lines of at most 80 columns; a blank line stays one. Lines after the first are indented.
+std::string wrap(std::string_view text, std::size_t indent = 0) {
+  constexpr std::size_t columns = 80;
+  std::string out;
+  for (std::size_t at = 0, column = indent; at < text.size();) {
+    if (text[at] == '\n' && at + 1 < text.size() && text[at + 1] == '\n') {
+      out += "\n\n";
+      column = 0;
+      at += 2;
+    } else if (text[at] == ' ' || text[at] == '\n') {
+      ++at;
+    } else {
+      const std::size_t end = std::min(text.find_first_of(" \n", at), text.size());
+      const bool first = out.empty() || out.back() == '\n';
+      if (!first && column + 1 + (end - at) > columns) {
+        out += "\n" + std::string(indent, ' ');
+        column = indent;
+      } else if (!first) {
+        out += ' ';
+        ++column;
+      }
+      out += text.substr(at, end - at);
+      column += end - at;
+      at = end;
+    }
+  }
+  return out;
+}
+
 void list_options(std::string& out, std::span<const option> options) {
   std::size_t width = 0;
   for (const option& o : options) width = std::max(width, o.name.size() + (o.value.empty() ? 0 : 1 + o.value.size()));
   for (const option& o : options) {
     std::string left = o.value.empty() ? std::string(o.name) : join(o.name, " ", o.value);
     left.resize(width, ' ');
-    out += join("  ", left, "  ", o.meaning, "\n");
+    out += join("  ", left, "  ", wrap(o.meaning, width + 4), "\n");
   }
 }
 
@@ -189,7 +218,7 @@ void list_options(std::string& out, std::span<const option> options) {
 
 std::string help(const command& what) {
   std::string out = join(usage(what), what.options.empty() ? "" : " [option ...]", "\n\n", what.summary, "\n");
-  if (!what.details.empty()) out += join("\n", what.details, "\n");
+  if (!what.details.empty()) out += join("\n", wrap(what.details), "\n");
   if (!what.options.empty()) out += "\nOptions:\n";
   list_options(out, what.options);
   out += "\nOptions of every command:\n";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The command line: what a command takes, what the user gave, and help. A mistake is a plumb::error of errc::bad_argument.
+// The command line: what a command takes, what the user gave, and help. A mistake throws plumb::error, bad_argument.
 #pragma once
 
 #include <plumb/core/error.hpp>
@@ -83,7 +83,7 @@ common_options read_common(const arguments& given);
 std::string help(const command& what);
 std::string help(std::span<const command* const> commands);
 
-/// A file that must exist and be a file; a folder that must exist. Return the path; throw errc::not_found or bad_argument.
+/// A path that must name a file; returned. Throws errc::not_found or bad_argument; `what` is the option.
 std::string existing_file(const std::string& path, std::string_view what);
 
 /// Reads a number of the user's, all of it; false when it is none.

@@ -78,8 +78,6 @@ void show_rows(const common_options& common, const tokenizer* words, std::span<c
 
 void check_run(engine& model, const run_settings& settings, const common_options& common, std::vector<example> data,
                std::vector<example> held_out) {
-  shorten(data, settings.fit.max_tokens);
-  shorten(held_out, settings.fit.max_tokens);
   const run_plan plan = plan_run(data.size(), settings.fit);
   const auto results = [&](output& out) {
     show_rows(common, model.has_tokenizer() ? &model.tokenizer() : nullptr,

@@ -9,8 +9,9 @@
 
 namespace program {
 
-/// Shows the first rows as tokens with their mask, tries one micro-batch of the longest rows, and forecasts time, memory and
-/// disk. Trains nothing and writes nothing but its results: JSON Lines to standard output, the same to read to standard error.
+/// Shows the first rows as tokens with their mask, tries one micro-batch of the longest rows, and forecasts time, memory
+/// and disk. The rows have their final length. Trains nothing and writes nothing but its results: JSON Lines to standard
+/// output, the same to read to standard error.
 void check_run(engine& model, const run_settings& settings, const common_options& common, std::vector<example> data,
                std::vector<example> held_out);
 

@@ -20,7 +20,16 @@ int run_merge(const arguments& given) {
   if (std::filesystem::exists(out, failed) &&
       (!std::filesystem::is_directory(out, failed) || !std::filesystem::is_empty(out, failed)))
     throw error(errc::bad_argument, "--out", join("\"", out, "\" is there already; name a new folder"));
-  open_model(model, adapters.front(), common)->save_merged(out);
+  const auto merged = open_model(model, adapters.front(), common);
+  const bool fresh = !std::filesystem::exists(out, failed);
+  try {
+    merged->save_merged(out);
+  } catch (...) {  // nothing half-written stays behind
+    for (const char* file : {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"})
+      std::filesystem::remove(std::filesystem::path(out) / file, failed);
+    if (fresh) std::filesystem::remove(out, failed);
+    throw;
+  }
   tell(common, join("merged into ", out));
   return 0;
 }
@@ -34,7 +43,7 @@ const command merge_command{
     "The folder has model.safetensors, config.json and the tokenizer; it needs the adapter no more.",
     "  plumb merge --model stories260k/hf --adapter stories260k/lora_init --out merged",
     {{"--model", "MODEL", "a Hugging Face folder"},
-     {"--adapter", "ADAPTER", "the PEFT folder to merge", option::many_words},
+     {"--adapter", "ADAPTER", "the PEFT folder to merge", option::many},
      {"--out", "DIR", "a new folder"}},
     run_merge};
 

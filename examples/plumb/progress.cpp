@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace program {
@@ -68,6 +69,13 @@ void progress::erase_bar() {
   drawn_ = false;
 }
 
+void progress::wait(std::string_view text) {
+  if (quiet_ || !terminal_) return;
+  erase_bar();
+  put(join(text, " …"));
+  drawn_ = true;
+}
+
 void progress::note(std::string_view text) {
   if (quiet_) return;
   erase_bar();
@@ -105,19 +113,27 @@ void progress::bar(const step_info& s) {
   const std::string numbers = recent_.size() == 0 ? join("loss ", fixed(s.loss, 4))
                                                   : summary([&](std::string_view name) { return recent_.value(name); });
   const std::string rate = s.seconds > 0 ? join(static_cast<index_t>(s.tokens / s.seconds), " tokens/s  ") : "";
-  const std::string text = join("step ", s.step, "/", s.steps, "  ", numbers, "  ", rate, time);
+  ::winsize size{};
+  const index_t columns = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  const auto write = [&](std::string_view middle) {
+    return join("step ", s.step, "/", s.steps, "  ", numbers, "  ", middle, time);
+  };
+  std::string text = write(rate);
+  if (terminal_ && static_cast<index_t>(text.size()) >= columns) text = write("");
   if (!terminal_) {
     recent_.clear();
     return put(text + "\n");
   }
   if (s.step % std::max<index_t>(1, s.steps / most_lines) == 0) recent_.clear();
-  constexpr index_t width = 20;
+  const auto room = columns - 1 - static_cast<index_t>(text.size());  // a line that wraps cannot be redrawn
+  const index_t width = std::clamp<index_t>(room - 1, 0, 20);
   const index_t filled = s.steps > 0 ? s.step * width / s.steps : width;
   std::string line = "\r\x1b[K";
   if (colour_) line += "\x1b[36m";
   for (index_t i = 0; i < width; ++i) line += i < filled ? "━" : "╌";
   if (colour_) line += "\x1b[0m";
-  put(join(line, " ", text, last ? "\n" : ""));
+  if (width > 0) line += ' ';
+  put(join(line, std::string_view(text).substr(0, static_cast<std::size_t>(columns - 1)), last ? "\n" : ""));
   drawn_ = !last;
 }
 

@@ -21,6 +21,8 @@ class progress {
 
   void step(const step_info& info);
   void log(const log_entry& entry);
+  /// Says what the user waits for, on a terminal, until something else is shown.
+  void wait(std::string_view text);
   /// A line of its own, above the bar.
   void note(std::string_view text);
 

@@ -22,6 +22,18 @@ bool says_nothing(const json::value& row) {
   return false;
 }
 
+void check_ids(const example& e, index_t vocabulary) {
+  const auto check = [&](const std::vector<token_id>& ids) {
+    for (const token_id id : ids)
+      if (id < 0 || id >= vocabulary)
+        throw error(errc::bad_data, e.place,
+                    join("token id ", id, " lies outside the model's vocabulary of ", vocabulary,
+                         "; were the ids made by another tokenizer?"));
+  };
+  check(e.prompt);
+  for (const reply& r : e.replies) check(r.tokens);
+}
+
 }  // namespace
 
 std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option,
@@ -43,6 +55,7 @@ std::vector<example> read_examples(const method& m, const std::string& path, std
   json::for_each_row(existing_file(path, option), [&](json::value&& row, const std::string& place) {
     if (skipped && own == level::pair && says_nothing(row)) return skipped->push_back(place);
     out.push_back(own == level::pair ? parse_pair(row, place, words) : parse_demonstration(row, place, words));
+    check_ids(out.back(), model.config().vocabulary);
   });
   if (out.empty()) throw error(errc::bad_data, path, "the file has no rows to learn from");
   return out;

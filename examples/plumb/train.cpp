@@ -8,6 +8,7 @@
 #include "run_folder.hpp"
 
 #include <plumb/train/environment.hpp>
+#include <plumb/train/run.hpp>
 
 #include <stdexcept>
 #include <thread>
@@ -91,6 +92,10 @@ int run_train(const arguments& given) {
     settings.lora = *model->lora();
   if (!settings.chosen.contains("max_tokens"))
     settings.fit.max_tokens = std::min(settings.fit.max_tokens, model->positions());
+  if (settings.fit.max_tokens > model->positions())
+    throw error(
+        errc::bad_argument, "max_tokens",
+        join("expected at most the model's ", model->positions(), " positions, found ", settings.fit.max_tokens));
   std::vector<std::string> skipped;
   auto data = read_examples(settings.how, settings.data, "--data", *model, &skipped);
   if (!settings.eval_data.empty())
@@ -99,6 +104,8 @@ int run_train(const arguments& given) {
     tell(common,
          join("warning: ", skipped.size(), skipped.size() == 1 ? " row has" : " rows have",
               " the same reply as chosen and as rejected and will be left out; the first is ", skipped.front()));
+  shorten(data, settings.fit.max_tokens);  // complains about prompts that are too long before anything is written
+  shorten(settings.fit.eval_data, settings.fit.max_tokens);
   if (check) return check_run(*model, settings, common, std::move(data), std::move(settings.fit.eval_data)), 0;
   if (!settings.adapter.empty() && has(needs_of(settings.how), need::reference))
     tell(common,
@@ -120,10 +127,12 @@ int run_train(const arguments& given) {
   summary.started = started;
   summary.threads = common.threads > 0 ? common.threads : static_cast<index_t>(std::thread::hardware_concurrency());
   const showcase shown(settings.fit.eval_data.empty() ? data : settings.fit.eval_data, *model);
-  const auto before = shown.answers(*model);
   progress bar(common.quiet);
+  bar.wait("sampling replies, to compare with later ones");
+  const auto before = shown.answers(*model);
   bar.note(join(name_of(settings.how), ": ", data.size(), " rows, ", model->trainable_count(), " trainable of ",
                 model->parameter_count() + (settings.full ? 0 : model->trainable_count()), " numbers"));
+  bar.wait(has(needs_of(settings.how), need::reference) ? "scoring all replies with the reference" : "first step");
   follower told(folder, bar);
   const fit_result result = fit_or_explain(*model, settings, std::move(data), told);
   if (result.cancelled) {

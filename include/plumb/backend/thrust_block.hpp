@@ -3,6 +3,7 @@
 // gives all of them one thread of the CPU, so that the same kernels run, and are tested, without a GPU.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include <plumb/config.hpp>
@@ -22,11 +23,14 @@ namespace plumb::inline v0::detail::blocks {
 // `Block::lanes<State>`: registers on a GPU, an array on the CPU. `block.merge(values, f)` folds one value per lane into
 // one, in an order that depends on the number of lanes alone, hence equal on both.
 
-/// a · b + c, rounded once on a GPU.
+/// a · b + c, rounded once where the processor has an instruction for it. It is asked for by name: left alone, a compiler
+/// fuses in one tile and not in another, and a row's bits would depend on its batch.
 template <class T>
 PLUMB_HD constexpr T fused(T a, T b, T c) {
 #if defined(__CUDA_ARCH__)
   return fma(a, b, c);
+#elif defined(__FP_FAST_FMA) || defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return std::fma(a, b, c);
 #else
   return a * b + c;
 #endif

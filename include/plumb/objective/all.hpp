@@ -2,17 +2,44 @@
 // Every objective that plumb ships, by type and by name.
 #pragma once
 
+#include <plumb/objective/alpha_po.hpp>
+#include <plumb/objective/apo_down.hpp>
+#include <plumb/objective/apo_zero.hpp>
+#include <plumb/objective/apo_zero_unpaired.hpp>
+#include <plumb/objective/bco.hpp>
+#include <plumb/objective/bco_pair.hpp>
 #include <plumb/objective/compose.hpp>
+#include <plumb/objective/cpo.hpp>
+#include <plumb/objective/discopop.hpp>
 #include <plumb/objective/dpo.hpp>
+#include <plumb/objective/dpo_norm.hpp>
+#include <plumb/objective/exo.hpp>
+#include <plumb/objective/f_dpo.hpp>
+#include <plumb/objective/hinge.hpp>
+#include <plumb/objective/ipo.hpp>
+#include <plumb/objective/kto.hpp>
+#include <plumb/objective/nca.hpp>
 #include <plumb/objective/needs.hpp>
+#include <plumb/objective/orpo.hpp>
 #include <plumb/objective/registry.hpp>
+#include <plumb/objective/reward.hpp>
+#include <plumb/objective/robust_dpo.hpp>
 #include <plumb/objective/sft.hpp>
 #include <plumb/objective/sft_chosen.hpp>
+#include <plumb/objective/simpo.hpp>
+#include <plumb/objective/slic.hpp>
+#include <plumb/objective/sppo.hpp>
 
 namespace plumb::inline v0 {
 
 /// To add an objective: its header above, its type here.
-using all_objectives = objective_list<sft, dpo, sft_chosen>;
+using all_objectives =
+    objective_list<sft,                                                                     // on tokens
+                   dpo, robust_dpo, f_dpo, dpo_norm, ipo, hinge, exo, nca, bco_pair, sppo,  // on pairs, with reference
+                   apo_zero, apo_down, discopop,                                            //
+                   simpo, alpha_po, orpo, cpo, slic, sft_chosen,                            // on pairs, without
+                   reward,                                                                  // reward models
+                   kto, apo_zero_unpaired, bco>;                                            // on single replies
 
 /// Calls f with a default-made objective of that name; an unknown name is an error that names the nearest.
 ///

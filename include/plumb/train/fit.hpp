@@ -43,6 +43,7 @@ template <class B, class T, class Objective, class... Callbacks>
 fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<example> data, fit_options options = {},
                Callbacks&&... callbacks) {
   options.check();
+  check_method(method);
   const run_plan plan = plan_run(data.size(), options);
   std::vector<example> eval_data = std::move(options.eval_data);
   shorten(data, options.max_tokens);

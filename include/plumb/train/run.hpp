@@ -13,6 +13,7 @@
 #include <plumb/objective/evaluate.hpp>
 #include <plumb/objective/metrics.hpp>
 #include <plumb/objective/needs.hpp>
+#include <plumb/objective/parameters.hpp>
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/log_entry.hpp>
 #include <plumb/train/options.hpp>
@@ -98,6 +99,14 @@ template <class Objective>
 need objective_needs(const Objective& o) {
   if constexpr (requires { { o.needs() } -> std::same_as<need>; }) return o.needs();
   else return Objective::needs;
+}
+
+/// Throws errc::bad_argument when training cannot provide what the objective needs, saying how to provide it, and for
+/// parameters out of their range.
+template <class Objective>
+void check_method(const Objective& o) {
+  require_needs(objective_name(o), objective_needs(o), need::logp | need::reference | need::tokens | need::desirable | need::margin);
+  if constexpr (objective<Objective>) check_parameters(o);
 }
 
 /// What the loss of an optimiser step is divided by, counted over all its examples before the first of them is run; one

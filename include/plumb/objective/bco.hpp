@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSL-1.0
+// BCO: a classifier of liked and disliked replies, whose log-odds are the implicit reward above the batch's mean.
+#pragma once
+
+#include <plumb/core/math.hpp>
+#include <plumb/objective/concept.hpp>
+#include <plumb/objective/range.hpp>
+#include <plumb/objective/record.hpp>
+#include <span>
+
+namespace plumb::inline v0 {
+
+/// Trains the reward β log π/π_ref to be above its mean for liked replies and below it for disliked ones.
+///
+///   v = β (log π(y|x) − log π_ref(y|x)),   δ = mean of v over the batch
+///   L = −log σ(v − δ) for a liked reply,   −log σ(δ − v) for a disliked one
+///   ∂L/∂log π = −β σ(δ − v) for a liked reply,   β σ(v − δ) for a disliked one
+///
+/// v from sums over tokens; δ is a constant of the batch: no slope. At policy = reference L = ln 2.
+struct bco {
+  static constexpr const char* name = "bco";
+  static constexpr const char* paper = "Jung et al. 2024, arXiv:2404.04656";
+  static constexpr auto level = plumb::level::sequence;
+  static constexpr auto needs = need::logp | need::reference | need::desirable;
+
+  double beta = 0.1;
+
+  static constexpr void describe(auto& self, auto& about) {
+    about("beta", self.beta, "how strongly the policy is held to the reference: small moves far", above(0));
+  }
+
+  /// δ; rows that lack something are left out, and are named when their own loss is computed.
+  constexpr double prepare(std::span<const sequence_record<>> rows) const {
+    double sum = 0, count = 0;
+    for (const auto& r : rows) {
+      const double value = reward(r);
+      if (value - value != 0) continue;  // missing or infinite
+      sum += value;
+      ++count;
+    }
+    return count > 0 ? sum / count : 0;
+  }
+  template <class Real>
+  constexpr Real operator()(const sequence_record<Real>& r, double shift) const {
+    const Real value = beta * r.log_ratio() - shift;
+    return -log_sigmoid(r.desirable ? value : -value);
+  }
+
+  /// The reward that the policy implies: β log π/π_ref.
+  constexpr double reward(const sequence_record<double>& reply) const { return beta * reply.log_ratio(); }
+
+  constexpr void metrics(const sequence_record<double>& r, auto& add) const { add("delta", reward(r)); }
+};
+
+}  // namespace plumb::inline v0
