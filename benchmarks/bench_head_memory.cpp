@@ -33,15 +33,22 @@ int main(int count, char** arguments) {
   const auto loaded = plumb::current_memory_bytes();
   std::vector<plumb::example> data;
   for (std::uint64_t i = 0; i < pairs; ++i)
-    data.push_back({tokens(64, 3 * i, vocabulary), {{tokens(reply, 3 * i + 1, vocabulary)}, {tokens(reply, 3 * i + 2, vocabulary)}}, 0, true, ""});
+    data.push_back({tokens(64, 3 * i, vocabulary),
+                    {{tokens(reply, 3 * i + 1, vocabulary)}, {tokens(reply, 3 * i + 2, vocabulary)}},
+                    0,
+                    true,
+                    ""});
   const auto result = plumb::fit(policy, plumb::dpo{}, data, {.steps = 2, .batch = pairs, .log_every = 1});
 
   const double mb = 1e6;
   const double logits = static_cast<double>(2 * pairs * reply) * vocabulary * sizeof(float);
-  std::printf("DPO step, %lld completion tokens, vocabulary %lld, width %lld, fp32\n", static_cast<long long>(2 * pairs * reply),
-              static_cast<long long>(vocabulary), static_cast<long long>(c.hidden_size));
+  std::printf("DPO step, %lld completion tokens, vocabulary %lld, width %lld, fp32\n",
+              static_cast<long long>(2 * pairs * reply), static_cast<long long>(vocabulary),
+              static_cast<long long>(c.hidden_size));
   std::printf("  logits of the completions, never stored   %8.1f MB (as much again for their gradient)\n", logits / mb);
   std::printf("  model and adapter                         %8.1f MB\n", static_cast<double>(loaded - start) / mb);
-  std::printf("  peak of the step above them               %8.1f MB\n", static_cast<double>(plumb::peak_memory_bytes() - loaded) / mb);
-  std::printf("  first loss %.7f, seconds for two steps %.1f\n", result.log.front().find("loss").value_or(0), result.seconds);
+  std::printf("  peak of the step above them               %8.1f MB\n",
+              static_cast<double>(plumb::peak_memory_bytes() - loaded) / mb);
+  std::printf("  first loss %.7f, seconds for two steps %.1f\n", result.log.front().find("loss").value_or(0),
+              result.seconds);
 }

@@ -108,5 +108,5 @@ endif()
 # The demo's whole way, with a model too small to learn anything.
 if(TARGET demo)
   add_test(NAME example.demo COMMAND demo --quick --out "${PROJECT_BINARY_DIR}/examples/run/demo")
-  set_tests_properties(example.demo PROPERTIES TIMEOUT 300 LABELS example PASS_REGULAR_EXPRESSION "wins against SFT.*adapter/")
+  set_tests_properties(example.demo PROPERTIES TIMEOUT 300 LABELS example)
 endif()

@@ -12,8 +12,8 @@ namespace plumb_test {
 
 /// Uniform numbers in [low, high); a function of key and place.
 template <class B, class T>
-plumb::tensor<B, T> random_tensor(const plumb::device_ptr<B>& device, plumb::shape extent, std::uint64_t key, double low = -1,
-                                  double high = 1) {
+plumb::tensor<B, T> random_tensor(const plumb::device_ptr<B>& device, plumb::shape extent, std::uint64_t key,
+                                  double low = -1, double high = 1) {
   std::vector<T> values(static_cast<std::size_t>(extent.size()));
   for (std::size_t i = 0; i < values.size(); ++i)
     values[i] = static_cast<T>(low + (high - low) * plumb::philox_word(key, i) / 4294967296.0);

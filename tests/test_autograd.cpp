@@ -82,13 +82,12 @@ TEMPLATE_TEST_CASE("gradients of products", "[autograd]", reference, cpu) {
   CHECK(worst<B>({{5, 7}, {4, 7}}, [](auto& t, in v) { return product_with(t, v[0], v[1], 0.5); }) < tolerance);
   CHECK(worst<B>({{5, 7}, {1, 7}}, [](auto& t, in v) { return add_row(t, v[0], v[1]); }) < tolerance);
   // A low-rank term on top of a product, and both used again.
-  CHECK(worst<B>({{5, 7}, {6, 7}, {2, 7}, {6, 2}},
-                 [](auto& t, in v) {
-                   const auto base = product_with(t, v[0], v[1]);
-                   const auto inner = product_with(t, v[0], v[2]);
-                   const auto y = product_onto(t, base, inner, v[3], 2.0);
-                   return multiply(t, y, y);
-                 }) < tolerance);
+  CHECK(worst<B>({{5, 7}, {6, 7}, {2, 7}, {6, 2}}, [](auto& t, in v) {
+          const auto base = product_with(t, v[0], v[1]);
+          const auto inner = product_with(t, v[0], v[2]);
+          const auto y = product_onto(t, base, inner, v[3], 2.0);
+          return multiply(t, y, y);
+        }) < tolerance);
 }
 
 TEMPLATE_TEST_CASE("gradients of row operations", "[autograd]", reference, cpu) {
@@ -99,10 +98,12 @@ TEMPLATE_TEST_CASE("gradients of row operations", "[autograd]", reference, cpu) 
   const auto on_device = to_device<B>(device, std::span<const std::int32_t>(rows));
   CHECK(worst<B>({{4, 6}}, [&](auto& t, in v) { return gather_rows(t, v[0], on_device.get().data, 5); }) < tolerance);
   CHECK(worst<B>({{4, 17}, {1, 17}}, [](auto& t, in v) { return rms_normalise(t, v[0], v[1], 1e-5); }) < tolerance);
-  const auto angles_c = random_tensor<B, double>(device, {4, 3}, 1), angles_s = random_tensor<B, double>(device, {4, 3}, 2);
+  const auto angles_c = random_tensor<B, double>(device, {4, 3}, 1),
+             angles_s = random_tensor<B, double>(device, {4, 3}, 2);
   for (const auto layout : {rotary_layout::half, rotary_layout::interleaved})
     CHECK(worst<B>({{5, 12}}, [&](auto& t, in v) {
-            return t.apply(rotation<B, double>{v[0], on_device.get().data, angles_c.get(), angles_s.get(), 6, layout, {}});
+            return t.apply(
+                rotation<B, double>{v[0], on_device.get().data, angles_c.get(), angles_s.get(), 6, layout, {}});
           }) < tolerance);
 }
 
@@ -112,9 +113,13 @@ TEMPLATE_TEST_CASE("gradients of attention over a forest", "[autograd][attention
   batch_layout layout;
   f.lay_out(layout);
   const auto tokens = static_cast<index_t>(layout.tokens.size());
-  for (const attention_options o : {attention_options{2, 2, 4, 0.5, 0}, attention_options{4, 2, 3, 0.7, 0}, attention_options{3, 1, 5, 0.4, 3}}) {
-    CHECK(worst<B>({{tokens, o.heads * o.head_width}, {tokens, o.kv_heads * o.head_width}, {tokens, o.kv_heads * o.head_width}},
-                   [&](auto& t, inputs<B> v) { return attend(t, v[0], v[1], v[2], upload(t, layout).plan, o); }) < tolerance);
+  for (const attention_options o :
+       {attention_options{2, 2, 4, 0.5, 0}, attention_options{4, 2, 3, 0.7, 0}, attention_options{3, 1, 5, 0.4, 3}}) {
+    CHECK(worst<B>({{tokens, o.heads * o.head_width},
+                    {tokens, o.kv_heads * o.head_width},
+                    {tokens, o.kv_heads * o.head_width}},
+                   [&](auto& t, inputs<B> v) { return attend(t, v[0], v[1], v[2], upload(t, layout).plan, o); }) <
+          tolerance);
   }
 }
 

@@ -54,7 +54,8 @@ TEST_CASE("preferences in every form", "[data]") {
 {"chosen": "xyA", "rejected": "xyBB"}
 {"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5], "ref_chosen": -1.5}
 {"instruction": "Do it", "chosen": "yes", "rejected": "no"}
-)"), words);
+)"),
+                               words);
   REQUIRE(rows.size() == 4);
   const auto text = [&](std::string_view s) { return words.encode(s, false); };
   CHECK(rows[0].prompt == text("ab"));
@@ -75,8 +76,10 @@ TEST_CASE("preferences in every form", "[data]") {
 TEST_CASE("demonstrations in every form, and JSON arrays", "[data]") {
   const files f;
   const auto words = bytes();
-  const auto rows = read_demonstrations(f.write(R"([{"prompt": "ab", "completion": "c"}, {"text": "hello"}, {"ids": [7, 8, 9]},
- {"prompt_ids": [1], "completion_ids": [2, 3]}, {"instruction": "i", "input": "n", "output": "o"}])"), words);
+  const auto rows =
+      read_demonstrations(f.write(R"([{"prompt": "ab", "completion": "c"}, {"text": "hello"}, {"ids": [7, 8, 9]},
+ {"prompt_ids": [1], "completion_ids": [2, 3]}, {"instruction": "i", "input": "n", "output": "o"}])"),
+                          words);
   REQUIRE(rows.size() == 5);
   CHECK(rows[0].replies.size() == 1);
   CHECK(rows[1].prompt.empty());
@@ -90,18 +93,27 @@ TEST_CASE("demonstrations in every form, and JSON arrays", "[data]") {
 TEST_CASE("rows that cannot be used are named with file, line and cure", "[data][bad input]") {
   const files f;
   const auto words = bytes();
-  const auto complaint = [&](std::string_view text) { return message_of([&] { (void)read_pairs(f.write(text), words); }); };
-  CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\", \"chosen\": "), Contains(":2"));
-  CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosn\": \"b\", \"rejected\": \"c\"}"), Contains(":1") && Contains("chosn") && Contains("expected"));
-  CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosen\": 3, \"rejected\": \"c\"}"), Contains("chosen") && Contains("string"));
+  const auto complaint = [&](std::string_view text) {
+    return message_of([&] { (void)read_pairs(f.write(text), words); });
+  };
+  CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\", \"chosen\": "),
+             Contains(":2"));
+  CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosn\": \"b\", \"rejected\": \"c\"}"),
+             Contains(":1") && Contains("chosn") && Contains("expected"));
+  CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosen\": 3, \"rejected\": \"c\"}"),
+             Contains("chosen") && Contains("string"));
   CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosen\": \"\", \"rejected\": \"c\"}"), Contains("empty"));
   CHECK_THAT(complaint("{\"prompt\": \"a\", \"chosen\": \"c\", \"rejected\": \"c\"}"), Contains("same"));
   CHECK_THAT(complaint("{\"prompt_ids\": [1.5], \"chosen_ids\": [1], \"rejected_ids\": [2]}"), Contains("integer"));
-  CHECK_THAT(complaint("{\"prompt\": [{\"role\": \"user\"}], \"chosen\": \"c\", \"rejected\": \"d\"}"), Contains("template"));
+  CHECK_THAT(complaint("{\"prompt\": [{\"role\": \"user\"}], \"chosen\": \"c\", \"rejected\": \"d\"}"),
+             Contains("template"));
   CHECK_THAT(complaint("\n\n"), Contains("no rows"));
   CHECK_THAT(complaint("[1, 2]"), Contains("object"));
   CHECK_THAT(message_of([&] { (void)read_pairs(f.folder / "absent.jsonl", words); }), Contains("absent.jsonl"));
-  CHECK_THAT(message_of([&] { (void)parse_pair(json::parse(R"({"prompt": "a", "chosen": "b", "rejected": "c"})", "x"), "x:1", nullptr); }), Contains("no tokenizer"));
+  CHECK_THAT(message_of([&] {
+               (void)parse_pair(json::parse(R"({"prompt": "a", "chosen": "b", "rejected": "c"})", "x"), "x:1", nullptr);
+             }),
+             Contains("no tokenizer"));
 }
 
 TEST_CASE("a stream parses what is asked for and no more", "[data]") {
@@ -112,8 +124,11 @@ TEST_CASE("a stream parses what is asked for and no more", "[data]") {
   const auto two = stream_demonstrations(path, words) | ranges::views::take(2) | ranges::to<std::vector>();
   REQUIRE(two.size() == 2);
   CHECK(two[1].replies[0].tokens == ids{4, 5});
-  CHECK_THAT(message_of([&] { (void)(stream_demonstrations(path, words) | ranges::to<std::vector>()); }), Contains(":3"));
+  CHECK_THAT(message_of([&] { (void)(stream_demonstrations(path, words) | ranges::to<std::vector>()); }),
+             Contains(":3"));
   const auto good = f.write("{\"ids\": [1, 2, 3]}\n\n{\"ids\": [4, 5]}\n");
-  const auto long_ones = stream_demonstrations(good, words) | ranges::views::filter([](const example& e) { return e.replies[0].tokens.size() > 2; }) | ranges::to<std::vector>();
+  const auto long_ones = stream_demonstrations(good, words) |
+                         ranges::views::filter([](const example& e) { return e.replies[0].tokens.size() > 2; }) |
+                         ranges::to<std::vector>();
   CHECK(long_ones.size() == 1);
 }

@@ -19,7 +19,8 @@ using ids_list = std::vector<token_id>;
 
 ids_list some_tokens(index_t count, std::uint64_t key) {
   ids_list out;
-  for (index_t i = 0; i < count; ++i) out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) % 97));
+  for (index_t i = 0; i < count; ++i)
+    out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) % 97));
   return out;
 }
 
@@ -30,8 +31,8 @@ struct scene {
   std::vector<index_t> scored;  ///< tokens at the end of each leaf's path that are scored
 
   scene() {
-    const auto prompt = some_tokens(37, 1), a = some_tokens(5, 2), b = some_tokens(70, 3), c = some_tokens(1, 4), d = some_tokens(3, 5),
-               e = some_tokens(4, 6), other = some_tokens(40, 7);
+    const auto prompt = some_tokens(37, 1), a = some_tokens(5, 2), b = some_tokens(70, 3), c = some_tokens(1, 4),
+               d = some_tokens(3, 5), e = some_tokens(4, 6), other = some_tokens(40, 7);
     const auto root = shared.add(prompt);
     shared_leaves.push_back(shared.add(a, root));
     const auto middle = shared.add(b, root);
@@ -58,7 +59,8 @@ struct outcome {
 };
 
 template <class B, class T>
-outcome<B, T> compute(policy<B, T>& p, const forest& f, const std::vector<index_t>& leaves, const std::vector<index_t>& scored) {
+outcome<B, T> compute(policy<B, T>& p, const forest& f, const std::vector<index_t>& leaves,
+                      const std::vector<index_t>& scored) {
   std::vector<std::int32_t> rows, targets;
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     const index_t end = f[leaves[i]].end_position();
@@ -75,7 +77,8 @@ outcome<B, T> compute(policy<B, T>& p, const forest& f, const std::vector<index_
   const auto count = static_cast<index_t>(rows.size());
   const auto* row_list = upload(t, std::span<const std::int32_t>(rows));
   const auto* target_list = upload(t, std::span<const std::int32_t>(targets));
-  const auto result = score_rows(run, p.network(), p.network().hidden(run), row_list, target_list, count, head_options{});
+  const auto result =
+      score_rows(run, p.network(), p.network().hidden(run), row_list, target_list, count, head_options{});
   outcome<B, T> out;
   out.logp.resize(rows.size());
   B::download(t.device(), result.statistics.value.data, out.logp.data(), count);
@@ -118,7 +121,8 @@ void compare(double tolerance) {
   const auto root = changed.add(prompt);
   const auto leaf = changed.add(some_tokens(5, 2), root);
   const auto moved = compute(p, changed, {leaf}, {5});
-  CHECK(distance(std::vector<T>(moved.logp.begin(), moved.logp.begin() + 5), std::vector<T>(shared.logp.begin(), shared.logp.begin() + 5)) > 1e-3);
+  CHECK(distance(std::vector<T>(moved.logp.begin(), moved.logp.begin() + 5),
+                 std::vector<T>(shared.logp.begin(), shared.logp.begin() + 5)) > 1e-3);
 }
 
 }  // namespace
@@ -132,7 +136,8 @@ TEST_CASE("shared equals unshared and packed equals unpacked", "[forest]") {
 
 TEST_CASE("results are the same bits for every number of threads", "[forest][threads]") {
   const auto run = [](int threads) {
-    auto p = train_all(load_model<cpu>(plumb_test::repository() / "tests" / "golden" / "tiny_llama", {.threads = threads}));
+    auto p =
+        train_all(load_model<cpu>(plumb_test::repository() / "tests" / "golden" / "tiny_llama", {.threads = threads}));
     const scene s;
     return compute(p, s.shared, s.shared_leaves, s.scored);
   };

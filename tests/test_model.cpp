@@ -43,7 +43,8 @@ std::vector<T> logits_of(const language_model<B, T>& model, const ids_list& ids,
 
 /// Loss and gradients of `method` over `data`, one micro-batch after the other if `split`.
 template <class B, class T, class Objective>
-double run_gradients(policy<B, T>& p, const Objective& method, std::vector<example> data, std::size_t head_memory = std::size_t{64} << 20, bool split = false) {
+double run_gradients(policy<B, T>& p, const Objective& method, std::vector<example> data,
+                     std::size_t head_memory = std::size_t{64} << 20, bool split = false) {
   scorer<B, T> engine(p.model());
   const head_options head{head_memory, false, false};
   if (has(Objective::needs, need::reference)) score_references(engine, std::span(data), head);
@@ -119,7 +120,8 @@ TEMPLATE_TEST_CASE("stories260k computes what transformers computes", "[model]",
     for (std::size_t i = 0; i < positions.size(); ++i) {
       const auto row = json::as<std::vector<double>>(o.at("logits").as_array()[i], "logits", "golden");
       for (std::size_t k = 0; k < row.size(); ++k)
-        CHECK(std::abs(static_cast<double>(logits[static_cast<std::size_t>(positions[i]) * row.size() + k]) - row[k]) < 1e-4);
+        CHECK(std::abs(static_cast<double>(logits[static_cast<std::size_t>(positions[i]) * row.size() + k]) - row[k]) <
+              1e-4);
     }
     const scored_tokens tokens{ids, 1};
     const auto scores = score(model, std::span(&tokens, 1));
@@ -132,7 +134,8 @@ TEMPLATE_TEST_CASE("stories260k computes what transformers computes", "[model]",
     prompts.push_back(json::get<ids_list>(g.as_object(), "prompt_ids", "golden"));
     expected.push_back(json::get<ids_list>(g.as_object(), "completion_ids", "golden"));
   }
-  const auto replies = generate(model, std::span<const ids_list>(prompts), {.max_tokens = 64, .sampling = {.temperature = 0}});
+  const auto replies =
+      generate(model, std::span<const ids_list>(prompts), {.max_tokens = 64, .sampling = {.temperature = 0}});
   for (std::size_t i = 0; i < prompts.size(); ++i) CHECK(replies[i][0].tokens == expected[i]);
 }
 
@@ -153,7 +156,8 @@ TEMPLATE_TEST_CASE("SFT and DPO gradients of a LoRA adapter equal torch and PEFT
     CHECK(worst_gradient(p, "stories_grads_dpo.safetensors", "base_model.model.") < 1e-9);
     CHECK(run_gradients(p, dpo{.label_smoothing = 0.1}, pairs) == Approx(loss("cdpo", "loss_f64")).epsilon(1e-10));
     CHECK(worst_gradient(p, "stories_grads_cdpo.safetensors", "base_model.model.") < 1e-9);
-    CHECK(worst_gradient(p, "stories_grads_dpo.safetensors", "base_model.model.") > 1e-3);  // another loss, other gradients
+    CHECK(worst_gradient(p, "stories_grads_dpo.safetensors", "base_model.model.") >
+          1e-3);  // another loss, other gradients
   }
   SECTION("float32") {
     auto p = load_adapter<B, float>(load_model<B, float>(*folder), golden / "stories_adapter");
@@ -212,7 +216,8 @@ TEMPLATE_TEST_CASE("sampled log-probs are the trainer's bits", "[model][rollout]
   const auto model = load_model<B>(golden / "tiny_llama");
   auto p = load_adapter<B, float>(model, golden / "tiny_llama_adapter");
   const std::vector<ids_list> prompts{{1, 5, 9}, {2}, {3, 4, 5, 6, 7, 8, 9, 10, 11}};
-  const auto replies = generate(p, std::span<const ids_list>(prompts), {.max_tokens = 20, .samples = 3, .sampling = {.temperature = 0.9, .seed = 5}});
+  const auto replies = generate(p, std::span<const ids_list>(prompts),
+                                {.max_tokens = 20, .samples = 3, .sampling = {.temperature = 0.9, .seed = 5}});
   std::vector<scored_tokens> sequences;
   for (std::size_t i = 0; i < prompts.size(); ++i)
     for (const auto& r : replies[i]) {
@@ -226,7 +231,8 @@ TEMPLATE_TEST_CASE("sampled log-probs are the trainer's bits", "[model][rollout]
     for (const auto& r : group) CHECK(scores[which++].logp == r.logp);
   CHECK(replies[0][0].tokens != replies[0][1].tokens);
   // Alone or in company, the same reply.
-  const auto alone = generate(p, std::span<const ids_list>(prompts).first(1), {.max_tokens = 20, .samples = 1, .sampling = {.temperature = 0.9, .seed = 5}});
+  const auto alone = generate(p, std::span<const ids_list>(prompts).first(1),
+                              {.max_tokens = 20, .samples = 1, .sampling = {.temperature = 0.9, .seed = 5}});
   CHECK(alone[0][0].tokens == replies[0][0].tokens);
   CHECK(alone[0][0].logp == replies[0][0].logp);
   // The reference is another model.
@@ -237,7 +243,8 @@ TEMPLATE_TEST_CASE("sampled log-probs are the trainer's bits", "[model][rollout]
 TEST_CASE("models that do not fit their files are refused by name", "[model][bad input]") {
   plumb_test::temporary_folder folder;
   const auto copy = [&](const char* name) {
-    std::filesystem::copy_file(golden / "tiny_llama" / name, folder / name, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(golden / "tiny_llama" / name, folder / name,
+                               std::filesystem::copy_options::overwrite_existing);
   };
   const auto message = [&]() -> std::string {
     try {

@@ -606,7 +606,8 @@ TEST_CASE("objectives by name") {
     CHECK(plumb::undeclared_field(o).empty());
     CHECK(plumb::visit_objective(o.name, [](const auto& found) { return std::string(found.name); }) == o.name);
   });
-  for (const char* name : {"sft ", "dpo ", "sft_chosen ", "kto ", "orpo ", "reward "}) CHECK(all.find(name) != std::string::npos);
+  for (const char* name : {"sft ", "dpo ", "sft_chosen ", "kto ", "orpo ", "reward "})
+    CHECK(all.find(name) != std::string::npos);
   CHECK_MESSAGE(errc::not_found, plumb::make_objective<level::pair>("dpoo"),
                 "unknown objective 'dpoo'; did you mean 'dpo'?");
   CHECK_MESSAGE(errc::bad_argument, plumb::make_objective<level::pair>("sft"),

@@ -9,8 +9,8 @@
 #include "support.hpp"
 
 using namespace plumb;
-using plumb_test::distance;
 using Catch::Matchers::Contains;
+using plumb_test::distance;
 
 namespace {
 
@@ -19,7 +19,9 @@ const std::filesystem::path golden = plumb_test::repository() / "tests" / "golde
 
 std::vector<token_id> some_tokens(index_t count, std::uint64_t key, token_id vocabulary = 97) {
   std::vector<token_id> out;
-  for (index_t i = 0; i < count; ++i) out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) % static_cast<std::uint32_t>(vocabulary)));
+  for (index_t i = 0; i < count; ++i)
+    out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) %
+                                        static_cast<std::uint32_t>(vocabulary)));
   return out;
 }
 
@@ -27,13 +29,18 @@ std::vector<example> some_pairs(index_t count, token_id vocabulary = 97) {
   std::vector<example> out;
   for (index_t i = 0; i < count; ++i) {
     const auto key = static_cast<std::uint64_t>(i);
-    out.push_back({some_tokens(6, 10 * key + 1, vocabulary), {{some_tokens(4 + i % 3, 10 * key + 2, vocabulary)}, {some_tokens(5, 10 * key + 3, vocabulary)}}, 0, true, join("pairs:", i + 1)});
+    out.push_back({some_tokens(6, 10 * key + 1, vocabulary),
+                   {{some_tokens(4 + i % 3, 10 * key + 2, vocabulary)}, {some_tokens(5, 10 * key + 3, vocabulary)}},
+                   0,
+                   true,
+                   join("pairs:", i + 1)});
   }
   return out;
 }
 
 policy<B> fresh(int threads = 2, double dropout = 0.1) {
-  return attach_lora(load_model<B>(golden / "tiny_llama", {.threads = threads}), {.rank = 3, .dropout = dropout, .seed = 4});
+  return attach_lora(load_model<B>(golden / "tiny_llama", {.threads = threads}),
+                     {.rank = 3, .dropout = dropout, .seed = 4});
 }
 
 std::vector<std::vector<float>> values(const policy<B>& p) {
@@ -149,7 +156,8 @@ TEST_CASE("splitting a step, or its threads, does not change it", "[train]") {
   for (const auto& [batch, accumulate] : {std::pair<index_t, index_t>{2, 2}, {1, 4}}) {
     const auto [split_loss, split] = run(batch, accumulate, 1, sft{}, demonstrations);
     CHECK(split_loss == Approx(loss).epsilon(1e-6));
-    for (std::size_t i = 0; i < whole.size(); ++i) CHECK(distance(split[i], whole[i]) < 2e-3);  // Adam magnifies last digits
+    for (std::size_t i = 0; i < whole.size(); ++i)
+      CHECK(distance(split[i], whole[i]) < 2e-3);  // Adam magnifies last digits
   }
   const auto [dpo_loss, dpo_one] = run(4, 1, 1, dpo{}, some_pairs(12));
   for (const int threads : {2, 3, 4}) {
@@ -188,12 +196,15 @@ TEST_CASE("AdamW and clipping follow torch", "[optim][golden]") {
   const auto& o = document.as_object();
   const auto follow = [&]<class T>(T, const char* field, double tolerance) {
     const auto device = std::make_shared<reference::device>();
-    const auto widen = [](const std::vector<float>& x) { return std::vector<T>(x.begin(), x.end()); };  // the file holds floats
+    const auto widen = [](const std::vector<float>& x) {
+      return std::vector<T>(x.begin(), x.end());
+    };  // the file holds floats
     const auto start = widen(json::get<std::vector<float>>(o, "start", "golden"));
     std::vector<adamw_parameter<reference, T>> parameters;
     for (const auto& [first, extent] : {std::pair<std::size_t, shape>{0, {3, 4}}, {12, {1, 3}}}) {
       auto w = std::make_shared<weight_tensor<reference, T>>();
-      w->value = tensor<reference, T>(device, extent, std::span<const T>(start).subspan(first, static_cast<std::size_t>(extent.size())));
+      w->value = tensor<reference, T>(
+          device, extent, std::span<const T>(start).subspan(first, static_cast<std::size_t>(extent.size())));
       w->set_trainable(true);
       parameters.push_back({w, true});
     }
@@ -221,9 +232,11 @@ TEST_CASE("schedules follow transformers", "[optim][golden]") {
     auto name = json::get<std::string>(o, "name", "golden");
     if (name.starts_with("constant")) name = "constant";
     const auto rates = json::get<std::vector<double>>(o, "rates", "golden");
-    const schedule s{schedule_from_name(name), json::get<index_t>(o, "warmup", "golden"), json::get<index_t>(o, "steps", "golden")};
+    const schedule s{schedule_from_name(name), json::get<index_t>(o, "warmup", "golden"),
+                     json::get<index_t>(o, "steps", "golden")};
     for (std::size_t i = 0; i < rates.size(); ++i)
-      CHECK(s.factor(static_cast<index_t>(i)) * json::get<double>(o, "rate", "golden") == Approx(rates[i]).margin(1e-15));
+      CHECK(s.factor(static_cast<index_t>(i)) * json::get<double>(o, "rate", "golden") ==
+            Approx(rates[i]).margin(1e-15));
     ++seen;
   }
   CHECK(seen >= 3);
@@ -238,7 +251,12 @@ TEST_CASE("a DPO step with a big vocabulary needs less memory than its logits", 
   auto p = attach_lora(make_model<B>(c, std::nullopt), {.rank = 4});
   std::vector<example> data;
   for (std::uint64_t i = 0; i < pairs; ++i)
-    data.push_back({some_tokens(16, 3 * i, vocabulary), {{some_tokens(reply_tokens, 3 * i + 1, vocabulary)}, {some_tokens(reply_tokens, 3 * i + 2, vocabulary)}}, 0, true, ""});
+    data.push_back(
+        {some_tokens(16, 3 * i, vocabulary),
+         {{some_tokens(reply_tokens, 3 * i + 1, vocabulary)}, {some_tokens(reply_tokens, 3 * i + 2, vocabulary)}},
+         0,
+         true,
+         ""});
   const auto before = current_memory_bytes();
   const auto result = fit(p, dpo{}, data, {.steps = 1, .batch = pairs});
   CHECK(result.steps == 1);

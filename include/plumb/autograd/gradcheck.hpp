@@ -14,9 +14,9 @@ namespace plumb::inline v0 {
 
 /// The largest disagreement that `gradcheck` found, and where.
 struct gradcheck_result {
-  double worst = 0;        ///< |analytic − numeric| / max(1, |analytic|, |numeric|)
-  index_t input = -1;      ///< which input
-  index_t element = -1;    ///< which number of it, row by row
+  double worst = 0;      ///< |analytic − numeric| / max(1, |analytic|, |numeric|)
+  index_t input = -1;    ///< which input
+  index_t element = -1;  ///< which number of it, row by row
   double analytic = 0;
   double numeric = 0;
   /// Is every gradient right to within `tolerance`?
@@ -42,8 +42,7 @@ gradcheck_result gradcheck(const device_ptr<B>& device, std::span<const tensor<B
       variables.push_back(learn ? t.input(std::as_const(point).get()) : t.constant(std::as_const(point).get()));
     const auto out = function(t, std::span<const variable<B, double>>(variables));
     std::vector<double> weights(static_cast<std::size_t>(out.value.size()));
-    for (std::size_t i = 0; i < weights.size(); ++i)
-      weights[i] = philox_word(derive_key(7, 1), i) / 4294967296.0 - 0.5;
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = philox_word(derive_key(7, 1), i) / 4294967296.0 - 0.5;
     std::vector<double> values(weights.size());
     B::download(t.device(), out.value.data, values.data(), out.value.size());
     double scalar = 0;

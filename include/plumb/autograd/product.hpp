@@ -53,7 +53,8 @@ struct row_addition {
 
 /// x Wᵀ; x [tokens, in], W [out, in] → [tokens, out]
 template <class B, class T>
-variable<B, T> product_with(tape<B, T>& t, variable<B, T> x, variable<B, T> weight, std::type_identity_t<T> factor = 1) {
+variable<B, T> product_with(tape<B, T>& t, variable<B, T> x, variable<B, T> weight,
+                            std::type_identity_t<T> factor = 1) {
   return t.apply(linear_product<B, T>{x, weight, factor, {}, {}});
 }
 /// base + factor · x Wᵀ in base's memory; `base` must have been made just before and is not used again.

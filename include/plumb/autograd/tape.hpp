@@ -21,9 +21,7 @@ struct weight_tensor {
 
   [[nodiscard]] bool trainable() const noexcept { return !gradient.empty(); }
   /// Makes the parameter learnable (gradient zero) or frozen (no gradient).
-  void set_trainable(bool on) {
-    gradient = on ? tensor<B, T>(value.device(), value.extent(), T(0)) : tensor<B, T>();
-  }
+  void set_trainable(bool on) { gradient = on ? tensor<B, T>(value.device(), value.extent(), T(0)) : tensor<B, T>(); }
 };
 
 /// Where the gradient of a variable gathers; `started` tells whether the memory holds anything yet.
@@ -85,18 +83,15 @@ class tape {
     return {base.value, needed ? make_slot({}, false) : nullptr};
   }
   /// d(base) = d(out) for an output that took over its base's memory: the gradient is shared, not copied.
-  static void share_gradient(const variable<B, T>& base, const variable<B, T>& out) noexcept {
-    *base.slot = *out.slot;
-  }
+  static void share_gradient(const variable<B, T>& base, const variable<B, T>& out) noexcept { *base.slot = *out.slot; }
   /// The writable memory of a variable that this tape made; for its operation's forward only.
-  static view<T> writable(const variable<B, T>& v) noexcept {
-    return {const_cast<T*>(v.value.data), v.value.extent()};
-  }
+  static view<T> writable(const variable<B, T>& v) noexcept { return {const_cast<T*>(v.value.data), v.value.extent()}; }
 
   /// Runs an operation and remembers it when its output needs a gradient.
   template <class Operation>
   variable<B, T> apply(Operation operation) {
-    static_assert(std::is_trivially_destructible_v<Operation>, "an operation keeps views, not owners: the tape forgets it");
+    static_assert(std::is_trivially_destructible_v<Operation>,
+                  "an operation keeps views, not owners: the tape forgets it");
     const variable<B, T> out = operation.forward(*this);
     if (out.needs_gradient()) {
       auto* kept = ::new (host_memory(sizeof(Operation), alignof(Operation))) Operation(std::move(operation));

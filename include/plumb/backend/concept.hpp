@@ -56,27 +56,27 @@ concept row_primitives =
     };
 
 template <class B, class T>
-concept heavy_primitives =
-    requires(typename B::device& d, view<const T> a, view<T> out, const attention_plan& plan, const attention_options& o,
-             const std::int32_t* targets, row_outputs<T> statistics, const T* read, const adamw_step& step) {
-      B::multiply(d, product::nt, T{1}, a, a, T{0}, out);
-      B::attention(d, plan, o, a, a, a, out, out);
-      B::attention_backward(d, plan, o, a, a, a, a, a, a, out, out, out);
-      B::row_statistics(d, a, targets, statistics);
-      B::row_gradients(d, out, targets, read, read, read, read);
-      B::adamw(d, step, a, out, out, out);
-      { B::template sum_of_squares<T>(d, a) } -> std::same_as<double>;
-    };
+concept heavy_primitives = requires(typename B::device& d, view<const T> a, view<T> out, const attention_plan& plan,
+                                    const attention_options& o, const std::int32_t* targets, row_outputs<T> statistics,
+                                    const T* read, const adamw_step& step) {
+  B::multiply(d, product::nt, T{1}, a, a, T{0}, out);
+  B::attention(d, plan, o, a, a, a, out, out);
+  B::attention_backward(d, plan, o, a, a, a, a, a, a, out, out, out);
+  B::row_statistics(d, a, targets, statistics);
+  B::row_gradients(d, out, targets, read, read, read, read);
+  B::adamw(d, step, a, out, out, out);
+  { B::template sum_of_squares<T>(d, a) } -> std::same_as<double>;
+};
 
 }  // namespace detail
 
 /// A tag type whose static members are the primitives, for float and for double (double serves `gradcheck`).
 /// `B::device` is where the work runs (threads, a stream); it is created by its owner, never global.
 template <class B>
-concept backend = std::default_initializable<typename B::device> && detail::memory_primitives<B, float> &&
-                  detail::memory_primitives<B, std::int32_t> && detail::elementwise_primitives<B, float> &&
-                  detail::elementwise_primitives<B, double> && detail::row_primitives<B, float> &&
-                  detail::row_primitives<B, double> && detail::heavy_primitives<B, float> &&
-                  detail::heavy_primitives<B, double>;
+concept backend =
+    std::default_initializable<typename B::device> && detail::memory_primitives<B, float> &&
+    detail::memory_primitives<B, std::int32_t> && detail::elementwise_primitives<B, float> &&
+    detail::elementwise_primitives<B, double> && detail::row_primitives<B, float> &&
+    detail::row_primitives<B, double> && detail::heavy_primitives<B, float> && detail::heavy_primitives<B, double>;
 
 }  // namespace plumb::inline v0

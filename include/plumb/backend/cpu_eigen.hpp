@@ -15,7 +15,7 @@ namespace plumb::inline v0 {
 namespace detail {
 template <class T>
 using eigen_matrix = Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-}
+}  // namespace detail
 
 /// The numbers of a view in host memory as an Eigen map [rows, columns], row-major; nothing is copied.
 ///

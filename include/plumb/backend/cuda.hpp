@@ -17,16 +17,19 @@ struct cuda;  // incomplete here: plumb::cuda needs nvcc. Compile this file as C
 #include <thrust/execution_policy.h>
 #include <thrust/for_each.h>
 #include <thrust/iterator/counting_iterator.h>
+#include <thrust/system_error.h>
 
 #include <cub/device/device_radix_sort.cuh>
 
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
 #include <plumb/backend/cuda_block.hpp>
 #include <plumb/backend/cuda_device.hpp>
 #include <plumb/backend/cuda_products.hpp>
 #include <plumb/backend/thrust_primitives.hpp>
+#include <plumb/core/error.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0 {
@@ -61,7 +64,11 @@ struct cuda : detail::blocks::thrust_primitives<cuda> {
   static void for_each(device& d, index_t count, F f) {
     if (count <= 0) return;
     const detail::gpu::current_gpu here(d.ordinal());
-    thrust::for_each_n(thrust::cuda::par_nosync.on(d.stream()), thrust::counting_iterator<index_t>(0), count, f);
+    try {
+      thrust::for_each_n(thrust::cuda::par_nosync.on(d.stream()), thrust::counting_iterator<index_t>(0), count, f);
+    } catch (const thrust::system_error& failure) {  // callers know plumb::error only
+      throw error(errc::device, "cuda", join("cannot launch a function: ", std::string_view(failure.what())));
+    }
     detail::gpu::check(cudaPeekAtLastError(), "launch a function");
   }
 

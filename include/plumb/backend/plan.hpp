@@ -29,11 +29,11 @@ struct attention_plan {
 
 /// The fixed numbers of one attention layer.
 struct attention_options {
-  index_t heads = 1;        ///< query heads
-  index_t kv_heads = 1;     ///< key and value heads; divides `heads` (grouped-query attention)
-  index_t head_width = 1;   ///< numbers per head
-  double scale = 1;         ///< multiplies q·k, usually 1/√head_width
-  index_t window = 0;       ///< keys further back than this are not seen; 0: all are
+  index_t heads = 1;       ///< query heads
+  index_t kv_heads = 1;    ///< key and value heads; divides `heads` (grouped-query attention)
+  index_t head_width = 1;  ///< numbers per head
+  double scale = 1;        ///< multiplies q·k, usually 1/√head_width
+  index_t window = 0;      ///< keys further back than this are not seen; 0: all are
 };
 
 /// How the two numbers of a rotated pair lie: `half` pairs i with i + width/2 (Llama on the hub), `interleaved` 2i with 2i + 1.
@@ -45,10 +45,10 @@ enum class product : std::uint8_t { nt, nn, tn };
 /// Row statistics of a chunk of logits, each [rows], in the backend's memory; a null pointer is not computed.
 template <class T>
 struct row_outputs {
-  T* logp = nullptr;              ///< log-probability of the target, nats
-  T* log_partition = nullptr;     ///< log Σ exp z
-  T* entropy = nullptr;           ///< −Σ p log p, nats
-  std::int32_t* best = nullptr;   ///< index of the largest logit, the smallest index on a tie
+  T* logp = nullptr;             ///< log-probability of the target, nats
+  T* log_partition = nullptr;    ///< log Σ exp z
+  T* entropy = nullptr;          ///< −Σ p log p, nats
+  std::int32_t* best = nullptr;  ///< index of the largest logit, the smallest index on a tie
 };
 
 /// One step of AdamW: decoupled weight decay, bias-corrected moments (Loshchilov & Hutter 2019, algorithm 2).
@@ -58,9 +58,9 @@ struct adamw_step {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;
-  double correction1 = 1;    ///< 1 − β₁ᵗ
-  double correction2 = 1;    ///< 1 − β₂ᵗ
-  double gradient_scale = 1; ///< multiplies the gradient first: clipping
+  double correction1 = 1;     ///< 1 − β₁ᵗ
+  double correction2 = 1;     ///< 1 − β₂ᵗ
+  double gradient_scale = 1;  ///< multiplies the gradient first: clipping
 };
 
 }  // namespace plumb::inline v0

@@ -94,7 +94,8 @@ struct reference {
   static void dropout(device&, in<T> x, std::uint64_t key, double rate, bool accumulate, view<T> out) {
     const T scale = static_cast<T>(1 / (1 - rate));
     for (index_t i = 0; i < x.size(); ++i) {
-      const T kept = philox_word(key, static_cast<std::uint64_t>(i)) >= dropout_threshold(rate) ? scale * x.data[i] : T(0);
+      const T kept =
+          philox_word(key, static_cast<std::uint64_t>(i)) >= dropout_threshold(rate) ? scale * x.data[i] : T(0);
       out.data[i] = accumulate ? out.data[i] + kept : kept;
     }
   }
@@ -197,27 +198,29 @@ struct reference {
   static void attention(device&, const attention_plan& plan, const attention_options& o, in<T> q, in<T> k, in<T> v,
                         view<T> out, view<T> log_sum) {
     std::vector<T> score;
-    for_each_query<T>(plan, o, [&](index_t t, index_t h, index_t g, const std::int32_t* keys, index_t first, index_t last) {
-      const T* query = q.row(t) + h * o.head_width;
-      score.assign(static_cast<std::size_t>(last - first), T(0));
-      T highest = -std::numeric_limits<T>::infinity();
-      for (index_t p = first; p < last; ++p) {
-        const T* key = k.row(keys[p]) + g * o.head_width;
-        T sum = 0;
-        for (index_t j = 0; j < o.head_width; ++j) sum += query[j] * key[j];
-        score[static_cast<std::size_t>(p - first)] = sum * static_cast<T>(o.scale);
-        highest = std::max(highest, score[static_cast<std::size_t>(p - first)]);
-      }
-      T total = 0;
-      for (T s : score) total += std::exp(s - highest);
-      log_sum.row(t)[h] = highest + std::log(total);
-      T* to = out.row(t) + h * o.head_width;
-      for (index_t j = 0; j < o.head_width; ++j) to[j] = 0;
-      for (index_t p = first; p < last; ++p) {
-        const T weight = std::exp(score[static_cast<std::size_t>(p - first)] - highest) / total;
-        for (index_t j = 0; j < o.head_width; ++j) to[j] += weight * v.row(keys[p])[g * o.head_width + j];
-      }
-    });
+    for_each_query<T>(plan, o,
+                      [&](index_t t, index_t h, index_t g, const std::int32_t* keys, index_t first, index_t last) {
+                        const T* query = q.row(t) + h * o.head_width;
+                        score.assign(static_cast<std::size_t>(last - first), T(0));
+                        T highest = -std::numeric_limits<T>::infinity();
+                        for (index_t p = first; p < last; ++p) {
+                          const T* key = k.row(keys[p]) + g * o.head_width;
+                          T sum = 0;
+                          for (index_t j = 0; j < o.head_width; ++j) sum += query[j] * key[j];
+                          score[static_cast<std::size_t>(p - first)] = sum * static_cast<T>(o.scale);
+                          highest = std::max(highest, score[static_cast<std::size_t>(p - first)]);
+                        }
+                        T total = 0;
+                        for (T s : score) total += std::exp(s - highest);
+                        log_sum.row(t)[h] = highest + std::log(total);
+                        T* to = out.row(t) + h * o.head_width;
+                        for (index_t j = 0; j < o.head_width; ++j) to[j] = 0;
+                        for (index_t p = first; p < last; ++p) {
+                          const T weight = std::exp(score[static_cast<std::size_t>(p - first)] - highest) / total;
+                          for (index_t j = 0; j < o.head_width; ++j)
+                            to[j] += weight * v.row(keys[p])[g * o.head_width + j];
+                        }
+                      });
   }
 
   /// Adds the gradients of q, k and v. With P the softmax and D = Σ_j d[t,h,j] out[t,h,j]:
@@ -226,27 +229,28 @@ struct reference {
   template <class T>
   static void attention_backward(device&, const attention_plan& plan, const attention_options& o, in<T> q, in<T> k,
                                  in<T> v, in<T> out, in<T> log_sum, in<T> d, view<T> dq, view<T> dk, view<T> dv) {
-    for_each_query<T>(plan, o, [&](index_t t, index_t h, index_t g, const std::int32_t* keys, index_t first, index_t last) {
-      const index_t width = o.head_width;
-      const T* query = q.row(t) + h * width;
-      const T* from = d.row(t) + h * width;
-      const T scale = static_cast<T>(o.scale);
-      T through = 0;
-      for (index_t j = 0; j < width; ++j) through += from[j] * out.row(t)[h * width + j];
-      for (index_t p = first; p < last; ++p) {
-        const T* key = k.row(keys[p]) + g * width;
-        const T* value = v.row(keys[p]) + g * width;
-        T score = 0, along = 0;
-        for (index_t j = 0; j < width; ++j) score += query[j] * key[j], along += from[j] * value[j];
-        const T weight = std::exp(score * scale - log_sum.row(t)[h]);
-        const T slope = weight * (along - through) * scale;
-        for (index_t j = 0; j < width; ++j) {
-          dv.row(keys[p])[g * width + j] += weight * from[j];
-          dq.row(t)[h * width + j] += slope * key[j];
-          dk.row(keys[p])[g * width + j] += slope * query[j];
-        }
-      }
-    });
+    for_each_query<T>(plan, o,
+                      [&](index_t t, index_t h, index_t g, const std::int32_t* keys, index_t first, index_t last) {
+                        const index_t width = o.head_width;
+                        const T* query = q.row(t) + h * width;
+                        const T* from = d.row(t) + h * width;
+                        const T scale = static_cast<T>(o.scale);
+                        T through = 0;
+                        for (index_t j = 0; j < width; ++j) through += from[j] * out.row(t)[h * width + j];
+                        for (index_t p = first; p < last; ++p) {
+                          const T* key = k.row(keys[p]) + g * width;
+                          const T* value = v.row(keys[p]) + g * width;
+                          T score = 0, along = 0;
+                          for (index_t j = 0; j < width; ++j) score += query[j] * key[j], along += from[j] * value[j];
+                          const T weight = std::exp(score * scale - log_sum.row(t)[h]);
+                          const T slope = weight * (along - through) * scale;
+                          for (index_t j = 0; j < width; ++j) {
+                            dv.row(keys[p])[g * width + j] += weight * from[j];
+                            dq.row(t)[h * width + j] += slope * key[j];
+                            dk.row(keys[p])[g * width + j] += slope * query[j];
+                          }
+                        }
+                      });
   }
 
   // --- the head's rows ----------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ constexpr std::uint32_t philox_word(std::uint64_t key, std::uint64_t i) noexcept
 }
 
 /// A number is dropped when its word lies below this: rate · 2³², rate in [0, 1).
-constexpr std::uint32_t dropout_threshold(double rate) noexcept { return static_cast<std::uint32_t>(rate * 4294967296.0); }
+constexpr std::uint32_t dropout_threshold(double rate) noexcept {
+  return static_cast<std::uint32_t>(rate * 4294967296.0);
+}
 
 /// A key for an independent stream, made from a key and a label (SplitMix64's finaliser).
 constexpr std::uint64_t derive_key(std::uint64_t key, std::uint64_t label) noexcept {

@@ -20,9 +20,9 @@ struct reply {
 struct example {
   std::vector<token_id> prompt;
   std::vector<reply> replies;
-  double margin = 0;       ///< by how much chosen beats rejected, when the data says so
-  bool desirable = true;   ///< of an unpaired reply
-  std::string place;       ///< "file:line", for messages
+  double margin = 0;      ///< by how much chosen beats rejected, when the data says so
+  bool desirable = true;  ///< of an unpaired reply
+  std::string place;      ///< "file:line", for messages
 };
 
 }  // namespace plumb::inline v0

@@ -75,12 +75,15 @@ class json_rows : public ranges::view_facade<json_rows> {
 ///
 /// `words` is copied (a tokenizer's copies share their data).
 inline auto stream_pairs(const std::filesystem::path& path, tokenizer words, read_options o = {}) {
-  return json_rows(path) | ranges::views::transform([words = std::move(words), o](const json_row& r) { return parse_pair(r.value, r.place, &words, o); });
+  return json_rows(path) | ranges::views::transform([words = std::move(words), o](const json_row& r) {
+           return parse_pair(r.value, r.place, &words, o);
+         });
 }
 /// Demonstrations of a file, tokenised one by one as they are reached.
 inline auto stream_demonstrations(const std::filesystem::path& path, tokenizer words, read_options o = {}) {
-  return json_rows(path) |
-         ranges::views::transform([words = std::move(words), o](const json_row& r) { return parse_demonstration(r.value, r.place, &words, o); });
+  return json_rows(path) | ranges::views::transform([words = std::move(words), o](const json_row& r) {
+           return parse_demonstration(r.value, r.place, &words, o);
+         });
 }
 
 }  // namespace plumb::inline v0

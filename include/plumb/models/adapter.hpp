@@ -74,12 +74,12 @@ std::vector<T> read_finite(const weight_files& files, const std::string& key) {
 template <class B, class T>
 bool is_base_copy(const language_model<B, T>& model, const weight_files& files, const std::string& key) {
   if (!key.starts_with(peft_prefix)) return false;
-  std::string stored = key.substr(peft_prefix.size());
-  if (const auto at = stored.find(".base_layer."); at != std::string::npos)
-    stored.erase(at, std::string_view(".base_layer").size());
+  std::string base_name = key.substr(peft_prefix.size());
+  if (const auto at = base_name.find(".base_layer."); at != std::string::npos)
+    base_name.erase(at, std::string_view(".base_layer").size());
   bool found = false;
   model.network().for_each_weight([&](const std::string& weight, weight_ptr<B, T>& w) {
-    if (weight != stored || found) return;
+    if (weight != base_name || found) return;
     found = true;
     const auto extent = w->value.extent();
     const auto& sizes = files.shape(key);

@@ -23,17 +23,18 @@ class language_model {
   using backend_type = B;
   using number_type = T;
 
-  language_model(device_ptr<B> device, std::unique_ptr<plumb::network<B, T>> net, std::optional<plumb::tokenizer> words, model_config config,
-                 std::string source)
-      : state_(std::make_shared<state>(state{std::move(device), std::move(net), std::move(words), std::move(config),
-                                             std::move(source)})) {}
+  language_model(device_ptr<B> device, std::unique_ptr<plumb::network<B, T>> net, std::optional<plumb::tokenizer> words,
+                 model_config config, std::string source)
+      : state_(std::make_shared<state>(
+            state{std::move(device), std::move(net), std::move(words), std::move(config), std::move(source)})) {}
 
   [[nodiscard]] const device_ptr<B>& device() const noexcept { return state_->device; }
   [[nodiscard]] plumb::network<B, T>& network() const noexcept { return *state_->network; }
   /// Throws errc::not_found when the folder had none; then the model works on token ids alone.
   [[nodiscard]] const plumb::tokenizer& tokenizer() const {
     if (!state_->words)
-      throw error(errc::not_found, source(), "there is no tokenizer.json in the model's folder; add it, or give token ids instead of text");
+      throw error(errc::not_found, source(),
+                  "there is no tokenizer.json in the model's folder; add it, or give token ids instead of text");
     return *state_->words;
   }
   [[nodiscard]] bool has_tokenizer() const noexcept { return state_->words.has_value(); }
@@ -75,8 +76,8 @@ class language_model {
 
 /// How to read a model.
 struct load_options {
-  int threads = 0;         ///< CPU backends: 0 takes all cores
-  index_t positions = 0;   ///< longest sequence to prepare for; 0: the model's own limit, at most 32768
+  int threads = 0;        ///< CPU backends: 0 takes all cores
+  index_t positions = 0;  ///< longest sequence to prepare for; 0: the model's own limit, at most 32768
 };
 
 namespace detail {
@@ -97,19 +98,24 @@ inline std::string describe_shape(std::span<const index_t> extents) {
 
 /// Reads one weight after checking that the file holds what the configuration says; nothing is allocated before.
 template <class B, class T>
-weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const std::string& name, shape extent) {
+weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const std::string& name,
+                             shape extent) {
   const bool is_vector = extent.rows == 1 && !(files.contains(name) && files.shape(name).size() == 2);
-  const std::vector<index_t> expected = is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns};
+  const std::vector<index_t> expected =
+      is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns};
   if (!files.contains(name))
-    throw error(errc::bad_model, name, join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));
+    throw error(errc::bad_model, name,
+                join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));
   if (files.shape(name) != expected)
-    throw error(errc::bad_model, name, join("expected shape ", describe_shape(expected), " from config.json, found ",
-                                            describe_shape(files.shape(name)), " in the file"));
+    throw error(errc::bad_model, name,
+                join("expected shape ", describe_shape(expected), " from config.json, found ",
+                     describe_shape(files.shape(name)), " in the file"));
   std::vector<T> host(static_cast<std::size_t>(extent.size()));
   files.read(name, std::span<T>(host));
   for (std::size_t i = 0; i < host.size(); ++i)
     if (!std::isfinite(host[i]))
-      throw error(errc::not_finite, name, join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+      throw error(errc::not_finite, name,
+                  join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
   auto out = std::make_shared<weight_tensor<B, T>>();
   out->value = tensor<B, T>(device, extent, std::span<const T>(host));
   return out;
@@ -131,9 +137,12 @@ language_model<B, T> load_model(const std::filesystem::path& folder, const load_
                      " (\"vocab_size\"); they do not belong together"));
   for (const token_id id : config.eos)
     if (id < 0 || id >= config.vocabulary)
-      throw error(errc::bad_model, (folder / "config.json").string(), join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
-  if (words && !words->eos() && !config.eos.empty() && config.eos.front() < words->size()) words->set_eos(config.eos.front());
-  if (words && !words->bos() && config.bos && *config.bos >= 0 && *config.bos < words->size()) words->set_bos(*config.bos);
+      throw error(errc::bad_model, (folder / "config.json").string(),
+                  join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
+  if (words && !words->eos() && !config.eos.empty() && config.eos.front() < words->size())
+    words->set_eos(config.eos.front());
+  if (words && !words->bos() && config.bos && *config.bos >= 0 && *config.bos < words->size())
+    words->set_bos(*config.bos);
   const auto device = detail::make_device<B>(options.threads);
   const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
   auto net = make_llama<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
@@ -147,16 +156,17 @@ language_model<B, T> load_model(const std::filesystem::path& folder, const load_
 struct initialisation {
   std::uint64_t seed = 0;
   double embedding = 0.1;  ///< deviation of the embedding's numbers
-  double gain = 0.9;       ///< of linear maps: deviation gain / √inputs; maps back into the residual stream / √(2 layers)
+  double gain = 0.9;  ///< of linear maps: deviation gain / √inputs; maps back into the residual stream / √(2 layers)
 };
 
 /// A new model with random weights, norms one, biases zero. Each number depends on the seed and its place alone.
 template <class B, class T = float>
-language_model<B, T> make_model(const model_config& config, std::optional<tokenizer> words, const initialisation& first = {},
-                                const load_options& options = {}) {
+language_model<B, T> make_model(const model_config& config, std::optional<tokenizer> words,
+                                const initialisation& first = {}, const load_options& options = {}) {
   config.check("model_config");
   if (words && words->size() > config.vocabulary)
-    throw error(errc::bad_model, "model_config", join("the tokenizer has ", words->size(), " tokens, the model ", config.vocabulary));
+    throw error(errc::bad_model, "model_config",
+                join("the tokenizer has ", words->size(), " tokens, the model ", config.vocabulary));
   const auto device = detail::make_device<B>(options.threads);
   std::uint64_t which = 0;
   auto net = make_llama<B, T>(device, config, config.max_positions, [&](const std::string& name, shape extent) {
@@ -170,8 +180,9 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
       std::fill(host.begin(), host.end(), T(1));
     } else if (!name.ends_with(".bias")) {
       for (std::size_t i = 0; i < host.size(); ++i)
-        host[i] = static_cast<T>(deviation * box_muller(uniform_double(philox_word(key, 4 * i), philox_word(key, 4 * i + 1)),
-                                                        uniform_double(philox_word(key, 4 * i + 2), philox_word(key, 4 * i + 3))));
+        host[i] = static_cast<T>(deviation *
+                                 box_muller(uniform_double(philox_word(key, 4 * i), philox_word(key, 4 * i + 1)),
+                                            uniform_double(philox_word(key, 4 * i + 2), philox_word(key, 4 * i + 3))));
     }
     auto out = std::make_shared<weight_tensor<B, T>>();
     out->value = tensor<B, T>(device, extent, std::span<const T>(host));
@@ -203,8 +214,10 @@ void save_model(const language_model<B, T>& model, const std::filesystem::path& 
     numbers.push_back(w->value.host());
     const auto extent = w->value.extent();
     const bool is_vector = name.ends_with("norm.weight") || name.ends_with(".bias");
-    tensors.push_back({name, sizeof(T) == 8 ? dtype::f64 : dtype::f32,
-                       is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns}, {}});
+    tensors.push_back({name,
+                       sizeof(T) == 8 ? dtype::f64 : dtype::f32,
+                       is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
+                       {}});
   });
   for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = std::as_bytes(std::span<const T>(numbers[i]));
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});

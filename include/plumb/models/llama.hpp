@@ -62,7 +62,8 @@ llama<B, T> build_llama(const device_ptr<B>& device, const model_config& c, inde
 
 /// The network behind the common interface.
 template <class B, class T, class Make>
-std::unique_ptr<network<B, T>> make_llama(const device_ptr<B>& device, const model_config& c, index_t positions, Make&& make) {
+std::unique_ptr<network<B, T>> make_llama(const device_ptr<B>& device, const model_config& c, index_t positions,
+                                          Make&& make) {
   const network_sizes sizes{c.vocabulary, c.hidden_size, c.layers, c.kv_heads * c.head_width, positions};
   return std::make_unique<network_of<llama<B, T>>>(build_llama<B, T>(device, c, positions, make), sizes);
 }

@@ -18,7 +18,7 @@ struct pre_norm_block {
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    x = add(p.tape, x, self_attn(p, input_layernorm(p, x)));    // [tokens, width]
+    x = add(p.tape, x, self_attn(p, input_layernorm(p, x)));        // [tokens, width]
     return add(p.tape, x, mlp(p, post_attention_layernorm(p, x)));  // [tokens, width]
   }
   template <class Self, class F>

@@ -15,10 +15,10 @@ namespace plumb::inline v0 {
 
 /// A run of tokens that continues its parent. A prompt is a root; its replies are children.
 struct segment {
-  index_t parent = -1;    ///< segment that this one continues; −1: none
-  index_t first = 0;      ///< row of its first token
-  index_t length = 0;     ///< number of tokens
-  index_t position = 0;   ///< position of its first token: where the parent ends
+  index_t parent = -1;   ///< segment that this one continues; −1: none
+  index_t first = 0;     ///< row of its first token
+  index_t length = 0;    ///< number of tokens
+  index_t position = 0;  ///< position of its first token: where the parent ends
 
   [[nodiscard]] constexpr index_t end_position() const noexcept { return position + length; }
 };
@@ -31,8 +31,8 @@ struct prediction {
 
 /// The plan of a batch in host memory: what the model needs to know of it, as plain integer arrays.
 struct batch_layout {
-  std::vector<std::int32_t> tokens;       ///< [tokens]
-  std::vector<std::int32_t> positions;    ///< [tokens]
+  std::vector<std::int32_t> tokens;     ///< [tokens]
+  std::vector<std::int32_t> positions;  ///< [tokens]
   std::vector<query_segment> segments;
   std::vector<std::int32_t> key_rows;
   std::vector<std::int32_t> row_segment;  ///< [tokens]
@@ -48,7 +48,8 @@ class forest {
   index_t add(std::span<const token_id> tokens, index_t parent = root) {
     const auto count = static_cast<index_t>(segments_.size());
     if (parent < root || parent >= count)
-      throw error(errc::bad_argument, "", join("segment ", count, " continues segment ", parent, ", which is not there yet"));
+      throw error(errc::bad_argument, "",
+                  join("segment ", count, " continues segment ", parent, ", which is not there yet"));
     segment s{parent, static_cast<index_t>(tokens_.size()), static_cast<index_t>(tokens.size()), 0};
     if (parent != root) s.position = segments_[static_cast<std::size_t>(parent)].end_position();
     path_total_ += s.end_position();
@@ -88,7 +89,8 @@ class forest {
     for (index_t i = from; i < own.length; ++i) {
       const index_t position = own.position + i;
       if (position == 0) continue;
-      out.push_back({static_cast<std::int32_t>(row_at(s, position - 1)), tokens_[static_cast<std::size_t>(own.first + i)]});
+      out.push_back(
+          {static_cast<std::int32_t>(row_at(s, position - 1)), tokens_[static_cast<std::size_t>(own.first + i)]});
     }
   }
 

@@ -20,8 +20,8 @@ struct head_options {
 /// log p(target) of each prediction, and what else was asked for.
 template <class B, class T>
 struct head_result {
-  variable<B, T> statistics;            ///< [1, rows] log-probabilities; with entropy [2, rows], entropies second
-  const std::int32_t* best = nullptr;   ///< [rows] most probable token, on the device
+  variable<B, T> statistics;           ///< [1, rows] log-probabilities; with entropy [2, rows], entropies second
+  const std::int32_t* best = nullptr;  ///< [rows] most probable token, on the device
 };
 
 namespace detail {
@@ -99,8 +99,8 @@ struct head_rows {
 
   void statistics(tape<B, T>& t, view<const T> z, index_t first) const {
     B::row_statistics(t.device(), z, targets + first,
-                      row_outputs<T>{row_of(0, first), log_partition.data + first,
-                                     entropy ? row_of(1, first) : nullptr, best + first});
+                      row_outputs<T>{row_of(0, first), log_partition.data + first, entropy ? row_of(1, first) : nullptr,
+                                     best + first});
   }
   /// The gradient of Σ slope log p (+ entropy slope · H) through the head, for one chunk.
   void push_back(tape<B, T>& t, const variable<B, T>& z, index_t first, const T* slope, const T* entropy_slope) const {

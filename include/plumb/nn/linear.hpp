@@ -12,7 +12,7 @@ namespace plumb::inline v0 {
 template <class B, class T>
 struct linear {
   weight_ptr<B, T> weight;
-  weight_ptr<B, T> bias;                 ///< null: none
+  weight_ptr<B, T> bias;  ///< null: none
   std::optional<lora<B, T>> adapter;
 
   [[nodiscard]] index_t inputs() const noexcept { return weight->value.extent().columns; }
@@ -25,9 +25,9 @@ struct linear {
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     auto& t = p.tape;
-    auto y = product_with(t, x, t.leaf(*weight));       // [tokens, out]
+    auto y = product_with(t, x, t.leaf(*weight));           // [tokens, out]
     if (adapter && p.adapters) y = adapter->onto(p, y, x);  // [tokens, out]
-    if (bias) y = add_row(t, y, t.leaf(*bias));         // [tokens, out]
+    if (bias) y = add_row(t, y, t.leaf(*bias));             // [tokens, out]
     return y;
   }
 

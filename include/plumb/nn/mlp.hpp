@@ -15,9 +15,9 @@ struct swiglu_mlp {
   linear<B, T> down_proj;  ///< [width, inner]
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto gate = gate_proj(p, x);                  // [tokens, inner]
-    const auto up = up_proj(p, x);                      // [tokens, inner]
-    return down_proj(p, swiglu(p.tape, gate, up));      // [tokens, width]
+    const auto gate = gate_proj(p, x);              // [tokens, inner]
+    const auto up = up_proj(p, x);                  // [tokens, inner]
+    return down_proj(p, swiglu(p.tape, gate, up));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

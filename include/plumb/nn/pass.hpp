@@ -45,7 +45,7 @@ struct kv_cache {
     tensor<B, T> keys, values;
   };
   std::vector<layer> layers;
-  index_t used = 0;      ///< rows in use; a pass writes its tokens at [used, used + tokens)
+  index_t used = 0;  ///< rows in use; a pass writes its tokens at [used, used + tokens)
   index_t capacity = 0;
 };
 
@@ -54,12 +54,12 @@ template <class B, class T>
 struct pass {
   plumb::tape<B, T>& tape;
   device_layout batch;
-  kv_cache<B, T>* cache = nullptr;   ///< sampling only: keys and values are appended here
-  bool adapters = true;              ///< off: the network is its own reference
-  bool dropout = false;              ///< on in training only
-  std::uint64_t key = 0;             ///< random stream of this pass
-  std::uint64_t drawn = 0;           ///< how many keys its parts have taken
-  index_t layer = 0;                 ///< the block that runs now
+  kv_cache<B, T>* cache = nullptr;  ///< sampling only: keys and values are appended here
+  bool adapters = true;             ///< off: the network is its own reference
+  bool dropout = false;             ///< on in training only
+  std::uint64_t key = 0;            ///< random stream of this pass
+  std::uint64_t drawn = 0;          ///< how many keys its parts have taken
+  index_t layer = 0;                ///< the block that runs now
 
   /// A new random stream for one part; the order of the parts fixes it.
   std::uint64_t next_key() noexcept { return derive_key(key, drawn++); }

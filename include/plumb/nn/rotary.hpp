@@ -14,8 +14,8 @@ namespace plumb::inline v0 {
 /// cos and sin of position · θ^(−2i/width), i < width/2 (Su et al. 2021, eq. 15).
 template <class B, class T>
 struct rotary {
-  tensor<B, T> cosine;   ///< [positions, head_width / 2]
-  tensor<B, T> sine;     ///< [positions, head_width / 2]
+  tensor<B, T> cosine;  ///< [positions, head_width / 2]
+  tensor<B, T> sine;    ///< [positions, head_width / 2]
   index_t head_width = 0;
   rotary_layout layout = rotary_layout::half;
 

@@ -22,10 +22,10 @@ struct transformer {
 
   /// The states that the head reads, [tokens, width].
   variable<B, T> hidden(pass<B, T>& p) const {
-    auto x = embed_tokens(p);                      // [tokens, width]
+    auto x = embed_tokens(p);  // [tokens, width]
     for (p.layer = 0; p.layer < static_cast<index_t>(layers.size()); ++p.layer)
       x = layers[static_cast<std::size_t>(p.layer)](p, x);  // [tokens, width]
-    return norm(p, x);                             // [tokens, width]
+    return norm(p, x);                                      // [tokens, width]
   }
   /// Scores of the next token for rows of hidden states, [rows, vocabulary].
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const { return lm_head(p, rows); }

@@ -55,8 +55,14 @@ class adamw {
   /// One step with rate `rate`; gradients are first multiplied by `gradient_scale` (clipping), and afterwards zero.
   void step(double rate, double gradient_scale = 1) {
     ++steps_;
-    adamw_step s{rate, options_.beta1, options_.beta2, options_.epsilon, 0, 1 - std::pow(options_.beta1, static_cast<double>(steps_)),
-                 1 - std::pow(options_.beta2, static_cast<double>(steps_)), gradient_scale};
+    adamw_step s{rate,
+                 options_.beta1,
+                 options_.beta2,
+                 options_.epsilon,
+                 0,
+                 1 - std::pow(options_.beta1, static_cast<double>(steps_)),
+                 1 - std::pow(options_.beta2, static_cast<double>(steps_)),
+                 gradient_scale};
     for (auto& each : states_) {
       auto& p = *each.of.parameter;
       s.weight_decay = each.of.decays ? options_.weight_decay : 0;

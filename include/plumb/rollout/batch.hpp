@@ -24,9 +24,9 @@ struct training_batch {
 
   forest segments;
   batch_layout layout;
-  std::vector<std::int32_t> rows;     ///< [predictions] row of the hidden state
-  std::vector<std::int32_t> targets;  ///< [predictions] token to predict
-  std::vector<span_of_reply> replies; ///< in the order of the examples
+  std::vector<std::int32_t> rows;      ///< [predictions] row of the hidden state
+  std::vector<std::int32_t> targets;   ///< [predictions] token to predict
+  std::vector<span_of_reply> replies;  ///< in the order of the examples
   std::vector<const example*> examples;
 
   /// Lays out examples, which must outlive the batch. Neighbours with equal prompts share one prompt segment.
@@ -56,7 +56,8 @@ struct training_batch {
         segments.predictions(segments.add(r.tokens, prompt), predictions_);
         const auto count = static_cast<index_t>(predictions_.size()) - first;
         if (count == 0)
-          throw error(errc::bad_data, e.place, "the reply has no token to learn from; give it text (an empty reply has no log-probability)");
+          throw error(errc::bad_data, e.place,
+                      "the reply has no token to learn from; give it text (an empty reply has no log-probability)");
         replies.push_back({first, count});
       }
     }
@@ -87,7 +88,8 @@ constexpr int slot_index(std::string_view part, std::string_view name) {
   return found;
 }
 
-inline sequence_record<double> sequence_of(const training_batch& b, const batch_scores& s, index_t which, const reply& r) {
+inline sequence_record<double> sequence_of(const training_batch& b, const batch_scores& s, index_t which,
+                                           const reply& r) {
   const auto span = b.replies[static_cast<std::size_t>(which)];
   sequence_record<double> out;
   if (!s.logp.empty()) {
@@ -111,7 +113,8 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
     const example& e = *each;
     if constexpr (L == level::pair) {
       if (e.replies.size() != 2)
-        throw error(errc::bad_data, e.place, join("a preference needs two replies, chosen and rejected; found ", e.replies.size()));
+        throw error(errc::bad_data, e.place,
+                    join("a preference needs two replies, chosen and rejected; found ", e.replies.size()));
       pair_record<double> r;
       r.chosen = detail::sequence_of(b, scores, which, e.replies[0]);
       r.rejected = detail::sequence_of(b, scores, which + 1, e.replies[1]);
@@ -154,7 +157,8 @@ void spread_slopes(const training_batch& b, std::span<const double> slopes, std:
     std::fill_n(out.begin() + span.first, span.count, static_cast<T>(slope));
   };
   if constexpr (L == level::pair) {
-    constexpr int chosen = detail::slot_index<L>("chosen", "logp"), rejected = detail::slot_index<L>("rejected", "logp");
+    constexpr int chosen = detail::slot_index<L>("chosen", "logp"),
+                  rejected = detail::slot_index<L>("rejected", "logp");
     for (std::size_t i = 0; i < b.examples.size(); ++i) {
       fill(static_cast<index_t>(2 * i), slopes[i * slots + chosen]);
       fill(static_cast<index_t>(2 * i + 1), slopes[i * slots + rejected]);

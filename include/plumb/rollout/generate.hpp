@@ -14,20 +14,21 @@
 namespace plumb::inline v0 {
 
 struct generate_options {
-  index_t max_tokens = 128;       ///< longest reply
-  index_t samples = 1;            ///< replies per prompt
+  index_t max_tokens = 128;  ///< longest reply
+  index_t samples = 1;       ///< replies per prompt
   plumb::sampling sampling{};
-  std::vector<std::string> stop{};///< a reply ends when its text contains one of these; the text is cut before it
+  std::vector<std::string> stop{};  ///< a reply ends when its text contains one of these; the text is cut before it
   std::size_t cache_memory = std::size_t{256} << 20;  ///< bytes for keys and values; more prompts than fit wait
-  bool adapters = true;           ///< off: sample from the reference
+  bool adapters = true;                               ///< off: sample from the reference
 };
 
 /// A sampled reply.
 struct generated {
   std::vector<token_id> tokens;  ///< with the end-of-text token that ended it, if one did
-  std::vector<double> logp;      ///< [tokens] of the model itself (temperature 1), nats: the same bits that training computes
-  std::string text;              ///< without special tokens, cut before a stop string
-  bool stopped = false;          ///< ended by itself or by a stop string; false: ran into max_tokens or the model's limit
+  std::vector<double>
+      logp;              ///< [tokens] of the model itself (temperature 1), nats: the same bits that training computes
+  std::string text;      ///< without special tokens, cut before a stop string
+  bool stopped = false;  ///< ended by itself or by a stop string; false: ran into max_tokens or the model's limit
 };
 
 namespace detail {
@@ -42,7 +43,8 @@ class generation {
   }
 
   /// Replies to prompts[first …), `samples` each; `first` numbers their random streams.
-  void run(std::span<const std::vector<token_id>> prompts, std::size_t first, std::vector<std::vector<generated>>& out) {
+  void run(std::span<const std::vector<token_id>> prompts, std::size_t first,
+           std::vector<std::vector<generated>>& out) {
     index_t rows = 0;
     for (const auto& p : prompts) rows += rows_for(p);
     reserve(rows);
@@ -57,7 +59,8 @@ class generation {
       const segment& s = prompts_only[static_cast<index_t>(i)];
       for (index_t k = 0; k < options_.samples; ++k) {
         last_rows.push_back(static_cast<std::int32_t>(s.first + s.length - 1));
-        sequence q{&out[first + i][static_cast<std::size_t>(k)], derive_key(first + i, static_cast<std::uint64_t>(k)), {}};
+        sequence q{
+            &out[first + i][static_cast<std::size_t>(k)], derive_key(first + i, static_cast<std::uint64_t>(k)), {}};
         for (index_t r = s.first; r < s.first + s.length; ++r) q.rows.push_back(static_cast<std::int32_t>(r));
         sequences_.push_back(std::move(q));
       }
@@ -84,7 +87,8 @@ class generation {
   /// Cache rows that a prompt and its replies can take.
   [[nodiscard]] index_t rows_for(const std::vector<token_id>& prompt) const {
     const auto length = static_cast<index_t>(prompt.size());
-    return length + options_.samples * std::min(options_.max_tokens, std::max<index_t>(0, model_.network().sizes().positions - length));
+    return length + options_.samples * std::min(options_.max_tokens,
+                                                std::max<index_t>(0, model_.network().sizes().positions - length));
   }
   [[nodiscard]] index_t affordable_rows() const {
     const auto& s = model_.network().sizes();
@@ -95,8 +99,8 @@ class generation {
  private:
   struct sequence {
     generated* reply;
-    std::uint64_t stream;             ///< random stream: a function of prompt and sample number
-    std::vector<std::int32_t> rows;   ///< cache row of every position so far
+    std::uint64_t stream;            ///< random stream: a function of prompt and sample number
+    std::vector<std::int32_t> rows;  ///< cache row of every position so far
   };
 
   void reserve(index_t rows) {
@@ -104,7 +108,8 @@ class generation {
     if (cache_.capacity >= rows) return;
     cache_.layers.clear();
     for (index_t i = 0; i < s.layers; ++i)
-      cache_.layers.push_back({tensor<B, T>(model_.device(), {rows, s.kv_width}), tensor<B, T>(model_.device(), {rows, s.kv_width})});
+      cache_.layers.push_back(
+          {tensor<B, T>(model_.device(), {rows, s.kv_width}), tensor<B, T>(model_.device(), {rows, s.kv_width})});
     cache_.capacity = rows;
   }
 
@@ -122,10 +127,12 @@ class generation {
 
     std::vector<std::int32_t> drawn;
     for (std::size_t i = 0; i < sequences_.size(); ++i)
-      drawn.push_back(draw_token(std::span<const T>(logits).subspan(i * static_cast<std::size_t>(z.columns()), static_cast<std::size_t>(z.columns())),
+      drawn.push_back(draw_token(std::span<const T>(logits).subspan(i * static_cast<std::size_t>(z.columns()),
+                                                                    static_cast<std::size_t>(z.columns())),
                                  options_.sampling, sequences_[i].stream, sequences_[i].reply->tokens.size()));
     T* logp = tape_.memory().template make_array<T>(count);
-    B::row_statistics(tape_.device(), z.value, upload(tape_, std::span<const std::int32_t>(drawn)), row_outputs<T>{logp, nullptr, nullptr, nullptr});
+    B::row_statistics(tape_.device(), z.value, upload(tape_, std::span<const std::int32_t>(drawn)),
+                      row_outputs<T>{logp, nullptr, nullptr, nullptr});
     std::vector<T> host(static_cast<std::size_t>(count));
     B::download(tape_.device(), static_cast<const T*>(logp), host.data(), count);
 
@@ -164,24 +171,33 @@ class generation {
 /// not on what else is in the batch. Throws errc::bad_argument for an empty prompt, one that leaves no position for a
 /// reply, or an id outside the vocabulary.
 template <class B, class T>
-std::vector<std::vector<generated>> generate(const language_model<B, T>& model, std::span<const std::vector<token_id>> prompts,
+std::vector<std::vector<generated>> generate(const language_model<B, T>& model,
+                                             std::span<const std::vector<token_id>> prompts,
                                              const generate_options& options = {}) {
   options.sampling.check();
-  if (options.max_tokens < 1) throw error(errc::bad_argument, "max_tokens", join("expected at least 1, found ", options.max_tokens));
-  if (options.samples < 1) throw error(errc::bad_argument, "samples", join("expected at least 1, found ", options.samples));
+  if (options.max_tokens < 1)
+    throw error(errc::bad_argument, "max_tokens", join("expected at least 1, found ", options.max_tokens));
+  if (options.samples < 1)
+    throw error(errc::bad_argument, "samples", join("expected at least 1, found ", options.samples));
   for (const std::string& s : options.stop)
     if (s.empty()) throw error(errc::bad_argument, "stop", "expected a text that is not empty");
   const auto& sizes = model.network().sizes();
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const auto length = static_cast<index_t>(prompts[i].size());
-    if (length == 0) throw error(errc::bad_argument, join("prompt ", i), "it is empty; a model needs at least one token to go on from");
+    if (length == 0)
+      throw error(errc::bad_argument, join("prompt ", i),
+                  "it is empty; a model needs at least one token to go on from");
     if (length >= sizes.positions)
-      throw error(errc::bad_argument, join("prompt ", i), join("it has ", length, " tokens; the model has ", sizes.positions, " positions, so there is no room for a reply"));
+      throw error(errc::bad_argument, join("prompt ", i),
+                  join("it has ", length, " tokens; the model has ", sizes.positions,
+                       " positions, so there is no room for a reply"));
     for (const token_id t : prompts[i])
       if (t < 0 || t >= sizes.vocabulary)
-        throw error(errc::bad_argument, join("prompt ", i), join("token id ", t, " lies outside the vocabulary of ", sizes.vocabulary));
+        throw error(errc::bad_argument, join("prompt ", i),
+                    join("token id ", t, " lies outside the vocabulary of ", sizes.vocabulary));
   }
-  std::vector<std::vector<generated>> out(prompts.size(), std::vector<generated>(static_cast<std::size_t>(options.samples)));
+  std::vector<std::vector<generated>> out(prompts.size(),
+                                          std::vector<generated>(static_cast<std::size_t>(options.samples)));
   detail::generation<B, T> engine(model, options);
   const index_t affordable = engine.affordable_rows();
   for (std::size_t first = 0; first < prompts.size();) {
@@ -206,7 +222,8 @@ std::vector<std::vector<generated>> generate(const language_model<B, T>& model, 
 }
 /// The same from a policy, with its adapter unless it is switched off.
 template <class B, class T, class Prompt>
-std::vector<std::vector<generated>> generate(const policy<B, T>& p, std::span<const Prompt> prompts, generate_options options = {}) {
+std::vector<std::vector<generated>> generate(const policy<B, T>& p, std::span<const Prompt> prompts,
+                                             generate_options options = {}) {
   options.adapters = options.adapters && p.adapters_on();
   return generate(p.model(), prompts, options);
 }

@@ -27,8 +27,10 @@ struct sampling {
     if (!(temperature >= 0) || std::isinf(temperature))
       throw error(errc::bad_argument, "temperature", join("expected a finite number from 0, found ", temperature));
     if (top_k < 0) throw error(errc::bad_argument, "top_k", join("expected a count from 0, found ", top_k));
-    if (!(top_p > 0 && top_p <= 1)) throw error(errc::bad_argument, "top_p", join("expected above 0 up to 1, found ", top_p));
-    if (!(min_p >= 0 && min_p < 1)) throw error(errc::bad_argument, "min_p", join("expected 0 up to below 1, found ", min_p));
+    if (!(top_p > 0 && top_p <= 1))
+      throw error(errc::bad_argument, "top_p", join("expected above 0 up to 1, found ", top_p));
+    if (!(min_p >= 0 && min_p < 1))
+      throw error(errc::bad_argument, "min_p", join("expected 0 up to below 1, found ", min_p));
   }
 };
 
@@ -45,13 +47,15 @@ token_id draw_token(std::span<const T> logits, const sampling& how, std::uint64_
 
   const double highest = static_cast<double>(logits[static_cast<std::size_t>(best)]);
   std::vector<double> p(logits.size());
-  for (std::size_t k = 0; k < p.size(); ++k) p[k] = std::exp((static_cast<double>(logits[k]) - highest) / how.temperature);
+  for (std::size_t k = 0; k < p.size(); ++k)
+    p[k] = std::exp((static_cast<double>(logits[k]) - highest) / how.temperature);
   std::vector<token_id> kept(p.size());
   std::iota(kept.begin(), kept.end(), token_id{0});
   const auto weight = [&](token_id t) { return p[static_cast<std::size_t>(t)]; };
   if (how.top_k > 0 || how.top_p < 1) {
     std::stable_sort(kept.begin(), kept.end(), [&](token_id a, token_id b) { return weight(a) > weight(b); });
-    if (how.top_k > 0 && how.top_k < static_cast<index_t>(kept.size())) kept.resize(static_cast<std::size_t>(how.top_k));
+    if (how.top_k > 0 && how.top_k < static_cast<index_t>(kept.size()))
+      kept.resize(static_cast<std::size_t>(how.top_k));
     if (how.top_p < 1) {
       double total = 0, mass = 0;
       for (const token_id t : kept) total += weight(t);

@@ -12,7 +12,7 @@ namespace plumb::inline v0 {
 /// Tokens to score: positions from … end; those before are context.
 struct scored_tokens {
   std::vector<token_id> ids;
-  index_t from = 1;             ///< at least 1: nothing predicts the first token
+  index_t from = 1;  ///< at least 1: nothing predicts the first token
 };
 
 /// log p of each scored token, and the entropy of the distribution it was drawn from, in nats.
@@ -24,14 +24,15 @@ struct token_scores {
 /// Scores sequences in batches of at most `batch_tokens` tokens; what one sequence gets does not depend on the others.
 /// `adapters` off scores the reference. Throws errc::bad_argument, naming the sequence, for a `from` that leaves nothing to score.
 template <class B, class T>
-std::vector<token_scores> score(const language_model<B, T>& model, std::span<const scored_tokens> sequences, bool entropy = false,
-                                bool adapters = true, index_t batch_tokens = 2048) {
+std::vector<token_scores> score(const language_model<B, T>& model, std::span<const scored_tokens> sequences,
+                                bool entropy = false, bool adapters = true, index_t batch_tokens = 2048) {
   std::vector<example> data;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const auto& s = sequences[i];
     if (s.from < 1 || s.from >= static_cast<index_t>(s.ids.size()))
-      throw error(errc::bad_argument, join("sequence ", i), join("\"from\": expected 1 to ", static_cast<index_t>(s.ids.size()) - 1, " (the sequence has ",
-                                                                 s.ids.size(), " tokens), found ", s.from));
+      throw error(errc::bad_argument, join("sequence ", i),
+                  join("\"from\": expected 1 to ", static_cast<index_t>(s.ids.size()) - 1, " (the sequence has ",
+                       s.ids.size(), " tokens), found ", s.from));
     const auto middle = s.ids.begin() + static_cast<std::ptrdiff_t>(s.from);
     data.push_back({{s.ids.begin(), middle}, {{{middle, s.ids.end()}}}, 0, true, join("sequence ", i)});
   }

@@ -20,8 +20,8 @@ class scorer {
   /// What a pass is asked for.
   struct request {
     bool adapters = true;
-    bool learn = false;       ///< keep what the way back needs
-    std::uint64_t key = 0;    ///< random stream of dropout; used when learning
+    bool learn = false;     ///< keep what the way back needs
+    std::uint64_t key = 0;  ///< random stream of dropout; used when learning
     head_options head;
   };
 
@@ -67,12 +67,14 @@ class scorer {
   void check(const training_batch& batch) const {
     const auto& sizes = model_.network().sizes();
     if (const index_t longest = batch.segments.longest_path(); longest > sizes.positions)
-      throw error(errc::bad_argument, "", join("a sequence of ", longest, " tokens is longer than the ", sizes.positions,
-                                               " positions of the model; shorten it (max_tokens)"));
+      throw error(errc::bad_argument, "",
+                  join("a sequence of ", longest, " tokens is longer than the ", sizes.positions,
+                       " positions of the model; shorten it (max_tokens)"));
     for (const token_id id : batch.segments.tokens())
       if (id < 0 || id >= sizes.vocabulary)
-        throw error(errc::bad_data, "", join("token id ", id, " lies outside the model's vocabulary of ", sizes.vocabulary,
-                                             "; were the ids made by another tokenizer?"));
+        throw error(errc::bad_data, "",
+                    join("token id ", id, " lies outside the model's vocabulary of ", sizes.vocabulary,
+                         "; were the ids made by another tokenizer?"));
   }
 
   language_model<B, T> model_;
@@ -101,12 +103,14 @@ void for_each_run(std::span<const example> data, index_t tokens, F&& f) {
 
 /// Fills in the reference log-probability of every reply that lacks one: the network with its adapter off.
 template <class B, class T>
-void score_references(scorer<B, T>& engine, std::span<example> data, const head_options& head = {}, index_t tokens = 2048) {
+void score_references(scorer<B, T>& engine, std::span<example> data, const head_options& head = {},
+                      index_t tokens = 2048) {
   training_batch batch;
   for_each_run(data, tokens, [&](std::size_t first, std::size_t count) {
     const auto run = data.subspan(first, count);
     if (std::none_of(run.begin(), run.end(), [](const example& e) {
-          return std::any_of(e.replies.begin(), e.replies.end(), [](const reply& r) { return std::isnan(r.reference); });
+          return std::any_of(e.replies.begin(), e.replies.end(),
+                             [](const reply& r) { return std::isnan(r.reference); });
         }))
       return;
     batch.assign(run);

@@ -23,8 +23,10 @@ template <class T>
 std::size_t bytes_of(shape extent) {
   constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<index_t>::max()) / sizeof(T);
   if (extent.rows < 0 || extent.columns < 0 ||
-      (extent.columns > 0 && static_cast<std::uint64_t>(extent.rows) > limit / static_cast<std::uint64_t>(extent.columns)))
-    throw error(errc::bad_argument, "", join("a matrix of ", extent.rows, " x ", extent.columns, " numbers cannot exist"));
+      (extent.columns > 0 &&
+       static_cast<std::uint64_t>(extent.rows) > limit / static_cast<std::uint64_t>(extent.columns)))
+    throw error(errc::bad_argument, "",
+                join("a matrix of ", extent.rows, " x ", extent.columns, " numbers cannot exist"));
   return sizeof(T) * static_cast<std::size_t>(extent.size());
 }
 

@@ -11,13 +11,13 @@ namespace plumb::inline v0 {
 
 /// Where a run stands after an optimiser step.
 struct step_info {
-  index_t step = 0;       ///< optimiser steps done
-  index_t steps = 0;      ///< of how many
-  double epoch = 0;       ///< passes over the data done
-  double loss = 0;        ///< of this step
-  double rate = 0;        ///< learning rate of this step
-  double seconds = 0;     ///< since the run began (or was resumed)
-  double tokens = 0;      ///< tokens that went through the network since then
+  index_t step = 0;    ///< optimiser steps done
+  index_t steps = 0;   ///< of how many
+  double epoch = 0;    ///< passes over the data done
+  double loss = 0;     ///< of this step
+  double rate = 0;     ///< learning rate of this step
+  double seconds = 0;  ///< since the run began (or was resumed)
+  double tokens = 0;   ///< tokens that went through the network since then
 };
 
 // A callback may have, each optional:
@@ -32,9 +32,14 @@ namespace detail {
 
 template <class C>
 bool tell_step(C& c, const step_info& info) {
-  if constexpr (requires { { c.on_step(info) } -> std::same_as<bool>; }) return c.on_step(info);
-  else if constexpr (requires { c.on_step(info); }) return c.on_step(info), true;
-  else return true;
+  if constexpr (requires {
+                  { c.on_step(info) } -> std::same_as<bool>;
+                })
+    return c.on_step(info);
+  else if constexpr (requires { c.on_step(info); })
+    return c.on_step(info), true;
+  else
+    return true;
 }
 template <class C>
 void tell_log(C& c, const log_entry& entry) {

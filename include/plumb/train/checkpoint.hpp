@@ -21,12 +21,12 @@ namespace plumb::inline v0 {
 /// What a checkpoint holds beside parameters and moments. The order of the data and all random numbers are functions of
 /// (seed, step), so a position is a number.
 struct run_state {
-  index_t step = 0;              ///< optimiser steps done
-  std::string objective;         ///< name, to refuse another one's checkpoint
-  std::uint64_t fingerprint = 0; ///< of data and options that fix the course of the run
-  double tokens = 0;             ///< tokens seen
-  metric_list pending;           ///< metrics since the last log entry
-  std::vector<double> references;///< reference log-probability of every reply, in the order of the data
+  index_t step = 0;                ///< optimiser steps done
+  std::string objective;           ///< name, to refuse another one's checkpoint
+  std::uint64_t fingerprint = 0;   ///< of data and options that fix the course of the run
+  double tokens = 0;               ///< tokens seen
+  metric_list pending;             ///< metrics since the last log entry
+  std::vector<double> references;  ///< reference log-probability of every reply, in the order of the data
 };
 
 namespace detail {
@@ -48,8 +48,8 @@ inline double exact(const std::string& text, const std::string& place) {
 /// Writes `folder/checkpoint-<step>`: training_state.safetensors (parameters, moments, references) and
 /// training_state.json. It appears whole or not at all. Returns its path.
 template <class B, class T>
-std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const policy<B, T>& p, adamw<B, T>& optimiser,
-                                      const run_state& state) {
+std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const policy<B, T>& p,
+                                      adamw<B, T>& optimiser, const run_state& state) {
   const auto target = folder / join(detail::checkpoint_prefix, state.step);
   const auto unfinished = folder / join(".unfinished-", detail::checkpoint_prefix, state.step);
   std::filesystem::remove_all(unfinished);
@@ -59,7 +59,10 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const
     std::vector<tensor_data> tensors;
     const auto keep = [&](std::string name, const tensor<B, T>& values) {
       numbers.push_back(values.host());
-      tensors.push_back({std::move(name), sizeof(T) == 8 ? dtype::f64 : dtype::f32, {values.extent().rows, values.extent().columns}, {}});
+      tensors.push_back({std::move(name),
+                         sizeof(T) == 8 ? dtype::f64 : dtype::f32,
+                         {values.extent().rows, values.extent().columns},
+                         {}});
     };
     for (std::size_t i = 0; i < p.trainable().size(); ++i) {
       const std::string& name = p.trainable()[i].name;
@@ -68,7 +71,9 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const
       keep("v." + name, optimiser.states()[i].v);
     }
     for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = std::as_bytes(std::span<const T>(numbers[i]));
-    tensors.push_back({"references", dtype::f64, {static_cast<index_t>(state.references.size())},
+    tensors.push_back({"references",
+                       dtype::f64,
+                       {static_cast<index_t>(state.references.size())},
                        std::as_bytes(std::span<const double>(state.references))});
     write_safetensors(unfinished / "training_state.safetensors", tensors, {});
 
@@ -79,10 +84,13 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const
     o["fingerprint"] = join(state.fingerprint);
     o["tokens"] = detail::exact(state.tokens);
     json::array pending;
-    for (const metric& m : state.pending) pending.push_back(json::array{json::value(m.name), json::value(detail::exact(m.sum)), json::value(detail::exact(m.weight))});
+    for (const metric& m : state.pending)
+      pending.push_back(
+          json::array{json::value(m.name), json::value(detail::exact(m.sum)), json::value(detail::exact(m.weight))});
     o["pending"] = std::move(pending);
     const std::string text = json::dump(o) + "\n";
-    write_file_atomically(unfinished / "training_state.json", [&](auto& out) { out.write(std::as_bytes(std::span(text))); });
+    write_file_atomically(unfinished / "training_state.json",
+                          [&](auto& out) { out.write(std::as_bytes(std::span(text))); });
     std::filesystem::remove_all(target);
     std::filesystem::rename(unfinished, target);
   } catch (const std::filesystem::filesystem_error& problem) {
@@ -108,7 +116,8 @@ inline std::filesystem::path newest_checkpoint(const std::filesystem::path& fold
     const std::string_view digits = std::string_view(name).substr(detail::checkpoint_prefix.size());
     index_t step = -1;
     const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-    if (status == std::errc() && end == digits.data() + digits.size() && step > best) best = step, newest = entry.path();
+    if (status == std::errc() && end == digits.data() + digits.size() && step > best)
+      best = step, newest = entry.path();
   }
   return newest;
 }
@@ -139,7 +148,8 @@ run_state load_checkpoint(const std::filesystem::path& checkpoint, const policy<
     const auto* info = file.find(name);
     const std::vector<index_t> expected{like.extent().rows, like.extent().columns};
     if (!info || info->shape != expected)
-      throw error(errc::bad_argument, checkpoint.string(), join("this checkpoint is of another policy: \"", name, "\" is missing or has another shape"));
+      throw error(errc::bad_argument, checkpoint.string(),
+                  join("this checkpoint is of another policy: \"", name, "\" is missing or has another shape"));
     std::vector<T> values(static_cast<std::size_t>(like.size()));
     file.read(name, std::span<T>(values));
     return values;

@@ -14,21 +14,21 @@
 #include <plumb/objective/evaluate.hpp>
 #include <plumb/objective/metrics.hpp>
 #include <plumb/objective/needs.hpp>
+#include <plumb/rollout/scorer.hpp>
 #include <plumb/train/callbacks.hpp>
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/options.hpp>
 #include <plumb/train/run.hpp>
-#include <plumb/rollout/scorer.hpp>
 
 namespace plumb::inline v0 {
 
 /// What `fit` leaves behind beside the trained policy.
 struct fit_result {
-  index_t steps = 0;        ///< optimiser steps done, those before a resume included
-  bool cancelled = false;   ///< a callback asked to stop
-  double loss = 0;          ///< of the last step
-  double seconds = 0;       ///< of this call
-  double tokens = 0;        ///< that went through the network, forward and back, in this call
+  index_t steps = 0;       ///< optimiser steps done, those before a resume included
+  bool cancelled = false;  ///< a callback asked to stop
+  double loss = 0;         ///< of the last step
+  double seconds = 0;      ///< of this call
+  double tokens = 0;       ///< that went through the network, forward and back, in this call
   std::vector<log_entry> log;
 };
 
@@ -78,7 +78,9 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
           first, std::min(static_cast<std::size_t>(options.batch), chosen.size() - first));
       batch.assign(micro);
       const batch_scores scores = engine.run(
-          batch, {.learn = true, .key = derive_key(derive_key(options.seed, 1), static_cast<std::uint64_t>(state.step) << 20 | first), .head = head});
+          batch, {.learn = true,
+                  .key = derive_key(derive_key(options.seed, 1), static_cast<std::uint64_t>(state.step) << 20 | first),
+                  .head = head});
       const auto records = make_records<Objective::level>(batch, scores);
       const evaluation part = evaluate_part(method, records, windows);
       spread_slopes<Objective::level>(batch, part.slopes, slopes);
@@ -90,7 +92,8 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
     }
     const double norm = optimiser.gradient_norm();
     if (!std::isfinite(norm) || !std::isfinite(loss))
-      throw error(errc::not_finite, join("step ", state.step + 1), "the loss or its gradient is not a number any more; lower the rate or raise warmup");
+      throw error(errc::not_finite, join("step ", state.step + 1),
+                  "the loss or its gradient is not a number any more; lower the rate or raise warmup");
     const double rate = options.rate * plan.schedule.factor(state.step);
     optimiser.step(rate, clip_factor(norm, options.clip_norm));
 

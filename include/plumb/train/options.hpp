@@ -17,27 +17,27 @@
 namespace plumb::inline v0 {
 
 struct fit_options {
-  double rate = 1e-4;            ///< peak learning rate
-  double epochs = 1;             ///< passes over the data; ignored when `steps` is given
-  index_t steps = 0;             ///< optimiser steps; 0: from `epochs`
-  index_t batch = 8;             ///< examples that go through the network at once
-  index_t accumulate = 1;        ///< such batches per optimiser step; the loss is that of all of them together
-  double warmup = 0;             ///< below 1: share of the run; from 1: steps
+  double rate = 1e-4;      ///< peak learning rate
+  double epochs = 1;       ///< passes over the data; ignored when `steps` is given
+  index_t steps = 0;       ///< optimiser steps; 0: from `epochs`
+  index_t batch = 8;       ///< examples that go through the network at once
+  index_t accumulate = 1;  ///< such batches per optimiser step; the loss is that of all of them together
+  double warmup = 0;       ///< below 1: share of the run; from 1: steps
   plumb::schedule::kind schedule = plumb::schedule::kind::linear;
-  double weight_decay = 0;       ///< of matrices; norms and biases do not decay
-  double clip_norm = 1;          ///< largest norm of the gradient; 0: no clipping
+  double weight_decay = 0;  ///< of matrices; norms and biases do not decay
+  double clip_norm = 1;     ///< largest norm of the gradient; 0: no clipping
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
-  index_t max_tokens = 1024;     ///< longest prompt + reply; replies are cut at their end
-  std::uint64_t seed = 0;        ///< of the data's order and of dropout
-  index_t log_every = 10;        ///< steps between log entries; metrics are means since the last one
-  index_t eval_every = 0;        ///< steps between evaluations on `eval_data`; 0: at the end only
-  index_t save_every = 0;        ///< steps between checkpoints in `folder`; 0: none but when cancelled
+  index_t max_tokens = 1024;  ///< longest prompt + reply; replies are cut at their end
+  std::uint64_t seed = 0;     ///< of the data's order and of dropout
+  index_t log_every = 10;     ///< steps between log entries; metrics are means since the last one
+  index_t eval_every = 0;     ///< steps between evaluations on `eval_data`; 0: at the end only
+  index_t save_every = 0;     ///< steps between checkpoints in `folder`; 0: none but when cancelled
   std::vector<example> eval_data{};
-  std::filesystem::path folder{};  ///< checkpoints go here; empty: nothing is written
+  std::filesystem::path folder{};           ///< checkpoints go here; empty: nothing is written
   std::filesystem::path reference_cache{};  ///< file of reference log-probabilities to read and extend; empty: none
-  bool resume = false;           ///< go on from the newest checkpoint in `folder`, if there is one
+  bool resume = false;                      ///< go on from the newest checkpoint in `folder`, if there is one
   std::size_t head_memory = std::size_t{64} << 20;  ///< bytes for a chunk of logits
 
   /// Throws errc::bad_argument, naming the option, for a value out of its range.

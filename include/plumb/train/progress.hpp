@@ -17,7 +17,8 @@ namespace plumb::inline v0 {
 /// rewritten; elsewhere a plain line appears every `every` steps.
 class progress_bar {
  public:
-  explicit progress_bar(std::FILE* out = stderr, index_t every = 10) : out_(out), every_(every), terminal_(::isatty(::fileno(out)) == 1) {}
+  explicit progress_bar(std::FILE* out = stderr, index_t every = 10)
+      : out_(out), every_(every), terminal_(::isatty(::fileno(out)) == 1) {}
 
   void on_step(const step_info& s) {
     const bool last = s.step == s.steps;

@@ -24,8 +24,10 @@ std::uint64_t weights_fingerprint(const language_model<B, T>& model) {
   std::uint64_t hash = sizeof(T);
   model.network().for_each_weight([&](const std::string&, weight_ptr<B, T>& w) {
     for (const T x : w->value.host()) {
-      if constexpr (sizeof(T) == 8) hash = derive_key(hash ^ std::bit_cast<std::uint64_t>(x), 1);
-      else hash = derive_key(hash ^ std::bit_cast<std::uint32_t>(x), 1);
+      if constexpr (sizeof(T) == 8)
+        hash = derive_key(hash ^ std::bit_cast<std::uint64_t>(x), 1);
+      else
+        hash = derive_key(hash ^ std::bit_cast<std::uint32_t>(x), 1);
     }
   });
   return hash;
@@ -41,8 +43,10 @@ class reference_cache {
     const auto file = safetensors_file::open(path_);
     const auto* keys = file.find("keys");
     const auto* values = file.find("log_probabilities");
-    if (!keys || !values || keys->type != dtype::u64 || values->type != dtype::f64 || keys->elements != values->elements)
-      throw error(errc::bad_file, path_.string(), "expected a cache of reference log-probabilities; delete the file to make a new one");
+    if (!keys || !values || keys->type != dtype::u64 || values->type != dtype::f64 ||
+        keys->elements != values->elements)
+      throw error(errc::bad_file, path_.string(),
+                  "expected a cache of reference log-probabilities; delete the file to make a new one");
     std::vector<std::uint64_t> k(static_cast<std::size_t>(keys->elements));
     std::vector<double> v(k.size());
     if (!k.empty()) std::memcpy(k.data(), file.bytes(*keys).data(), k.size() * sizeof k[0]);
@@ -82,8 +86,9 @@ class reference_cache {
     std::vector<double> v;
     for (const auto& [key, value] : entries_) k.push_back(key), v.push_back(value);
     const auto count = static_cast<index_t>(k.size());
-    const std::vector<tensor_data> tensors{{"keys", dtype::u64, {count}, std::as_bytes(std::span<const std::uint64_t>(k))},
-                                           {"log_probabilities", dtype::f64, {count}, std::as_bytes(std::span<const double>(v))}};
+    const std::vector<tensor_data> tensors{
+        {"keys", dtype::u64, {count}, std::as_bytes(std::span<const std::uint64_t>(k))},
+        {"log_probabilities", dtype::f64, {count}, std::as_bytes(std::span<const double>(v))}};
     write_safetensors(path_, tensors, {});
   }
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }

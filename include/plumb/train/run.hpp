@@ -14,11 +14,11 @@
 #include <plumb/objective/metrics.hpp>
 #include <plumb/objective/needs.hpp>
 #include <plumb/objective/parameters.hpp>
+#include <plumb/rollout/scorer.hpp>
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/log_entry.hpp>
 #include <plumb/train/options.hpp>
 #include <plumb/train/reference_cache.hpp>
-#include <plumb/rollout/scorer.hpp>
 
 namespace plumb::inline v0 {
 
@@ -36,8 +36,8 @@ inline std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
 /// How many steps a run has, and which examples each of them takes.
 struct run_plan {
   index_t steps = 0;
-  index_t per_step = 1;          ///< examples an optimiser step
-  index_t steps_per_epoch = 1;   ///< the last step of an epoch may be smaller
+  index_t per_step = 1;         ///< examples an optimiser step
+  index_t steps_per_epoch = 1;  ///< the last step of an epoch may be smaller
   std::uint64_t key = 0;
   plumb::schedule schedule;
 
@@ -60,7 +60,9 @@ inline run_plan plan_run(std::size_t examples, const fit_options& o) {
   run_plan plan;
   plan.per_step = std::min(o.batch * o.accumulate, static_cast<index_t>(examples));
   plan.steps_per_epoch = (static_cast<index_t>(examples) + plan.per_step - 1) / plan.per_step;
-  plan.steps = o.steps > 0 ? o.steps : std::max<index_t>(1, static_cast<index_t>(std::ceil(o.epochs * static_cast<double>(plan.steps_per_epoch) - 1e-9)));
+  plan.steps = o.steps > 0 ? o.steps
+                           : std::max<index_t>(1, static_cast<index_t>(std::ceil(
+                                                      o.epochs * static_cast<double>(plan.steps_per_epoch) - 1e-9)));
   plan.key = derive_key(o.seed, 0);
   const double warmup = o.warmup < 1 ? std::ceil(o.warmup * static_cast<double>(plan.steps)) : o.warmup;
   plan.schedule = {o.schedule, static_cast<index_t>(warmup), plan.steps};
@@ -74,7 +76,9 @@ inline void shorten(std::vector<example>& data, index_t most) {
     for (reply& r : e.replies) {
       const index_t room = most - static_cast<index_t>(e.prompt.size());
       if (room < 1)
-        throw error(errc::bad_data, e.place, join("the prompt alone has ", e.prompt.size(), " tokens; max_tokens is ", most, "; raise it or shorten the prompt"));
+        throw error(errc::bad_data, e.place,
+                    join("the prompt alone has ", e.prompt.size(), " tokens; max_tokens is ", most,
+                         "; raise it or shorten the prompt"));
       if (static_cast<index_t>(r.tokens.size()) <= room) continue;
       r.tokens.resize(static_cast<std::size_t>(room));
       r.reference = missing;  // it was the log-probability of the whole reply
@@ -92,45 +96,62 @@ std::vector<adamw_parameter<B, T>> decaying(const policy<B, T>& p) {
 
 template <class Objective>
 std::string objective_name(const Objective& o) {
-  if constexpr (requires { { o.name() } -> std::convertible_to<std::string>; }) return o.name();
-  else return Objective::name;
+  if constexpr (requires {
+                  { o.name() } -> std::convertible_to<std::string>;
+                })
+    return o.name();
+  else
+    return Objective::name;
 }
 template <class Objective>
 need objective_needs(const Objective& o) {
-  if constexpr (requires { { o.needs() } -> std::same_as<need>; }) return o.needs();
-  else return Objective::needs;
+  if constexpr (requires {
+                  { o.needs() } -> std::same_as<need>;
+                })
+    return o.needs();
+  else
+    return Objective::needs;
 }
 
 /// Throws errc::bad_argument when training cannot provide what the objective needs, saying how to provide it, and for
 /// parameters out of their range.
 template <class Objective>
 void check_method(const Objective& o) {
-  require_needs(objective_name(o), objective_needs(o), need::logp | need::reference | need::tokens | need::desirable | need::margin);
+  require_needs(objective_name(o), objective_needs(o),
+                need::logp | need::reference | need::tokens | need::desirable | need::margin);
   if constexpr (objective<Objective>) check_parameters(o);
 }
 
 /// What the loss of an optimiser step is divided by, counted over all its examples before the first of them is run; one
 /// number per term of the objective. So the loss does not depend on how a step is split.
 template <class Objective>
-std::vector<double> count_window(const Objective& method, std::span<const example* const> examples, training_batch& scratch) {
+std::vector<double> count_window(const Objective& method, std::span<const example* const> examples,
+                                 training_batch& scratch) {
   scratch.assign(examples);
   const auto records = make_records<Objective::level>(scratch);
-  if constexpr (requires { method.window_units(records); }) return method.window_units(records);
-  else return {window_units<Objective::level>(default_reduction<Objective>(), records)};
+  if constexpr (requires { method.window_units(records); })
+    return method.window_units(records);
+  else
+    return {window_units<Objective::level>(default_reduction<Objective>(), records)};
 }
 
 /// The share of a part of the step in the loss of the whole step.
 template <class Objective, class Records>
 evaluation evaluate_part(const Objective& method, const Records& records, std::span<const double> windows) {
-  if constexpr (requires { method.evaluate(records, windows); }) return method.evaluate(records, windows);
-  else return evaluate(method, records, default_reduction<Objective>().over(windows.front()));
+  if constexpr (requires { method.evaluate(records, windows); })
+    return method.evaluate(records, windows);
+  else
+    return evaluate(method, records, default_reduction<Objective>().over(windows.front()));
 }
 
 /// Adds the objective's metrics and those of the head: entropy, mean_token_accuracy (of the first reply: the chosen one).
 template <class Objective, class Records>
-void collect(const Objective& method, const Records& records, const batch_scores& scores, const training_batch& batch, metric_list& out) {
-  if constexpr (requires { method.collect_metrics(records, out); }) method.collect_metrics(records, out);
-  else collect_metrics(method, std::span<const record<Objective::level>>(records), out);
+void collect(const Objective& method, const Records& records, const batch_scores& scores, const training_batch& batch,
+             metric_list& out) {
+  if constexpr (requires { method.collect_metrics(records, out); })
+    method.collect_metrics(records, out);
+  else
+    collect_metrics(method, std::span<const record<Objective::level>>(records), out);
   if constexpr (Objective::level != level::token) {
     std::size_t which = 0;
     for (const example* e : batch.examples)
@@ -157,8 +178,8 @@ inline log_entry entry_of(run_state& state, index_t step, double epoch, double r
 
 /// Loss and metrics on data that is not trained on, as one batch, under names with "eval_".
 template <class B, class T, class Objective>
-log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span<const example> data, const head_options& head,
-                        index_t step, double epoch, index_t tokens = 2048) {
+log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span<const example> data,
+                        const head_options& head, index_t step, double epoch, index_t tokens = 2048) {
   std::vector<const example*> all;
   for (const example& e : data) all.push_back(&e);
   training_batch batch;
@@ -202,14 +223,16 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
 
 /// Goes on from the newest checkpoint, if there is one. Throws errc::bad_argument when it is of another run.
 template <class B, class T>
-void resume(run_state& state, std::vector<example>& data, const policy<B, T>& policy, adamw<B, T>& optimiser, const fit_options& o) {
+void resume(run_state& state, std::vector<example>& data, const policy<B, T>& policy, adamw<B, T>& optimiser,
+            const fit_options& o) {
   const auto checkpoint = newest_checkpoint(o.folder);
   if (checkpoint.empty()) return;
   run_state stored = load_checkpoint(checkpoint, policy, optimiser);
   if (stored.objective != state.objective || stored.fingerprint != state.fingerprint)
     throw error(errc::bad_argument, checkpoint.string(),
                 join("this checkpoint belongs to another run (objective ", stored.objective,
-                     "): data, objective, seed, rate, schedule and batch must be the same to resume; start in another folder otherwise"));
+                     "): data, objective, seed, rate, schedule and batch must be the same to resume; start in another "
+                     "folder otherwise"));
   std::size_t which = 0;
   for (example& e : data)
     for (reply& r : e.replies)
@@ -219,8 +242,8 @@ void resume(run_state& state, std::vector<example>& data, const policy<B, T>& po
 
 /// Reference log-probabilities of all replies: given, from the cache file, or scored now.
 template <class B, class T>
-void provide_references(scorer<B, T>& engine, std::vector<example>& data, std::vector<example>& eval_data, const head_options& head,
-                        const fit_options& o) {
+void provide_references(scorer<B, T>& engine, std::vector<example>& data, std::vector<example>& eval_data,
+                        const head_options& head, const fit_options& o) {
   const auto score = [&] {
     score_references(engine, std::span(data), head);
     score_references(engine, std::span(eval_data), head);
