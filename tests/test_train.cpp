@@ -108,6 +108,25 @@ TEST_CASE("a stopped and resumed run is the same run to the bit, wherever it sto
   }
 }
 
+TEST_CASE("full training resumes with the references of its beginning, those of the held-out rows included",
+          "[train][resume]") {
+  const auto run = [](const std::filesystem::path& folder, auto... callbacks) {
+    auto p = train_all(load_model<B>(golden / "tiny_llama", {.threads = 1}));
+    auto options = twenty_steps();
+    options.steps = 6;
+    options.eval_data = some_pairs(3);
+    options.folder = folder;
+    options.resume = true;
+    return fit(p, dpo{}, some_pairs(11), options, callbacks...).log.back();
+  };
+  plumb_test::temporary_folder whole, parts;
+  const auto expected = run(whole.path());
+  run(parts.path(), stop_after{3});
+  const auto resumed = run(parts.path());
+  CHECK(expected.find("eval_loss").has_value());
+  CHECK(resumed.values == expected.values);
+}
+
 TEST_CASE("another run's checkpoint, or a damaged one, is refused and changes nothing", "[train][resume][bad input]") {
   plumb_test::temporary_folder folder;
   auto options = twenty_steps();

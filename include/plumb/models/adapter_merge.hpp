@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -79,7 +80,8 @@ language_model<B, T> merge_adapter(const policy<B, T>& p) {
             at != adapted.end() ? detail::merged_weight(*at->second, *model.device()) : weights.at(name)->value.clone();
         return out;
       });
-  return {model.device(), std::move(net), model.tokenizer(), config, model.source()};
+  auto words = model.has_tokenizer() ? std::optional(model.tokenizer()) : std::nullopt;
+  return {model.device(), std::move(net), std::move(words), config, model.source()};
 }
 
 /// Writes the policy as a Hugging Face folder that needs no adapter: model.safetensors (fp32 or fp64), the tokenizer,
@@ -112,7 +114,7 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   detail::make_folder(folder);
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
-  model.tokenizer().save(folder);
+  if (model.has_tokenizer()) model.tokenizer().save(folder);
   write_config(config, folder);
 }
 

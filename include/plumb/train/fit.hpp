@@ -55,9 +55,9 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(data, plan, options);
-  if (options.resume) resume(state, data, policy, optimiser, options);
+  if (options.resume) resume(state, data, eval_data, policy, optimiser, options);
   if (has(objective_needs(method), need::reference)) provide_references(engine, data, eval_data, head, options);
-  keep_references(data, state);
+  keep_references(data, eval_data, state);
 
   fit_result result;
   const auto began = std::chrono::steady_clock::now();

@@ -2,6 +2,7 @@
 // A progress line for terminals: the one part of the library that writes to the screen, and only where it is told to.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string>
@@ -21,14 +22,17 @@ class progress_bar {
       : out_(out), every_(every), terminal_(::isatty(::fileno(out)) == 1) {}
 
   void on_step(const step_info& s) {
+    if (first_ < 0) first_ = s.step - 1;  // a resumed run begins in the middle
     const bool last = s.step == s.steps;
     if (!terminal_ && !last && s.step % every_ != 0) return;
-    const double share = static_cast<double>(s.step) / static_cast<double>(s.steps > 0 ? s.steps : 1);
+    const double share =
+        static_cast<double>(s.step - first_) / static_cast<double>(std::max<index_t>(1, s.steps - first_));
     std::string line;
     if (terminal_) {
       constexpr int width = 24;
       line = "\r\x1b[K";
-      for (int i = 0; i < width; ++i) line += static_cast<double>(i) < share * width ? "━" : "╌";
+      const double done = static_cast<double>(s.step) / static_cast<double>(std::max<index_t>(1, s.steps));
+      for (int i = 0; i < width; ++i) line += static_cast<double>(i) < done * width ? "━" : "╌";
       line += " ";
     }
     line += join("step ", s.step, "/", s.steps, "  loss ", fixed(s.loss, 4), "  ",
@@ -51,6 +55,7 @@ class progress_bar {
 
   std::FILE* out_;
   index_t every_;
+  index_t first_ = -1;  ///< steps done before the first call
   bool terminal_;
 };
 

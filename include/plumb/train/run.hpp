@@ -223,8 +223,8 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
 
 /// Goes on from the newest checkpoint, if there is one. Throws errc::bad_argument when it is of another run.
 template <class B, class T>
-void resume(run_state& state, std::vector<example>& data, const policy<B, T>& policy, adamw<B, T>& optimiser,
-            const fit_options& o) {
+void resume(run_state& state, std::vector<example>& data, std::vector<example>& eval_data, const policy<B, T>& policy,
+            adamw<B, T>& optimiser, const fit_options& o) {
   const auto checkpoint = newest_checkpoint(o.folder);
   if (checkpoint.empty()) return;
   run_state stored = load_checkpoint(checkpoint, policy, optimiser);
@@ -234,9 +234,10 @@ void resume(run_state& state, std::vector<example>& data, const policy<B, T>& po
                      "): data, objective, seed, rate, schedule and batch must be the same to resume; start in another "
                      "folder otherwise"));
   std::size_t which = 0;
-  for (example& e : data)
-    for (reply& r : e.replies)
-      if (which < stored.references.size()) r.reference = stored.references[which++];
+  for (std::vector<example>* rows : {&data, &eval_data})
+    for (example& e : *rows)
+      for (reply& r : e.replies)
+        if (which < stored.references.size()) r.reference = stored.references[which++];
   state = std::move(stored);
 }
 
@@ -259,10 +260,12 @@ void provide_references(scorer<B, T>& engine, std::vector<example>& data, std::v
   cache.save();
 }
 
-inline void keep_references(std::span<const example> data, run_state& state) {
+/// A checkpoint keeps the references of all rows: when the model's own weights are trained, they cannot be scored again.
+inline void keep_references(const std::vector<example>& data, const std::vector<example>& eval_data, run_state& state) {
   state.references.clear();
-  for (const example& e : data)
-    for (const reply& r : e.replies) state.references.push_back(r.reference);
+  for (const std::vector<example>* rows : {&data, &eval_data})
+    for (const example& e : *rows)
+      for (const reply& r : e.replies) state.references.push_back(r.reference);
 }
 
 }  // namespace plumb::inline v0
