@@ -74,9 +74,10 @@ const command grad_command{
     "prints\n"
     "{\"loss\": x, \"grad_norm\": x, \"metrics\": {..}}. Dropout is off; the reference is the model with the adapter "
     "off. Rows are those of\n"
-    "`train`.",
-    "  plumb grad dpo --model stories260k/hf --adapter stories260k/lora_init --data "
-    "preference/instruction-data-with-preference.json --out grad.safetensors",
+    "`train`; since all of them count, one whose two replies are equal is refused here, not left out.",
+    "  echo '{\"prompt\": \"Once upon a time\", \"chosen\": \", there was a dog.\", \"rejected\": \", a dog was.\"}' > "
+    "pairs.jsonl\n"
+    "  plumb grad dpo --model stories260k/hf --adapter stories260k/lora_init --data pairs.jsonl --out grad.safetensors",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "the PEFT folder whose tensors are trainable"},
      {"--full", "", "instead of an adapter: all weights of the model"},

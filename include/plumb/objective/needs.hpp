@@ -38,6 +38,14 @@ inline constexpr need_description all_needs[] = {
     {need::desirable, "desirable", "use rows with a true or false label (`desirable`)"},
     {need::margin, "margin", "add `margin` to the rows; without it margins are 0"},
     {need::divergence, "divergence", "leave it to the batch, or give `kl` per record"},
+    {need::log_partition, "log_partition", "ask the head for it, or give `log_partition` per record"},
+    {need::mean_logp, "mean_logp", "ask the head for it, or give `mean_logp` per record"},
+    {need::statistic, "statistic", "ask the head for it, or give `statistic` per record"},
+    {need::tail, "tail", "score the replies token by token, or give `tail` and `ref_tail` per record"},
+    {need::sequential_kl, "sequential_kl",
+     "attach an adapter or pass a reference model, or give `sequential_kl` per record"},
+    {need::confidence, "confidence", "ask the head for it, or give `confidence` per record"},
+    {need::target, "target", "add the rating or label to hit (`target`) to the data"},
 };
 
 /// "logp, reference".

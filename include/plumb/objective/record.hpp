@@ -20,18 +20,25 @@ enum class level {
 /// One bit each; combine with |.
 enum class need : unsigned {
   none = 0,
-  logp = 1u << 0,         ///< log-probability under the policy: a differentiable slot
-  reward = 1u << 1,       ///< scalar head output: a differentiable slot (reward models)
-  value = 1u << 2,        ///< value head output and the return it regresses on: slot and number (ppo)
-  entropy = 1u << 3,      ///< entropy of the next-token distribution: a differentiable slot
-  reference = 1u << 4,    ///< log-probability under the reference policy
-  old_logp = 1u << 5,     ///< log-probability under the policy that sampled the completion
-  old_value = 1u << 6,    ///< value head output at sampling time
-  advantage = 1u << 7,    ///< advantage of the token or completion
-  tokens = 1u << 8,       ///< length of the completion in tokens
-  desirable = 1u << 9,    ///< thumbs up or down
-  margin = 1u << 10,      ///< by how much chosen beats rejected, from the data; 0 when a row has none
-  divergence = 1u << 11,  ///< a per-row baseline of the log-ratio (kto's KL)
+  logp = 1u << 0,            ///< log-probability under the policy: a differentiable slot
+  reward = 1u << 1,          ///< scalar head output: a differentiable slot (reward models)
+  value = 1u << 2,           ///< value head output and the return it regresses on: slot and number (ppo)
+  entropy = 1u << 3,         ///< entropy of the next-token distribution: a differentiable slot
+  reference = 1u << 4,       ///< log-probability under the reference policy
+  old_logp = 1u << 5,        ///< log-probability under the policy that sampled the completion
+  old_value = 1u << 6,       ///< value head output at sampling time
+  advantage = 1u << 7,       ///< advantage of the token or completion
+  tokens = 1u << 8,          ///< length of the completion in tokens
+  desirable = 1u << 9,       ///< thumbs up or down
+  margin = 1u << 10,         ///< by how much chosen beats rejected, from the data; 0 when a row has none
+  divergence = 1u << 11,     ///< a per-row baseline of the log-ratio (kto's KL)
+  log_partition = 1u << 12,  ///< log of the sum of the exponentials of a token's logits: a differentiable slot
+  mean_logp = 1u << 13,  ///< mean log-probability over the whole vocabulary: a differentiable slot (label smoothing)
+  statistic = 1u << 14,  ///< the objective's own row statistic: a differentiable slot (distill)
+  tail = 1u << 15,       ///< the part of logp beyond the pair's shorter reply: slot, and number for the reference
+  sequential_kl = 1u << 16,  ///< Σ_t KL(π_ref ‖ π) along the completion: a differentiable slot (tdpo)
+  confidence = 1u << 17,     ///< how sure the policy is of the completion, detached (wpo)
+  target = 1u << 18,         ///< the number to hit: an attribute's rating, a step's label
 };
 
 constexpr need operator|(need a, need b) {
@@ -71,17 +78,21 @@ struct token_record {
   static constexpr plumb::level level = plumb::level::token;
   using real = Real;
 
-  Real logp = missing;         ///< log π(y_t | x, y_<t)
-  Real entropy = missing;      ///< H(π(· | x, y_<t))
-  Real value = missing;        ///< V(x, y_<t)
-  double ref = missing;        ///< logp under the reference
-  double old = missing;        ///< logp when the token was sampled
-  double advantage = missing;  ///< A_t
-  double old_value = missing;  ///< value when the token was sampled
-  double ret = missing;        ///< return, "return" in JSON
-  double correct = missing;    ///< 1 where the most probable token is the target, else 0: for the accuracy metric alone
-  bool mask = true;            ///< false: the token does not count; it is skipped, never multiplied by zero
-  index_t sequence = 0;        ///< which completion it belongs to
+  Real logp = missing;           ///< log π(y_t | x, y_<t)
+  Real entropy = missing;        ///< H(π(· | x, y_<t))
+  Real value = missing;          ///< V(x, y_<t)
+  Real log_partition = missing;  ///< log Σ_v exp z_v, of the logits z
+  Real mean_logp = missing;      ///< (1/V) Σ_v log π(v | x, y_<t)
+  Real statistic = missing;      ///< Σ_v φ(log π(v | x, y_<t), …), with the φ of the objective
+  double ref = missing;          ///< logp under the reference
+  double old = missing;          ///< logp when the token was sampled
+  double advantage = missing;    ///< A_t
+  double old_value = missing;    ///< value when the token was sampled
+  double ret = missing;          ///< return, "return" in JSON
+  double target = missing;       ///< label of a step or rating, for heads that predict a number
+  double correct = missing;  ///< 1 where the most probable token is the target, else 0: for the accuracy metric alone
+  bool mask = true;          ///< false: the token does not count; it is skipped, never multiplied by zero
+  index_t sequence = 0;      ///< which completion it belongs to
 
   /// log π − log π_ref.
   constexpr Real log_ratio() const { return logp - ref; }
@@ -91,11 +102,15 @@ struct token_record {
     visit(field{part, "logp", need::logp, role::slot}, r.logp...);
     visit(field{part, "entropy", need::entropy, role::slot}, r.entropy...);
     visit(field{part, "value", need::value, role::slot}, r.value...);
+    visit(field{part, "log_partition", need::log_partition, role::slot}, r.log_partition...);
+    visit(field{part, "mean_logp", need::mean_logp, role::slot}, r.mean_logp...);
+    visit(field{part, "statistic", need::statistic, role::slot}, r.statistic...);
     visit(field{part, "ref", need::reference, role::plain}, r.ref...);
     visit(field{part, "old", need::old_logp, role::plain}, r.old...);
     visit(field{part, "advantage", need::advantage, role::plain}, r.advantage...);
     visit(field{part, "old_value", need::old_value, role::plain}, r.old_value...);
     visit(field{part, "return", need::value, role::plain}, r.ret...);
+    visit(field{part, "target", need::target, role::plain}, r.target...);
     visit(field{part, "correct", need::none, role::optional}, r.correct...);
     visit(field{part, "mask", need::none, role::optional}, r.mask...);
     visit(field{part, "sequence", need::none, role::optional}, r.sequence...);
@@ -108,14 +123,19 @@ struct sequence_record {
   static constexpr plumb::level level = plumb::level::sequence;
   using real = Real;
 
-  Real logp = missing;         ///< Σ_t log π(y_t | x, y_<t)
-  Real reward = missing;       ///< the scalar head's output at the last token
-  double ref = missing;        ///< logp under the reference
-  double old = missing;        ///< logp when the completion was sampled
-  double tokens = missing;     ///< number of tokens, at least 1
-  double advantage = missing;  ///< A of the whole completion
-  double kl = missing;         ///< this row's baseline of the log-ratio, when the data brings one
-  bool desirable = true;       ///< liked or disliked
+  Real logp = missing;           ///< Σ_t log π(y_t | x, y_<t)
+  Real reward = missing;         ///< the scalar head's output at the last token
+  Real tail = missing;           ///< the part of logp beyond the length of the pair's shorter reply
+  Real sequential_kl = missing;  ///< Σ_t KL(π_ref(· | x, y_<t) ‖ π(· | x, y_<t))
+  double ref = missing;          ///< logp under the reference
+  double old = missing;          ///< logp when the completion was sampled
+  double tokens = missing;       ///< number of tokens, at least 1
+  double advantage = missing;    ///< A of the whole completion
+  double kl = missing;           ///< this row's baseline of the log-ratio, when the data brings one
+  double ref_tail = missing;     ///< tail under the reference
+  double confidence = missing;  ///< mean_t (log π(y_t) − log Σ_v π(v)²), at most 0 for greedy replies: wpo's log-weight
+  double target = missing;      ///< the rating that the reward should hit
+  bool desirable = true;        ///< liked or disliked
 
   /// log π − log π_ref of the whole completion: what most preference objectives are made of.
   constexpr Real log_ratio() const { return logp - ref; }
@@ -126,11 +146,16 @@ struct sequence_record {
   static constexpr void fields(Visit&& visit, const char* part, Record&... r) {
     visit(field{part, "logp", need::logp, role::slot}, r.logp...);
     visit(field{part, "reward", need::reward, role::slot}, r.reward...);
+    visit(field{part, "tail", need::tail, role::slot}, r.tail...);
+    visit(field{part, "sequential_kl", need::sequential_kl, role::slot}, r.sequential_kl...);
     visit(field{part, "ref", need::reference, role::plain}, r.ref...);
     visit(field{part, "old", need::old_logp, role::plain}, r.old...);
     visit(field{part, "tokens", need::tokens, role::plain}, r.tokens...);
     visit(field{part, "advantage", need::advantage, role::plain}, r.advantage...);
     visit(field{part, "kl", need::divergence, role::optional}, r.kl...);
+    visit(field{part, "ref_tail", need::tail, role::plain}, r.ref_tail...);
+    visit(field{part, "confidence", need::confidence, role::plain}, r.confidence...);
+    visit(field{part, "target", need::target, role::plain}, r.target...);
     visit(field{part, "desirable", need::desirable, role::plain}, r.desirable...);
   }
 };
@@ -186,7 +211,7 @@ using record = typename detail::record_at<L>::template type<Real>;
 template <level L>
 concept has_record = requires { sizeof(record<L>); };
 
-/// How many differentiable slots a record has: 3 per token, 2 per sequence, 4 per pair.
+/// How many differentiable slots a record has: 6 per token, 4 per sequence, 8 per pair.
 template <level L>
 constexpr int slot_count() {
   const record<L> empty;
