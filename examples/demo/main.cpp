@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The demo: a model is pretrained on the talk of a small town, imitates demonstrations, answers questions, has an oracle
 // rank its answers, and learns from the ranking with DPO. Every step goes through plumb's public functions.
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include <plumb/plumb.hpp>
 #include <plumb/train/metrics_log.hpp>
 
+#include "contest.hpp"
 #include "results.hpp"
 
 namespace {
@@ -40,6 +42,8 @@ struct settings {
   plumb::index_t rank = 16;                ///< of the adapter
   std::size_t neutral = 300;               ///< texts to measure the alignment tax on
   demo::exam_rules rules;                  ///< how the examination is held, the same for every model
+  bool all = false;                        ///< instead of DPO alone, every objective from the same start
+  std::vector<std::string> only;           ///< of those, the named ones
 
   void make_quick() {
     documents = 240, demonstrations = 64, replies = 8, neutral = 20, width = 64, layers = 2;
@@ -47,7 +51,8 @@ struct settings {
   }
 };
 
-constexpr const char* usage = "usage: demo [--out DIR] [--seed N] [--threads N] [--quick]\n";
+constexpr const char* usage =
+    "usage: demo [--out DIR] [--seed N] [--threads N] [--quick] [--all | --only OBJECTIVE ..]\n";
 
 /// What `--option value` says; an unknown option ends the program with code 2.
 settings read_arguments(int count, char** arguments) {
@@ -64,6 +69,19 @@ settings read_arguments(int count, char** arguments) {
     }
     if (option == "--quick") {
       s.make_quick();
+      continue;
+    }
+    if (option == "--all") {
+      s.all = true;
+      continue;
+    }
+    if (option == "--only") {
+      for (s.all = true; i + 1 < count && arguments[i + 1][0] != '-';) s.only.emplace_back(arguments[++i]);
+      const auto known = demo::contenders();
+      for (const std::string& name : s.only)
+        if (std::none_of(known.begin(), known.end(), [&](const auto& c) { return c.name == name; }))
+          wrong(join("no contender is called ", name));
+      if (s.only.empty()) wrong("--only needs the name of an objective");
       continue;
     }
     if (option != "--out" && option != "--seed" && option != "--threads") wrong(join("unknown option ", option));
@@ -100,21 +118,35 @@ plumb::fit_options options_of(const settings& s, double rate, plumb::index_t bat
   return o;
 }
 
-/// The SFT model answers the training questions; the best and the worst of each few answers become a pair.
-std::vector<demo::preference> own_preferences(const settings& s, const policy_type& sft, const demo::world& town,
+/// The SFT model answers the training questions; the oracle ranks each few answers.
+std::vector<demo::ranked_answers> own_answers(const settings& s, const policy_type& sft, const demo::world& town,
                                               const demo::oracle& judge) {
   const auto& questions = town.training_questions();
   auto rules = s.rules;
   rules.seed = s.seed + 1000;
   const auto answers = demo::replies_to(sft, judge, questions, rules, 1.0, s.replies);
-  std::vector<demo::preference> pairs;
+  std::vector<demo::ranked_answers> groups;
   for (std::size_t q = 0; q < questions.size(); ++q)
     for (std::size_t first = 0; first < answers[q].size(); first += static_cast<std::size_t>(s.group)) {
-      std::vector<std::string> few;
+      demo::ranked_answers few{questions[q], {}};
       for (std::size_t i = first; i < std::min(answers[q].size(), first + static_cast<std::size_t>(s.group)); ++i)
-        few.push_back(answers[q][i].text);
-      if (auto pair = demo::best_and_worst(judge, questions[q], few)) pairs.push_back(std::move(*pair));
+        few.replies.push_back(answers[q][i]);
+      std::stable_sort(few.replies.begin(), few.replies.end(),
+                       [](const auto& a, const auto& b) { return a.marks.total() > b.marks.total(); });
+      groups.push_back(std::move(few));
     }
+  return groups;
+}
+
+/// The best and the worst of each group become a pair.
+std::vector<demo::preference> own_preferences(const std::vector<demo::ranked_answers>& groups,
+                                              const demo::oracle& judge) {
+  std::vector<demo::preference> pairs;
+  for (const auto& group : groups) {
+    std::vector<std::string> few;
+    for (const auto& r : group.replies) few.push_back(r.text);
+    if (auto pair = demo::best_and_worst(judge, group.asked, few)) pairs.push_back(std::move(*pair));
+  }
   return pairs;
 }
 
@@ -197,11 +229,22 @@ int run(const settings& s) {
   plumb::save_model(model, s.out / "model");
 
   out.heading("3  Preferences", "the SFT model answers; the oracle ranks its answers");
-  const auto pairs = own_preferences(s, student, town, judge);
+  const auto answers = own_answers(s, student, town, judge);
+  const auto pairs = own_preferences(answers, judge);
   out.note(join(demo::grouped(static_cast<plumb::index_t>(pairs.size())), " pairs of its own replies to ",
                 town.training_questions().size(), " questions"));
   if (pairs.empty())
     throw plumb::error(plumb::errc::bad_data, "preferences", "the oracle saw no difference between any two replies");
+
+  if (s.all) {
+    out.heading("4  Every objective", "each with a LoRA adapter of its own on the same SFT model");
+    const demo::contest_rules rules{s.dpo_rate, s.dpo_epochs, s.rank, 16, s.seed, s.rules, s.out};
+    const auto contest = demo::hold_contest(model, answers, judge, questions, neutral, results.sft, rules, s.only);
+    out.heading("Result", "wins of greedy and of sampled replies (temperature 1) against SFT");
+    demo::show_contest(contest, results.sft, rules);
+    out.note(join("In ", s.out.string(), ": contest.md (this table), contest.svg (wins against KL), curves/"));
+    return 0;
+  }
 
   out.heading("4  DPO", "a LoRA adapter on the SFT model, which with the adapter off is the reference");
   auto aligned = plumb::attach_lora(model, {.rank = s.rank, .seed = s.seed});

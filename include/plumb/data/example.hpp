@@ -11,26 +11,27 @@ namespace plumb::inline v0 {
 
 /// A reply to score or to learn from.
 struct reply {
-  std::vector<token_id> tokens;  ///< without the prompt; at least one
+  std::vector<token_id> tokens{};  ///< without the prompt; at least one
   /// Log-probability under the reference, summed over the tokens, in nats; NaN until it is known.
   double reference = __builtin_nan("");
-  std::vector<double> token_references;  ///< [tokens] the same, token by token; empty until a token's own is asked for
-  std::vector<double> old;         ///< [tokens] log-probability when the token was sampled; empty: the policy's own
-  std::vector<double> advantages;  ///< [tokens], or one for the whole reply; empty: none known
-  std::vector<double> old_values;  ///< [tokens] what the value head said at sampling time
-  std::vector<double> returns;     ///< [tokens] what the value head regresses on
-  std::vector<double> targets;     ///< [tokens] labels, NaN where a token has none; or one rating of the whole reply
-  double weight = 1;               ///< of the reply's tokens or records in the loss; 0 leaves them out
+  std::vector<double>
+      token_references{};            ///< [tokens] the same, token by token; empty until a token's own is asked for
+  std::vector<double> old{};         ///< [tokens] log-probability when the token was sampled; empty: the policy's own
+  std::vector<double> advantages{};  ///< [tokens], or one for the whole reply; empty: none known
+  std::vector<double> old_values{};  ///< [tokens] what the value head said at sampling time
+  std::vector<double> returns{};     ///< [tokens] what the value head regresses on
+  std::vector<double> targets{};     ///< [tokens] labels, NaN where a token has none; or one rating of the whole reply
+  double weight = 1;                 ///< of the reply's tokens or records in the loss; 0 leaves them out
 };
 
 /// A prompt with one reply (SFT, unpaired), two (chosen first, then rejected) or more (ranked, best first).
 struct example {
-  std::vector<token_id> prompt;
-  std::vector<reply> replies;
+  std::vector<token_id> prompt{};
+  std::vector<reply> replies{};
   double margin = 0;              ///< by how much chosen beats rejected, when the data says so
   bool desirable = true;          ///< of an unpaired reply
+  std::string place{};            ///< "file:line", for messages
   double kl = __builtin_nan("");  ///< baseline of the log-ratio of an unpaired reply, when the data brings one
-  std::string place;              ///< "file:line", for messages
 };
 
 }  // namespace plumb::inline v0

@@ -34,7 +34,10 @@ std::vector<token_scores> score(const language_model<B, T>& model, std::span<con
                   join("\"from\": expected 1 to ", static_cast<index_t>(s.ids.size()) - 1, " (the sequence has ",
                        s.ids.size(), " tokens), found ", s.from));
     const auto middle = s.ids.begin() + static_cast<std::ptrdiff_t>(s.from);
-    data.push_back({{s.ids.begin(), middle}, {{{middle, s.ids.end()}}}, 0, true, join("sequence ", i)});
+    example& whole = data.emplace_back();
+    whole.prompt.assign(s.ids.begin(), middle);
+    whole.replies.emplace_back().tokens.assign(middle, s.ids.end());
+    whole.place = join("sequence ", i);
   }
   std::vector<token_scores> out;
   scorer<B, T> engine(model);

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSL-1.0
+// The contest: every objective starts from the same SFT model, sees the same answers, and sits the same examination.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <plumb/backend/cpu.hpp>
+#include <plumb/models/language_model.hpp>
+#include <plumb/train/log_entry.hpp>
+
+#include "exam.hpp"
+
+namespace demo {
+
+/// An objective, the settings it enters with ("beta=0.1 also=0.2*sft_chosen"), and its learning rate as a multiple of
+/// the contest's.
+struct contender {
+  std::string_view name;
+  std::string_view settings;
+  double rate = 1;
+};
+
+/// The answers that a contest is about: every question's, in groups, best first by the oracle.
+struct ranked_answers {
+  question asked;
+  std::vector<marked_reply> replies;
+};
+
+struct contest_rules {
+  double rate = 5e-4, epochs = 1;  ///< of every contender's adapter
+  plumb::index_t rank = 16, batch = 16;
+  std::uint64_t seed = 1;
+  exam_rules exam;
+  std::filesystem::path folder;  ///< pictures and the table go here
+};
+
+/// What became of one contender.
+struct contest_result {
+  contender entry;
+  std::string level{};
+  exam_paper paper{};
+  estimate kl{};
+  double seconds = 0;
+  std::vector<plumb::log_entry> log{};
+};
+
+/// All that take part, in the order of the table.
+std::span<const contender> contenders();
+
+/// Trains and examines each contender whose name is in `only` (empty: all); tells each result as it comes.
+std::vector<contest_result> hold_contest(const plumb::language_model<plumb::cpu>& model,
+                                         std::span<const ranked_answers> answers, const oracle& judge,
+                                         std::span<const question> questions, std::span<const std::string> neutral,
+                                         const exam_paper& sft, const contest_rules& rules,
+                                         std::span<const std::string> only = {});
+
+/// Prints the table and writes contest.md (the table), contest.svg (wins against KL) and curves/NAME.svg.
+void show_contest(std::span<const contest_result> results, const exam_paper& sft, const contest_rules& rules);
+
+}  // namespace demo
