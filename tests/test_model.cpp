@@ -1,107 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // A real model against transformers and PEFT: logits, log-probabilities, greedy text, losses and gradients.
-#include <plumb/autograd/gradcheck.hpp>
-#include <plumb/backend/cpu.hpp>
 #include <plumb/backend/reference.hpp>
-#include <plumb/models/adapter.hpp>
-#include <plumb/objective/dpo.hpp>
-#include <plumb/objective/sft.hpp>
-#include <plumb/rollout/generate.hpp>
-#include <plumb/rollout/score.hpp>
-#include <plumb/train/run.hpp>
 
-#include "catch.hpp"
-#include "random_tensor.hpp"
-#include "support.hpp"
+#include "model_cases.hpp"
 
 using namespace plumb;
-using plumb_test::distance;
-
-namespace {
-
-const std::filesystem::path golden = plumb_test::repository() / "tests" / "golden";
-
-json::value read_golden(const char* name) { return json::parse_file(golden / name); }
-
-using ids_list = std::vector<token_id>;
-
-/// Logits [tokens, vocabulary] of one sequence.
-template <class B, class T>
-std::vector<T> logits_of(const language_model<B, T>& model, const ids_list& ids, bool adapters = true) {
-  forest f;
-  f.add(ids);
-  batch_layout layout;
-  f.lay_out(layout);
-  tape<B, T> t(model.device());
-  t.set_recording(false);
-  pass<B, T> p{t, upload(t, layout), nullptr, adapters};
-  const auto z = model.network().logits(p, model.network().hidden(p));
-  std::vector<T> out(static_cast<std::size_t>(z.value.size()));
-  B::download(t.device(), z.value.data, out.data(), z.value.size());
-  return out;
-}
-
-/// Loss and gradients of `method` over `data`, one micro-batch after the other if `split`.
-template <class B, class T, class Objective>
-double run_gradients(policy<B, T>& p, const Objective& method, std::vector<example> data,
-                     std::size_t head_memory = std::size_t{64} << 20, bool split = false) {
-  scorer<B, T> engine(p.model());
-  const head_options head{head_memory, false, false};
-  if (has(Objective::needs, need::reference)) score_references(engine, std::span(data), head);
-  for (const auto& each : p.trainable()) each.parameter->set_trainable(true);  // gradients zero
-  std::vector<const example*> all;
-  for (const auto& e : data) all.push_back(&e);
-  training_batch batch;
-  const auto windows = count_window(method, std::span<const example* const>(all), batch);
-  double loss = 0;
-  std::vector<T> slopes;
-  const std::size_t step = split ? 1 : all.size();
-  for (std::size_t i = 0; i < all.size(); i += step) {
-    batch.assign(std::span<const example* const>(all).subspan(i, step));
-    const auto scores = engine.run(batch, {.learn = true, .head = head});
-    const auto part = evaluate_part(method, make_records<Objective::level>(batch, scores), windows);
-    spread_slopes<Objective::level>(batch, part.slopes, slopes);
-    engine.learn(slopes);
-    loss += part.total;
-  }
-  return loss;
-}
-
-std::vector<example> golden_pairs(const json::value& pairs, bool with_rejected) {
-  std::vector<example> out;
-  for (const auto& pair : pairs.as_array()) {
-    const auto& o = pair.as_object();
-    example e;
-    e.prompt = json::get<ids_list>(o, "prompt_ids", "golden");
-    e.replies.push_back({json::get<ids_list>(o, "chosen_ids", "golden")});
-    if (with_rejected) e.replies.push_back({json::get<ids_list>(o, "rejected_ids", "golden")});
-    out.push_back(std::move(e));
-  }
-  return out;
-}
-
-/// The largest distance of a gradient from the golden file, relative to the tensor's largest number.
-template <class B, class T>
-double worst_gradient(const policy<B, T>& p, const char* file, std::string_view prefix) {
-  const auto expected = safetensors_file::open(golden / file);
-  CHECK(expected.tensors().size() == p.trainable().size());
-  double worst = 0;
-  for (const auto& each : p.trainable()) {
-    const auto* info = expected.find(join(prefix, each.name));
-    REQUIRE(info != nullptr);
-    std::vector<double> numbers(static_cast<std::size_t>(info->elements));
-    expected.read(info->name, std::span<double>(numbers));
-    worst = std::max(worst, distance(each.parameter->gradient.host(), numbers));
-  }
-  return worst;
-}
-
-template <class B, class T>
-policy<B, T> all_weights(const std::filesystem::path& folder) {
-  return train_all(load_model<B, T>(folder));
-}
-
-}  // namespace
+using namespace plumb_test;
 
 TEMPLATE_TEST_CASE("stories260k computes what transformers computes", "[model]", reference, cpu) {
   using B = TestType;

@@ -26,8 +26,13 @@ json::object describe_architecture(const model_config& c) {
   out["positions"] = c.max_positions;
   out["tied_head"] = c.tied_head;
   out["attention_bias"] = c.attention_bias;
+  out["output_bias"] = c.output_bias;
+  out["head_norms"] = c.head_norms;
   out["mlp_bias"] = c.mlp_bias;
   out["rope_theta"] = c.rope_theta;
+  out["rope_scaling"] = name(c.rope_scaling.how);
+  out["rope_factor"] = c.rope_scaling.factor;
+  out["windows"] = list(c.windows);  // empty: every layer sees all
   out["norm_epsilon"] = c.norm_epsilon;
   out["bos"] = c.bos ? json::value(*c.bos) : json::value(nullptr);
   out["eos"] = list(c.eos);

@@ -23,6 +23,19 @@ struct addition {
   }
 };
 
+/// out = x in another shape of the same size: [rows, columns] read row after row.
+template <class B, class T>
+struct reshaping {
+  variable<B, T> x;
+  shape extent;
+  variable<B, T> out;
+
+  variable<B, T> forward(tape<B, T>& t) { return out = t.make_reshaped(x, extent); }
+  void backward(tape<B, T>& t) {
+    if (x.slot) B::add_scaled(t.device(), T(1), view<const T>(out.slot->value.data, x.value.extent()), t.gradient(x));
+  }
+};
+
 /// out = factor · x
 template <class B, class T>
 struct scaling {
@@ -92,6 +105,11 @@ struct random_drop {
   }
 };
 
+/// x as [extent.rows, extent.columns], which must have as many numbers.
+template <class B, class T>
+variable<B, T> reshape(tape<B, T>& t, variable<B, T> x, shape extent) {
+  return t.apply(reshaping<B, T>{x, extent, {}});
+}
 template <class B, class T>
 variable<B, T> add(tape<B, T>& t, variable<B, T> a, variable<B, T> b) {
   return t.apply(addition<B, T>{a, b, {}});

@@ -82,6 +82,11 @@ class tape {
     const bool needed = recording_ && (inputs.needs_gradient() || ...);
     return {base.value, needed ? make_slot({}, false) : nullptr};
   }
+  /// The same numbers, row after row, in another shape of the same size; nothing is copied.
+  template <class Input>
+  variable<B, T> make_reshaped(const Input& base, shape extent) {
+    return {view<const T>(base.value.data, extent), base.needs_gradient() ? make_slot({}, false) : nullptr};
+  }
   /// d(base) = d(out) for an output that took over its base's memory: the gradient is shared, not copied.
   static void share_gradient(const variable<B, T>& base, const variable<B, T>& out) noexcept { *base.slot = *out.slot; }
   /// The writable memory of a variable that this tape made; for its operation's forward only.

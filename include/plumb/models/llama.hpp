@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The Llama family as a composition of parts: Llama, SmolLM and everything else that says "model_type": "llama".
+// Models built like Llama, as a composition of parts: Llama, SmolLM, Mistral (windows), Qwen2 (biases), Qwen3 (norms of
+// queries and keys). They differ in what is there, not in how it is put together, so one composition serves them all.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +34,11 @@ llama<B, T> build_llama(const device_ptr<B>& device, const model_config& c, inde
     if (bias) out.bias = make(name + ".bias", shape{1, outputs});
     return out;
   };
-  const auto turn = std::make_shared<const rotary<B, T>>(device, positions, c.head_width, c.rope_theta);
+  const auto frequencies = make_rope_frequencies(c.head_width, c.rope_theta, c.rope_scaling);
+  const auto turn =
+      c.rope_scaling.how == rope_scaling::kind::none
+          ? std::make_shared<const rotary<B, T>>(device, positions, c.head_width, c.rope_theta)
+          : std::make_shared<const rotary<B, T>>(device, positions, frequencies.values, frequencies.magnitude);
   const index_t q_width = c.heads * c.head_width, kv_width = c.kv_heads * c.head_width;
 
   llama<B, T> net;
@@ -46,8 +51,13 @@ llama<B, T> build_llama(const device_ptr<B>& device, const model_config& c, inde
     a.q_proj = linear_map(at + ".self_attn.q_proj", q_width, c.hidden_size, c.attention_bias);
     a.k_proj = linear_map(at + ".self_attn.k_proj", kv_width, c.hidden_size, c.attention_bias);
     a.v_proj = linear_map(at + ".self_attn.v_proj", kv_width, c.hidden_size, c.attention_bias);
-    a.o_proj = linear_map(at + ".self_attn.o_proj", c.hidden_size, q_width, c.attention_bias);
-    a.options = {c.heads, c.kv_heads, c.head_width, 1 / std::sqrt(static_cast<double>(c.head_width)), 0};
+    a.o_proj = linear_map(at + ".self_attn.o_proj", c.hidden_size, q_width, c.output_bias);
+    if (c.head_norms) {
+      a.q_norm = rms_norm<B, T>{weight(at + ".self_attn.q_norm", 1, c.head_width), c.norm_epsilon};
+      a.k_norm = rms_norm<B, T>{weight(at + ".self_attn.k_norm", 1, c.head_width), c.norm_epsilon};
+    }
+    a.options = {c.heads, c.kv_heads, c.head_width, 1 / std::sqrt(static_cast<double>(c.head_width)),
+                 c.windows.empty() ? 0 : c.windows[static_cast<std::size_t>(i)]};
     a.positions = turn;
     block.post_attention_layernorm = {weight(at + ".post_attention_layernorm", 1, c.hidden_size), c.norm_epsilon};
     block.mlp.gate_proj = linear_map(at + ".mlp.gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);

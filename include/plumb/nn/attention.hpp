@@ -2,27 +2,33 @@
 // Self-attention with grouped heads and rotary positions.
 #pragma once
 
+#include <optional>
+
 #include <plumb/autograd/attention.hpp>
 #include <plumb/nn/linear.hpp>
+#include <plumb/nn/norm.hpp>
 #include <plumb/nn/rotary.hpp>
 
 namespace plumb::inline v0 {
 
 /// o(softmax(q kᵀ / √head_width) v), q, k, v = projections of x, q and k rotated (Ainslie et al. 2023 for the groups).
+/// With q_norm and k_norm, every head of q and k is normalised before it is turned (Dehghani et al. 2023, section 2).
 /// In sampling, keys and values are appended to the pass's cache and read from there.
 template <class B, class T>
 struct self_attention {
-  linear<B, T> q_proj;  ///< [heads · head_width, width]
-  linear<B, T> k_proj;  ///< [kv_heads · head_width, width]
-  linear<B, T> v_proj;  ///< [kv_heads · head_width, width]
-  linear<B, T> o_proj;  ///< [width, heads · head_width]
+  linear<B, T> q_proj;                   ///< [heads · head_width, width]
+  linear<B, T> k_proj;                   ///< [kv_heads · head_width, width]
+  linear<B, T> v_proj;                   ///< [kv_heads · head_width, width]
+  linear<B, T> o_proj;                   ///< [width, heads · head_width]
+  std::optional<rms_norm<B, T>> q_norm;  ///< weight [1, head_width]
+  std::optional<rms_norm<B, T>> k_norm;  ///< weight [1, head_width]
   attention_options options;
   std::shared_ptr<const rotary<B, T>> positions;
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto q = (*positions)(p, q_proj(p, x));  // [tokens, heads · head_width]
-    auto k = (*positions)(p, k_proj(p, x));        // [tokens, kv_heads · head_width]
-    auto v = v_proj(p, x);                         // [tokens, kv_heads · head_width]
+    const auto q = (*positions)(p, each_head(p, q_norm, q_proj(p, x)));  // [tokens, heads · head_width]
+    auto k = (*positions)(p, each_head(p, k_norm, k_proj(p, x)));        // [tokens, kv_heads · head_width]
+    auto v = v_proj(p, x);                                               // [tokens, kv_heads · head_width]
     if (p.cache) {
       auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
       B::copy(p.tape.device(), k.value, layer.keys.get().slice(p.cache->used, k.rows()));
@@ -38,6 +44,17 @@ struct self_attention {
     f("k_proj", self.k_proj);
     f("v_proj", self.v_proj);
     f("o_proj", self.o_proj);
+    if (self.q_norm) f("q_norm", *self.q_norm);
+    if (self.k_norm) f("k_norm", *self.k_norm);
+  }
+
+ private:
+  variable<B, T> each_head(pass<B, T>& p, const std::optional<rms_norm<B, T>>& norm, variable<B, T> x) const {
+    if (!norm) return x;
+    const shape whole = x.value.extent();  // [tokens, heads · head_width]
+    const auto heads =
+        reshape(p.tape, x, {whole.size() / options.head_width, options.head_width});  // [tokens · heads, head_width]
+    return reshape(p.tape, (*norm)(p, heads), whole);                                 // as x
   }
 };
 

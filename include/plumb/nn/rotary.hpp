@@ -22,25 +22,38 @@ struct rotary {
   rotary(const device_ptr<B>& device, index_t positions, index_t width, double theta,
          rotary_layout pairs = rotary_layout::half)
       : head_width(width), layout(pairs) {
-    const index_t half = width / 2;
-    std::vector<T> c(static_cast<std::size_t>(positions * half)), s(c.size());
-    for (index_t i = 0; i < half; ++i) {
-      // Frequency and angle in T, so that float rounds the angle as the published models were trained.
-      const T frequency = T(1) / std::pow(static_cast<T>(theta), static_cast<T>(2 * i) / static_cast<T>(width));
-      for (index_t p = 0; p < positions; ++p) {
-        const T angle = static_cast<T>(p) * frequency;
-        c[static_cast<std::size_t>(p * half + i)] = static_cast<T>(std::cos(static_cast<double>(angle)));
-        s[static_cast<std::size_t>(p * half + i)] = static_cast<T>(std::sin(static_cast<double>(angle)));
-      }
-    }
-    cosine = tensor<B, T>(device, {positions, half}, std::span<const T>(c));
-    sine = tensor<B, T>(device, {positions, half}, std::span<const T>(s));
+    std::vector<T> frequencies;
+    // Frequency and angle in T, so that float rounds the angle as the published models were trained.
+    for (index_t i = 0; i < width / 2; ++i)
+      frequencies.push_back(T(1) / std::pow(static_cast<T>(theta), static_cast<T>(2 * i) / static_cast<T>(width)));
+    fill(device, positions, frequencies, 1);
+  }
+  /// Turns by position · frequencies[i], [head_width / 2]; cosines and sines are multiplied by `magnitude`.
+  rotary(const device_ptr<B>& device, index_t positions, const std::vector<double>& frequencies, double magnitude,
+         rotary_layout pairs = rotary_layout::half)
+      : head_width(2 * static_cast<index_t>(frequencies.size())), layout(pairs) {
+    fill(device, positions, std::vector<T>(frequencies.begin(), frequencies.end()), magnitude);
   }
 
   /// x [tokens, heads · head_width] → the same, turned by each token's position.
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     return p.tape.apply(
         rotation<B, T>{x, p.batch.positions, cosine.get(), sine.get(), head_width, layout, {}});  // [tokens, width]
+  }
+
+ private:
+  void fill(const device_ptr<B>& device, index_t positions, const std::vector<T>& frequencies, double magnitude) {
+    const auto half = static_cast<index_t>(frequencies.size());
+    std::vector<T> c, s;
+    c.reserve(static_cast<std::size_t>(positions * half)), s.reserve(static_cast<std::size_t>(positions * half));
+    for (index_t p = 0; p < positions; ++p)
+      for (const T frequency : frequencies) {
+        const T angle = static_cast<T>(p) * frequency;
+        c.push_back(static_cast<T>(magnitude * std::cos(static_cast<double>(angle))));
+        s.push_back(static_cast<T>(magnitude * std::sin(static_cast<double>(angle))));
+      }
+    cosine = tensor<B, T>(device, {positions, half}, std::span<const T>(c));
+    sine = tensor<B, T>(device, {positions, half}, std::span<const T>(s));
   }
 };
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSL-1.0
+"""A tiny random model of each family: logits, 64 greedy tokens, SFT loss and all gradients.
+
+families/<name>/            config.json and model.safetensors as transformers saves them (float32)
+families/<name>/grads.safetensors   gradient of the SFT loss for every parameter, float32
+families.json               ids, logits after every token, 64 greedy tokens, loss
+Weights are large enough that attention, gates, norms, windows and rotary scaling all matter.
+"""
+
+import json
+import shutil
+
+import torch
+import transformers
+
+import golden
+
+SIZES = dict(
+    vocab_size=61,
+    hidden_size=32,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=None,
+)
+
+
+def rope(kind, **more):
+    return {"rope_type": kind, "rope_theta": 10000.0, **more}
+
+
+FAMILIES = {
+    "qwen2": lambda: transformers.Qwen2Config(**SIZES, tie_word_embeddings=True),
+    "qwen3": lambda: transformers.Qwen3Config(**SIZES, head_dim=12, tie_word_embeddings=False),
+    "mistral": lambda: transformers.MistralConfig(**SIZES, sliding_window=6, head_dim=8),
+    "llama_linear": lambda: transformers.LlamaConfig(**SIZES, rope_parameters=rope("linear", factor=4.0)),
+    "llama_llama3": lambda: transformers.LlamaConfig(
+        **SIZES,
+        rope_parameters=rope(
+            "llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
+        ),
+    ),
+    "llama_yarn": lambda: transformers.LlamaConfig(
+        **SIZES, rope_parameters=rope("yarn", factor=4.0, original_max_position_embeddings=32)
+    ),
+    "gemma": lambda: transformers.GemmaConfig(**SIZES, head_dim=8, hidden_activation="gelu_pytorch_tanh"),
+    "gemma2": lambda: transformers.Gemma2Config(
+        **SIZES,
+        head_dim=8,
+        query_pre_attn_scalar=16,
+        sliding_window=6,
+        attn_logit_softcapping=5.0,
+        final_logit_softcapping=3.0,
+    ),
+    "gemma3": lambda: transformers.Gemma3TextConfig(
+        **{**SIZES, "num_hidden_layers": 3},
+        head_dim=8,
+        query_pre_attn_scalar=16,
+        sliding_window=6,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+    ),
+    "gpt2": lambda: transformers.GPT2Config(
+        vocab_size=61, n_positions=128, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    ),
+    "olmo2": lambda: transformers.Olmo2Config(**SIZES),
+    "phi3": lambda: transformers.Phi3Config(**{**SIZES, "pad_token_id": 0}, sliding_window=None),
+}  # fmt: skip
+
+
+def make(config, seed):
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    generator = torch.Generator().manual_seed(seed)
+    unit_offset = "gemma" in config.model_type  # their norms multiply by 1 + weight
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            noise = torch.randn(parameter.shape, generator=generator)
+            if name.endswith("bias"):
+                parameter.copy_(0.3 * noise)
+            elif "norm" in name or ".ln_" in name:
+                parameter.copy_((0 if unit_offset else 1) + 0.2 * noise)
+            else:
+                inputs = parameter.shape[0] if config.model_type == "gpt2" else parameter.shape[-1]
+                parameter.copy_(noise * (1.0 if "embed" in name or ".wte" in name else 1.5 / inputs**0.5))
+                if ".wpe" in name:
+                    parameter.copy_(0.5 * noise)
+    return model.eval()
+
+
+def main():
+    options = golden.arguments(__doc__)
+    golden.setup()
+    report = {}
+    for index, (name, config) in enumerate(FAMILIES.items()):
+        folder = options.out / "families" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        model = make(config(), 100 + index)
+        model.save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+        (folder / "model.safetensors").chmod(0o644)
+        model = golden.load_model(folder)
+        generator = torch.Generator().manual_seed(7)
+        ids = [1] + torch.randint(3, 61, (23,), generator=generator).tolist()
+        entry = {"ids": ids, "logits": golden.rows(golden.logits(model, ids).detach())}
+        greedy = ids[:5]
+        with torch.no_grad():
+            for _ in range(64):  # without a cache, and through end-of-text: the plainest way there is
+                greedy.append(golden.logits(model, greedy)[-1].argmax().item())
+        entry["greedy"] = greedy[5:]
+        loss = -golden.token_logps(model, ids, 6).mean()
+        model.zero_grad()
+        loss.backward()
+        entry["from"], entry["loss"] = 6, float(str(loss.item()))
+        named = dict(model.named_parameters())
+        golden.write_tensors(folder / "grads.safetensors", {k: p.grad for k, p in named.items()})
+        entry["config"] = json.loads((folder / "config.json").read_text())["model_type"]
+        report[name] = entry
+    about = "float32, eager attention; logits[t]: row after ids[..t]; loss: mean of -log p of ids[from..]"
+    golden.write_json(
+        options.out / "families.json", {"about": about, "packages": golden.versions("torch", "transformers"), **report}
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every family of models against transformers: logits, loss, all gradients, greedy text, and files written again.
+#include "model_cases.hpp"
+
+using namespace plumb;
+using namespace plumb_test;
+
+namespace {
+
+const std::filesystem::path families = golden / "families";
+
+/// What transformers computed for one family.
+struct expectation {
+  ids_list ids, greedy;
+  std::vector<double> logits;  // [tokens, vocabulary]
+  index_t from = 0;            // the reply's first token
+  double loss = 0;
+};
+
+expectation read_expectation(const std::string& family) {
+  static const json::value all = json::parse_file(golden / "families.json");
+  const auto& o = all.as_object().at(family).as_object();
+  expectation out{json::get<ids_list>(o, "ids", family), json::get<ids_list>(o, "greedy", family), {}};
+  for (const auto& row : o.at("logits").as_array())
+    for (const double x : json::as<std::vector<double>>(row, "logits", family)) out.logits.push_back(x);
+  out.from = json::get<index_t>(o, "from", family), out.loss = json::get<double>(o, "loss", family);
+  return out;
+}
+
+std::vector<std::string> names() {
+  std::vector<std::string> out;
+  for (const auto& entry : std::filesystem::directory_iterator(families))
+    out.push_back(entry.path().filename().string());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("families compute what transformers computes", "[model][golden]") {
+  REQUIRE(names().size() >= 6);
+  for (const std::string& family : names()) {
+    CAPTURE(family);
+    const auto expected = read_expectation(family);
+    auto p = train_all(load_model<cpu, double>(families / family));
+    CHECK(distance(logits_of(p.model(), expected.ids), expected.logits) < 4e-6);
+    example e;
+    e.prompt.assign(expected.ids.begin(), expected.ids.begin() + expected.from);
+    e.replies.push_back({{expected.ids.begin() + expected.from, expected.ids.end()}});
+    CHECK(run_gradients(p, sft{}, std::vector{e}) == Approx(expected.loss).epsilon(1e-6));
+    CHECK(worst_gradient(p, join("families/", family, "/grads.safetensors").c_str(), "") < 1e-5);
+
+    const auto single = load_model<cpu>(families / family);
+    CHECK(distance(logits_of(single, expected.ids), expected.logits) < 1e-5);
+    // Through the cache, in company of another prompt, to the first end of text.
+    const std::vector<ids_list> prompts{{1, 7, 9, 11}, {expected.ids.begin(), expected.ids.begin() + 5}};
+    const auto replies =
+        generate(single, std::span<const ids_list>(prompts), {.max_tokens = 64, .sampling = {.temperature = 0}});
+    auto greedy = expected.greedy;
+    const auto end = std::find(greedy.begin(), greedy.end(), 2);
+    if (end != greedy.end()) greedy.erase(end + 1, greedy.end());
+    CHECK(replies[1][0].tokens == greedy);
+  }
+}
+
+TEST_CASE("a family's configuration is written as it was read", "[model]") {
+  for (const std::string& family : names()) {
+    CAPTURE(family);
+    const auto model = load_model<cpu>(families / family);
+    temporary_folder folder;
+    save_model(model, folder.path());
+    const auto before = model.config(), after = read_config(folder.path());
+    CHECK(after.family == before.family);
+    CHECK(after.rope_scaling == before.rope_scaling);
+    CHECK(after.windows == before.windows);
+    CHECK(after.attention_bias == before.attention_bias);
+    CHECK(after.head_norms == before.head_norms);
+    const auto ids = read_expectation(family).ids;
+    CHECK(logits_of(load_model<cpu>(folder.path()), ids) == logits_of(model, ids));
+  }
+}
+
+TEST_CASE("each trait of a family matters", "[model]") {
+  // Negative control: without its trait, a model is another one.
+  temporary_folder folder;
+  const auto far = [&](const std::string& family, const std::string& from, const std::string& to) {
+    std::filesystem::copy_file(families / family / "model.safetensors", folder / "model.safetensors",
+                               std::filesystem::copy_options::overwrite_existing);
+    auto text = plumb_test::read_file(families / family / "config.json");
+    const auto at = text.find(from);
+    REQUIRE(at != std::string::npos);
+    plumb_test::write_file(folder / "config.json", text.replace(at, from.size(), to));
+    const auto expected = read_expectation(family);
+    return distance(logits_of(load_model<cpu>(folder.path()), expected.ids), expected.logits);
+  };
+  CHECK(far("mistral", "\"sliding_window\": 6", "\"sliding_window\": 7") > 1e-3);
+  CHECK(far("llama_linear", "\"factor\": 4.0", "\"factor\": 5.0") > 1e-3);
+  CHECK(far("llama_llama3", "\"low_freq_factor\": 1.0", "\"low_freq_factor\": 1.5") > 1e-3);
+  CHECK(far("llama_yarn", "\"factor\": 4.0", "\"factor\": 8.0") > 1e-3);
+  CHECK(far("qwen3", "\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"") > 1e-3);
+}
