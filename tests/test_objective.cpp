@@ -254,7 +254,7 @@ TEST_CASE("policy equals reference: ln 2, and the slope in closed form") {
     const auto result = plumb::evaluate(plumb::dpo{.beta = 0.5, .label_smoothing = smoothing}, list);
     CHECK(result.total == Approx(plumb::ln2).epsilon(1e-15));
     CHECK(result.slope(2, 0) == Approx(-0.5 * (0.5 - smoothing) / 4).epsilon(1e-14));
-    CHECK(result.slope(2, 2) == Approx(0.5 * (0.5 - smoothing) / 4).epsilon(1e-14));
+    CHECK(result.slope(2, 4) == Approx(0.5 * (0.5 - smoothing) / 4).epsilon(1e-14));
     CHECK(result.slope(2, 1) == 0);  // rewards play no part
   }
   plumb::metric_list metrics;
@@ -274,7 +274,7 @@ TEST_CASE("log-ratios of any size stay finite") {
             plumb::evaluate(plumb::dpo{.beta = 1, .label_smoothing = smoothing}, one);  // throws if not finite
         CHECK(result.total >= 0);
         CHECK(std::abs(result.slope(0, 0)) <= 1);
-        CHECK(result.slope(0, 0) == -result.slope(0, 2));
+        CHECK(result.slope(0, 0) == -result.slope(0, 4));
       }
     }
   }
@@ -320,7 +320,7 @@ TEST_CASE("reductions") {
     for (auto& r : none) r.mask = false;
     const auto result = plumb::evaluate(plumb::sft{}, none);
     CHECK(result.total == 0);
-    CHECK(result.slopes == std::vector<double>(6, 0.0));
+    CHECK(result.slopes == std::vector<double>(12, 0.0));
     CHECK(plumb::evaluate(plumb::sft{}, tokens{}).total == 0);
     CHECK(plumb::evaluate(plumb::dpo{}, pairs{}).losses.empty());
   }
@@ -415,8 +415,10 @@ TEST_CASE("every field of a record reaches the formula") {
   round_trip(std::integral_constant<level, level::sequence>{});
   round_trip(std::integral_constant<level, level::pair>{});
   CHECK(plumb::slot_paths<level::pair>() ==
-        std::vector<std::string>{"chosen.logp", "chosen.reward", "rejected.logp", "rejected.reward"});
-  CHECK(plumb::slot_paths<level::token>() == std::vector<std::string>{"logp", "entropy", "value"});
+        std::vector<std::string>{"chosen.logp", "chosen.reward", "chosen.tail", "chosen.sequential_kl", "rejected.logp",
+                                 "rejected.reward", "rejected.tail", "rejected.sequential_kl"});
+  CHECK(plumb::slot_paths<level::token>() ==
+        std::vector<std::string>{"logp", "entropy", "value", "log_partition", "mean_logp", "statistic"});
   static_assert(!plumb::has_record<level::row> && !plumb::has_record<level::group>);
 }
 
@@ -477,7 +479,7 @@ TEST_CASE("parameters by name") {
   CHECK(list[0].value == "0.05");
   CHECK(list[1].value == "0");
   CHECK(plumb::describe_range(list[1].range) == "a finite number of at least 0 and below 0.5");
-  CHECK(plumb::parameters(plumb::sft{}).empty());
+  CHECK(plumb::parameters(plumb::sft_chosen{}).empty());
   CHECK_MESSAGE(errc::bad_argument, plumb::set_parameter(d, "lable_smoothing", "0"),
                 "unknown parameter 'lable_smoothing'; did you mean 'label_smoothing'?");
   for (const char* bad : {"0", "-1", "nan", "inf", "", "0.1x", " 0.1", "1e999", "true"})
@@ -486,7 +488,7 @@ TEST_CASE("parameters by name") {
   CHECK(d.beta == 0.05);  // a refused value changes nothing
   for (const char* bad : {"0.5", "-0.1", "1"})
     CHECK_MESSAGE(errc::bad_argument, plumb::set_parameter(d, "label_smoothing", bad), "below 0.5");
-  plumb::sft s;
+  plumb::sft_chosen s;
   CHECK_MESSAGE(errc::bad_argument, plumb::set_parameter(s, "label_smoothing", "0.1"), "there is none");
   centred c;
   plumb::set_parameter(c, "squared", "false");

@@ -34,7 +34,7 @@ constexpr contender all_contenders[] = {
     {"aot_unpaired", "beta=0.1"},
     {"apo_zero", "beta=0.1"},
     {"apo_down", "beta=0.1"},
-    {"discopop", "beta=0.1"},
+    {"discopop", "beta=0.1 tau=0.2"},
     {"simpo", "beta=2 gamma=1"},
     {"alpha_po", "beta=2 gamma=1"},
     {"orpo", "beta=0.1"},

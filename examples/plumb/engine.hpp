@@ -68,6 +68,7 @@ class engine {
   virtual void load_adapter(const std::filesystem::path& folder) = 0;
   virtual void attach_lora(const lora_options& options) = 0;
   virtual void train_all() = 0;
+  virtual void load_teacher(const std::filesystem::path& folder, const load_options& options) = 0;
   [[nodiscard]] virtual index_t trainable_count() const = 0;
   [[nodiscard]] virtual const lora_options* lora() const = 0;  ///< null without an adapter
   [[nodiscard]] virtual json::object describe_adapter() const = 0;
@@ -93,5 +94,8 @@ struct common_options;
 
 /// Reads the model on the backend and with the number type that the user chose, and its adapter unless `adapter` is empty.
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common);
+
+/// Reads the teacher of a model that distils.
+void open_teacher(engine& model, const std::string& folder, const common_options& common);
 
 }  // namespace program

@@ -52,6 +52,9 @@ class engine_of final : public engine {
   }
   void attach_lora(const lora_options& options) override { policy_.emplace(plumb::attach_lora(model_, options)); }
   void train_all() override { policy_.emplace(plumb::train_all(model_)); }
+  void load_teacher(const std::filesystem::path& folder, const load_options& options) override {
+    teacher_.emplace(plumb::teacher<B, T>{load_model<B, T>(folder, options)});
+  }
   index_t trainable_count() const override { return policy_ ? policy_->trainable_count() : 0; }
   const lora_options* lora() const override { return policy_ && policy_->lora() ? &*policy_->lora() : nullptr; }
   json::object describe_adapter() const override {
@@ -74,8 +77,10 @@ class engine_of final : public engine {
       });
       for (const auto& each : p.trainable()) each.parameter->set_trainable(true);  // gradients are zero
       scorer<B, T> scores(model_);
-      const head_options head{.entropy = true};
-      if (has(objective.needs(), need::reference)) score_references(scores, std::span(data), head);
+      const auto extra = sums_of(objective);
+      const auto asked = request_of(objective, extra);
+      if (has(objective.needs(), need::reference))
+        score_references(scores, std::span(data), {}, 2048, has(objective.needs(), need::tail));
       std::vector<const example*> all;
       for (const example& e : data) all.push_back(&e);
       training_batch scratch;
@@ -83,7 +88,7 @@ class engine_of final : public engine {
       gradient out;
       const auto add = [&](std::size_t first, std::size_t count) {
         scratch.assign(std::span<const example>(data).subspan(first, count));
-        take(scores, objective, scratch, windows, head, out);
+        take(scores, objective, scratch, windows, asked, out);
       };
       if (batch < 1) for_each_run(std::span<const example>(data), 2048, add);
       for (std::size_t at = 0; batch > 0 && at < data.size(); at += static_cast<std::size_t>(batch))
@@ -105,7 +110,8 @@ class engine_of final : public engine {
     return at_trained_level(m, [&](const auto& objective) {
       for (const auto& each : trained().trainable()) each.parameter->set_trainable(true);
       scorer<B, T> scores(model_);
-      const head_options head{.entropy = true};
+      const auto extra = sums_of(objective);
+      const auto asked = request_of(objective, extra);
       trial out;
       using clock = std::chrono::steady_clock;
       const auto seconds_since = [](clock::time_point start) {
@@ -118,13 +124,13 @@ class engine_of final : public engine {
         for (example& e : data)
           for (reply& r : e.replies) r.reference = missing;
         auto start = clock::now();
-        score_references(scores, std::span(data), head);
+        score_references(scores, std::span(data), {}, 2048, has(objective.needs(), need::tail));
         out.score_seconds = seconds_since(start);
         const auto windows = count_window(objective, std::span<const example* const>(all), batch);
         batch.assign(std::span<const example>(data));
         gradient result;
         start = clock::now();
-        take(scores, objective, batch, windows, head, result);
+        take(scores, objective, batch, windows, asked, result);
         out.seconds = seconds_since(start);
         out.loss = result.loss;
       }
@@ -136,7 +142,7 @@ class engine_of final : public engine {
 
   fit_result fit(const method& m, std::vector<example> data, const fit_options& options, listener& told) override {
     return at_trained_level(m, [&](const auto& objective) {
-      return plumb::fit(trained(), objective, std::move(data), options, listening{told});
+      return plumb::fit(trained(), objective, std::move(data), options, listening{told}, teacher_);
     });
   }
 
@@ -150,22 +156,37 @@ class engine_of final : public engine {
     return *policy_;
   }
 
+  template <class Objective>
+  objective_sums<B, T, Objective> sums_of(const Objective& objective) const {
+    return {objective, objective.needs(), model_.network().vocabulary()};
+  }
+  /// What a pass that learns is asked for; checks that there is a teacher where one is needed.
+  template <class Objective>
+  typename scorer<B, T>::request request_of(const Objective& objective,
+                                            const objective_sums<B, T, Objective>& extra) const {
+    typename scorer<B, T>::request asked{.learn = true, .head = extra.options({.entropy = true}), .sums = extra.sums()};
+    asked.other = teacher_ ? &teacher_->model : nullptr;
+    check_comparison(objective.name(), asked.sums, asked.other, policy_ && policy_->lora());
+    return asked;
+  }
+
   /// One micro-batch: adds loss and metrics to `out`, gradients to the parameters.
   template <class Objective>
   void take(scorer<B, T>& scores, const Objective& objective, const training_batch& batch,
-            std::span<const double> windows, const head_options& head, gradient& out) {
-    const batch_scores found = scores.run(batch, {.learn = true, .head = head});
+            std::span<const double> windows, const typename scorer<B, T>::request& asked, gradient& out) {
+    const batch_scores found = scores.run(batch, asked);
     const auto records = make_records<Objective::level>(batch, found);
     const evaluation part = evaluate_part(objective, records, windows);
     out.loss += part.total;
     collect(objective, records, found, batch, out.metrics);
     std::vector<T> slopes;
-    spread_slopes<Objective::level>(batch, part.slopes, slopes);
+    spread_slopes<Objective::level>(batch, part.slopes, slopes, found.rows);
     scores.learn(slopes);
   }
 
   language_model<B, T> model_;
   std::optional<policy<B, T>> policy_;
+  std::optional<plumb::teacher<B, T>> teacher_;
 };
 
 template <class B, class T>

@@ -43,6 +43,7 @@ int run_grad(const arguments& given) {
     throw error(errc::bad_argument, "--out", join("expected a file, found the folder \"", out, "\""));
 
   const auto model = open_model(settings.model, settings.adapter, common);
+  if (!settings.teacher.empty()) open_teacher(*model, settings.teacher, common);
   if (settings.full) model->train_all();
   auto data = read_examples(settings.how, settings.data, "--data", *model);
   shorten(data, settings.chosen.contains("max_tokens") ? settings.fit.max_tokens : model->positions());
@@ -81,6 +82,7 @@ const command grad_command{
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "the PEFT folder whose tensors are trainable"},
      {"--full", "", "instead of an adapter: all weights of the model"},
+     {"--teacher", "MODEL", "the model that distill learns from; of the same vocabulary"},
      {"--data", "F", "demonstrations or preferences"},
      {"--out", "G", "the safetensors file to write"},
      {"--config", "C", "settings as a JSON object"},

@@ -111,6 +111,70 @@ void print_losses(const any_objective<L>& objective, const std::vector<record<L>
   }
 }
 
+/// A row of logits: as they are, or the logarithms of probabilities that sum to one.
+std::vector<double> read_distribution(const json::object& row, const std::string& who, const std::string& place) {
+  const std::string logits_key = who + "_logits";
+  const json::value* const p = json::find(row, who);
+  const json::value* const z = json::find(row, logits_key);
+  if (!p == !z)
+    throw error(errc::bad_data, place,
+                join("expected one of \"", who, "\" (probabilities of all words) and \"", logits_key, "\", found ",
+                     p ? "both" : "neither"));
+  auto out = json::get<std::vector<double>>(row, p ? who : logits_key, place);
+  if (out.empty())
+    throw error(errc::bad_data, place, join("\"", p ? who : logits_key, "\": expected numbers, found none"));
+  for (const double x : out)
+    if (!std::isfinite(x) || (p && (x < 0 || x > 1)))
+      throw error(errc::bad_data, place,
+                  join("\"", p ? who : logits_key, "\": expected ", p ? "probabilities from 0 to 1" : "finite numbers",
+                       ", found ", x));
+  if (!p) return out;
+  double total = 0;
+  for (const double x : out) total += x;
+  if (std::abs(total - 1) > 1e-6)
+    throw error(errc::bad_data, place,
+                join("\"", who, "\": expected probabilities that sum to 1, found a sum of ", total));
+  for (double& x : out) x = std::log(x);
+  return out;
+}
+
+/// Rows of the vocabulary: {"student": [..], "teacher": [..]}; slopes are those of the student's logits.
+void print_row_losses(const distill& objective, const arguments& given, output& out) {
+  std::vector<row_evaluation> results;
+  read_rows(
+      given,
+      [&](const json::object& row, const std::string& place) {
+        static constexpr std::string_view known[] = {"student", "teacher", "student_logits", "teacher_logits"};
+        for (const auto& member : row) {
+          const std::string_view key(member.key().data(), member.key().size());
+          if (std::find(std::begin(known), std::end(known), key) == std::end(known))
+            throw error(errc::bad_data, place, unknown_name("key", key, known));
+        }
+        const auto student = read_distribution(row, "student", place),
+                   teacher = read_distribution(row, "teacher", place);
+        if (student.size() != teacher.size())
+          throw error(errc::bad_data, place,
+                      join("expected two rows over the same words, found ", student.size(), " of the student and ",
+                           teacher.size(), " of the teacher"));
+        results.push_back(evaluate_row(objective, student, teacher));
+        if (!std::isfinite(results.back().loss))
+          throw error(errc::not_finite, place,
+                      "the divergence is infinite: one row rules out a word that the other allows");
+      },
+      [] {});
+  double total = 0;
+  const double share = results.empty() ? 0 : 1 / static_cast<double>(results.size());
+  for (const row_evaluation& each : results) total += share * each.loss;
+  out.line(json::object{{"loss", total}, {"metrics", json::object()}});
+  for (const row_evaluation& each : results) {
+    json::object row, slopes;
+    row["loss"] = each.loss;
+    for (std::size_t k = 0; k < each.slopes.size(); ++k) slopes[join("student_logits.", k)] = share * each.slopes[k];
+    row["slopes"] = std::move(slopes);
+    out.line(row);
+  }
+}
+
 int run_loss(const arguments& given) {
   (void)read_common(given);
   method m = find_method(given.operand());
@@ -118,6 +182,13 @@ int run_loss(const arguments& given) {
   for (const std::string& text : given.all("--set")) settings.push_back(split_setting(text));
   apply_settings(m, settings);
   write_output(given.text("--out"), [&](output& out) {
+    if (const auto* tokens = std::get_if<any_objective<level::token>>(&m))
+      if (const distill* row = tokens->find_row_function<distill>()) {
+        if (tokens->needs() != need::statistic)
+          throw error(errc::bad_argument, tokens->name(),
+                      "rows of a vocabulary have no log-probability of a token for the other terms; leave out `also`");
+        return print_row_losses(*row, given, out);
+      }
     std::visit(
         [&](const auto& objective) {
           constexpr level own = std::remove_cvref_t<decltype(objective)>::level;

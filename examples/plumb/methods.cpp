@@ -83,9 +83,12 @@ int run_objectives(const arguments& given) {
       using O = std::remove_cvref_t<decltype(objective)>;
       json::object row;
       row["name"] = O::name;
-      const std::string_view level_name = name(O::level);
+      std::string_view level_name = name(O::level);
+      if constexpr (requires { typename O::row_statistic; }) level_name = name(O::row_statistic::level);
       row["level"] = std::string(level_name);
-      row["needs"] = list(need_names(O::needs));
+      need needs = O::needs;  // with the parameters as they are by default
+      if constexpr (requires { objective.active_needs(); }) needs = objective.active_needs();
+      row["needs"] = list(need_names(needs));
       json::array described;
       for (const parameter& p : parameters(objective)) described.push_back(describe_parameter(p));
       row["parameters"] = std::move(described);

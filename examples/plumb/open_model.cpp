@@ -14,15 +14,23 @@ extern template std::unique_ptr<engine> open_engine<reference, float>(const std:
 extern template std::unique_ptr<engine> open_engine<reference, double>(const std::filesystem::path&,
                                                                        const load_options&);
 
-std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common) {
+namespace {
+
+void check_folder(const std::string& model, const char* option) {
   std::error_code failed;
   if (!std::filesystem::exists(model, failed))
-    throw error(errc::not_found, "--model",
+    throw error(errc::not_found, option,
                 join("there is no folder \"", model,
                      "\"; give a Hugging Face folder (config.json, model.safetensors, tokenizer.json)"));
   if (!std::filesystem::is_directory(model, failed))
-    throw error(errc::unsupported, "--model",
+    throw error(errc::unsupported, option,
                 join("\"", model, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
+}
+
+}  // namespace
+
+std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common) {
+  check_folder(model, "--model");
   const load_options options{.threads = common.threads};
   auto out = common.reference
                  ? (common.wide ? open_engine<reference, double>(model, options)
@@ -30,6 +38,11 @@ std::unique_ptr<engine> open_model(const std::string& model, const std::string& 
                  : (common.wide ? open_engine<cpu, double>(model, options) : open_engine<cpu, float>(model, options));
   if (!adapter.empty()) out->load_adapter(adapter);
   return out;
+}
+
+void open_teacher(engine& model, const std::string& folder, const common_options& common) {
+  check_folder(folder, "--teacher");
+  model.load_teacher(folder, {.threads = common.threads});
 }
 
 }  // namespace program

@@ -42,7 +42,10 @@ std::vector<example> read_examples(const method& m, const std::string& path, std
       std::visit([](const auto& objective) { return std::remove_cvref_t<decltype(objective)>::level; }, m);
   if (own == level::sequence)
     throw error(errc::unsupported, name_of(m), "training on single replies with labels is not in this version");
-  const need offered = own == level::pair ? need::logp | need::reference | need::tokens | need::margin : need::logp;
+  const need offered = own == level::pair
+                           ? need::logp | need::reference | need::tokens | need::margin | need::tail |
+                                 need::sequential_kl | need::confidence
+                           : need::logp | need::entropy | need::log_partition | need::mean_logp | need::statistic;
   for (const std::string& each : need_names(needs_of(m))) {
     const auto covered = need_names(offered);
     if (std::find(covered.begin(), covered.end(), each) == covered.end())

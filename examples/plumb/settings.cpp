@@ -124,6 +124,8 @@ void read_config(const std::string& path, run_settings& out, common_options& com
       out.data = text();
     else if (key == "adapter")
       out.adapter = text();
+    else if (key == "teacher")
+      out.teacher = text();
     else if (key == "full")
       out.full = json::as<bool>(v, "\"full\"", path);
     else if (key == "backend" || key == "dtype") {
@@ -146,6 +148,7 @@ json::object run_settings::describe(const common_options& common) const {
   out["method"] = objective;
   out["model"] = model;
   out["adapter"] = show(adapter);
+  if (!teacher.empty()) out["teacher"] = teacher;
   out["data"] = data;
   out["backend"] = json::string(common.backend());
   out["dtype"] = json::string(common.dtype());
@@ -182,6 +185,7 @@ run_settings read_settings(const arguments& given, common_options& common) {
     else if (member.empty() && name[0] != 'a')
       (void)given.required(option);
   }
+  if (given.has("--teacher")) out.teacher = given.text("--teacher");
   out.full = out.full || given.has("--full");
 
   out.how = find_method(out.objective);
@@ -218,6 +222,12 @@ run_settings read_settings(const arguments& given, common_options& common) {
     }
     apply_settings(out.how, {{key, text}});
   }
+  const auto* const on_tokens = std::get_if<any_objective<level::token>>(&out.how);
+  const bool taught = on_tokens && on_tokens->find_row_function<distill>();
+  if (taught && out.teacher.empty()) (void)given.required("--teacher");
+  if (!taught && !out.teacher.empty())
+    throw error(errc::bad_argument, "--teacher",
+                join(out.objective, " takes no teacher; leave it out, or choose distill"));
   out.fit.check();
   out.lora.seed = out.fit.seed;
   const plumb::detail::lora_plan plan(out.lora);  // checks, and fills in alpha

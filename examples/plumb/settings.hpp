@@ -17,7 +17,7 @@ namespace program {
 /// What a run is made of: the objective with its parameters, the library's options, and where things come from.
 struct run_settings {
   std::string objective;  ///< as given: "dpo"
-  std::string model, data, adapter, eval_data;
+  std::string model, data, adapter, teacher, eval_data;
   bool full = false;  ///< all weights are trained, without an adapter
   fit_options fit{.log_every = 1};
   lora_options lora;

@@ -84,6 +84,7 @@ int run_train(const arguments& given) {
   run_settings settings = read_settings(given, common);
 
   const auto model = open_model(settings.model, settings.adapter, common);
+  if (!settings.teacher.empty()) open_teacher(*model, settings.teacher, common);
   if (settings.full)
     model->train_all();
   else if (settings.adapter.empty())
@@ -184,6 +185,7 @@ const command train_command{
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--data", "F", "the rows to learn from: JSON Lines, or a JSON array"},
      {"--out", "DIR", "a new folder for the results"},
+     {"--teacher", "MODEL", "the model that distill learns from; of the same vocabulary"},
      {"--adapter", "ADAPTER", "go on training this PEFT folder instead of a new adapter"},
      {"--full", "", "train all weights; DIR/model gets a model folder"},
      {"--config", "C", "settings as a JSON object, such as the config.json of another run"},

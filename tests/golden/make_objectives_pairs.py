@@ -23,6 +23,23 @@ SINGLES += [(-10000.5, -0.5, True), (-0.5, -10000.5, False), (-10000.5, -0.5, Fa
 BASELINES = [0.3, -1.0, 2.5, 0.0, 4.0, 0.75, -0.25, 1.5, 3.0]
 
 
+def with_rows(record, i):
+    """The record with what the head can add to a reply: divergence, tail beyond the rival's length, confidence."""
+    def side(s, k):
+        tail = 0.25 * (k % 3)
+        return {
+            **s,
+            "sequential_kl": 0.5 + 0.3 * k,
+            "tail": -0.5 * tail * s["tokens"],
+            "ref_tail": -0.4 * tail * s["tokens"],
+            "confidence": -0.1 * k,
+        }
+    return {"chosen": side(record["chosen"], i), "rejected": side(record["rejected"], i + 2)}
+
+
+RICH = [with_rows(r, i) for i, r in enumerate(RECORDS)]
+
+
 def double(x):
     return torch.tensor(x, dtype=torch.float64)
 
@@ -116,6 +133,21 @@ def reward(centre):
     )
 
 
+def tdpo(beta, form, alpha):
+    def loss(w, l, _):
+        d = (w["logp"] - w["ref"]) - (l["logp"] - l["ref"])
+        if form == "tdpo1":
+            return -log_sigmoid(beta * (d - (l["sequential_kl"] - w["sequential_kl"])))
+        return -log_sigmoid(beta * (d - alpha * (l["sequential_kl"] - w["sequential_kl"].detach())))
+
+    return loss
+
+
+def shortened(alpha):
+    """The log-ratio in which what lies beyond the rival's length counts alpha."""
+    return lambda s: (s["logp"] - s["ref"]) - (1 - alpha) * (s["tail"] - s["ref_tail"])
+
+
 def pair_losses():
     """(name, settings, loss(chosen, rejected, margin), implicit reward of a reply)."""
     implicit = lambda beta: lambda side: beta * (side["logp"] - side["ref"])  # noqa: E731
@@ -192,6 +224,21 @@ def pair_losses():
             yield "alpha_po", {"beta": b, "gamma": g, "alpha": alpha}, alpha_po(b, g, alpha), shaped
     for b in (0.1, 1.0):
         yield "orpo", {"beta": b}, orpo(b), per_token(b)
+    for b in (0.1, 0.5):
+        yield (
+            "wpo",
+            {"beta": b},
+            lambda w, l, _, b=b: -torch.exp(w["confidence"] + l["confidence"])
+            * log_sigmoid(b * ((w["logp"] - w["ref"]) - (l["logp"] - l["ref"]))),
+            implicit(b),
+        )
+        yield "tdpo", {"beta": b, "form": "tdpo1"}, tdpo(b, "tdpo1", 0.5), implicit(b)
+        for alpha in (0.5, 1.0):
+            yield "tdpo", {"beta": b, "form": "tdpo2", "alpha": alpha}, tdpo(b, "tdpo2", alpha), implicit(b)
+        for alpha in (0.5, 0.0):
+            r = shortened(alpha)
+            loss = lambda w, l, _, b=b, r=r: -log_sigmoid(b * (r(w) - r(l)))  # noqa: E731
+            yield "ld_dpo", {"beta": b, "alpha": alpha}, loss, lambda side, b=b, r=r: b * r(side)
     for centre in (0.0, 0.01):
         yield "reward", {"centre": centre}, reward(centre), lambda side: side["reward"]
 
@@ -218,10 +265,12 @@ def mean(numbers):
 
 def pair_case(name, settings, loss, implicit):
     slot = "reward" if name == "reward" else "logp"
-    records = RECORDS
+    slots = {slot, *{"tdpo": ["sequential_kl"], "ld_dpo": ["tail"]}.get(name, [])}
+    rich = name in ("wpo", "tdpo", "ld_dpo")
+    records = RICH if rich else RECORDS
     if name == "reward":
         records = [{"chosen": {"reward": w}, "rejected": {"reward": l}, "margin": m} for w, l, m in REWARDS]
-    given = [{side: tensors(r[side], {slot}) for side in ("chosen", "rejected")} for r in records]
+    given = [{side: tensors(r[side], slots) for side in ("chosen", "rejected")} for r in records]
     losses = torch.stack([loss(t["chosen"], t["rejected"], r.get("margin", 0.0)) for t, r in zip(given, records)])
     losses.mean().backward()
     rewards = [(implicit(r["chosen"]), implicit(r["rejected"])) for r in records]
@@ -242,14 +291,21 @@ def pair_case(name, settings, loss, implicit):
         ]
         metrics["log_odds_chosen"] = mean(o.item() for o in odds)
         metrics["log_odds_ratio"] = mean(log_sigmoid(o).item() for o in odds)
+    if name == "wpo":
+        metrics["weight"] = mean(math.exp(r["chosen"]["confidence"] + r["rejected"]["confidence"]) for r in records)
+    if name == "tdpo":
+        for s in ("chosen", "rejected"):
+            metrics[f"sequential_kl/{s}"] = mean(r[s]["sequential_kl"] for r in records)
     return {
         "objective": name,
         "level": "pair",
         "set": settings,
-        "records": "rewards" if name == "reward" else "pairs",
+        "records": "rewards" if name == "reward" else "rich" if rich else "pairs",
         "loss": losses.mean().item(),
         "losses": losses.tolist(),
-        "slopes": [{f"{s}.{slot}": slope(t[s][slot]) for s in ("chosen", "rejected")} for t in given],
+        "slopes": [
+            {f"{s}.{k}": slope(t[s][k]) for s in ("chosen", "rejected") for k in sorted(slots)} for t in given
+        ],
         "metrics": metrics,
     }
 
@@ -356,6 +412,7 @@ def main():
             "packages": golden.versions("torch", "trl"),
             "records": {
                 "pairs": RECORDS,
+                "rich": RICH,
                 "rewards": [{"chosen": {"reward": w}, "rejected": {"reward": l}, "margin": m} for w, l, m in REWARDS],
                 **rows["rows"],
             },

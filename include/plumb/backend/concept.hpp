@@ -18,6 +18,15 @@ struct touch_nothing {
   constexpr void operator()(index_t) const {}
 };
 
+/// The one φ the concept needs to ask whether `row_sums` takes functions of log-probabilities.
+struct same_number {
+  static constexpr bool compares = false;
+  template <class Real>
+  constexpr Real operator()(const Real& logp, double) const {
+    return logp;
+  }
+};
+
 template <class B, class T>
 concept memory_primitives = requires(typename B::device& d, void* memory, std::size_t bytes, T* data, const T* source,
                                      view<const T> from, view<T> to, index_t n) {
@@ -58,12 +67,14 @@ concept row_primitives =
 template <class B, class T>
 concept heavy_primitives = requires(typename B::device& d, view<const T> a, view<T> out, const attention_plan& plan,
                                     const attention_options& o, const std::int32_t* targets, row_outputs<T> statistics,
-                                    const T* read, const adamw_step& step) {
+                                    const T* read, T* vector, const adamw_step& step) {
   B::multiply(d, product::nt, T{1}, a, a, T{0}, out);
   B::attention(d, plan, o, a, a, a, out, out);
   B::attention_backward(d, plan, o, a, a, a, a, a, a, out, out, out);
   B::row_statistics(d, a, targets, statistics);
   B::row_gradients(d, out, targets, read, read, read, read);
+  B::template row_sums<T>(d, a, a, 1.0, same_number{}, vector);
+  B::template row_sum_gradients<T>(d, a, a, 1.0, same_number{}, read, out);
   B::adamw(d, step, a, out, out, out);
   { B::template sum_of_squares<T>(d, a) } -> std::same_as<double>;
 };

@@ -18,6 +18,7 @@
 #include <plumb/backend/cpu_elementwise.hpp>
 #include <plumb/backend/cpu_logits.hpp>
 #include <plumb/backend/cpu_products.hpp>
+#include <plumb/backend/cpu_row_sums.hpp>
 #include <plumb/backend/cpu_rows.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/error.hpp>
@@ -161,6 +162,16 @@ struct cpu {
   static void row_gradients(device& d, view<T> z, const std::int32_t* targets, const T* log_partition, const T* entropy,
                             const T* slope, const T* entropy_slope) {
     detail::cpu_row_gradients<T>(d, z, targets, log_partition, entropy, slope, entropy_slope);
+  }
+  template <class T, class Phi>
+  static void row_sums(device& d, in<T> z, in<T> other, double sharpness, const Phi& phi,
+                       std::type_identity_t<T>* out) {
+    detail::cpu_row_sums<T>(d, z, other, sharpness, phi, nullptr, out, {});
+  }
+  template <class T, class Phi>
+  static void row_sum_gradients(device& d, in<T> z, in<T> other, double sharpness, const Phi& phi,
+                                const std::type_identity_t<T>* slope, view<T> dz) {
+    detail::cpu_row_sums<T>(d, z, other, sharpness, phi, slope, nullptr, dz);
   }
   template <class T>
   static void adamw(device& d, const adamw_step& step, in<T> gradient, view<T> m, view<T> v, view<T> p) {

@@ -12,6 +12,7 @@
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/error.hpp>
 #include <plumb/core/random.hpp>
+#include <plumb/core/row_sum.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0 {
@@ -292,6 +293,21 @@ struct reference {
       }
       row[targets[i]] += s;
     }
+  }
+  /// out[i] = S_i = Σ_k φ(log p_ik, o_ik): p = softmax(sharpness · z), o = log softmax(sharpness · other) when φ compares
+  /// (`other` without data otherwise), both [rows, vocabulary].
+  template <class T, class Phi>
+  static void row_sums(device&, in<T> z, in<T> other, double sharpness, const Phi& phi, std::type_identity_t<T>* out) {
+    for (index_t i = 0; i < z.rows; ++i)
+      out[i] = static_cast<T>(row_sum_of<T>(phi, z.row(i), other.data ? other.row(i) : nullptr, z.columns, sharpness));
+  }
+  /// dz_ik += slope_i sharpness (φ'_k − p_k Σ_j φ'_j), the way back of `row_sums`.
+  template <class T, class Phi>
+  static void row_sum_gradients(device&, in<T> z, in<T> other, double sharpness, const Phi& phi,
+                                const std::type_identity_t<T>* slope, view<T> dz) {
+    for (index_t i = 0; i < z.rows; ++i)
+      row_sum_of<T>(phi, z.row(i), other.data ? other.row(i) : nullptr, z.columns, sharpness,
+                    static_cast<double>(slope[i]), dz.row(i));
   }
   /// out[i] += factor[i] · x[i], a factor per row
   template <class T>

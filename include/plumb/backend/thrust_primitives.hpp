@@ -12,6 +12,7 @@
 #include <plumb/backend/thrust_block.hpp>
 #include <plumb/backend/thrust_elementwise.hpp>
 #include <plumb/backend/thrust_products.hpp>
+#include <plumb/backend/thrust_row_sums.hpp>
 #include <plumb/backend/thrust_rows.hpp>
 #include <plumb/core/error.hpp>
 #include <plumb/core/view.hpp>
@@ -172,6 +173,16 @@ struct thrust_primitives {
                             const std::type_identity_t<T>* log_partition, const std::type_identity_t<T>* entropy,
                             const std::type_identity_t<T>* slope, const std::type_identity_t<T>* entropy_slope) {
     Self::run_blocks(d, z.rows, row_gradients_row<T>{z, targets, log_partition, entropy, slope, entropy_slope});
+  }
+  template <class T, class Device, class Phi>
+  static void row_sums(Device& d, in<T> z, in<T> other, double sharpness, const Phi& phi,
+                       std::type_identity_t<T>* out) {
+    Self::run_blocks(d, z.rows, row_sum_row<T, Phi>{z, other, sharpness, phi, nullptr, out, {}});
+  }
+  template <class T, class Device, class Phi>
+  static void row_sum_gradients(Device& d, in<T> z, in<T> other, double sharpness, const Phi& phi,
+                                const std::type_identity_t<T>* slope, view<T> dz) {
+    Self::run_blocks(d, z.rows, row_sum_row<T, Phi>{z, other, sharpness, phi, slope, nullptr, dz});
   }
   template <class T, class Device>
   static void add_scaled_rows(Device& d, const std::type_identity_t<T>* factor, in<T> x, view<T> out) {

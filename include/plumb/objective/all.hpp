@@ -11,6 +11,7 @@
 #include <plumb/objective/compose.hpp>
 #include <plumb/objective/cpo.hpp>
 #include <plumb/objective/discopop.hpp>
+#include <plumb/objective/distill.hpp>
 #include <plumb/objective/dpo.hpp>
 #include <plumb/objective/dpo_norm.hpp>
 #include <plumb/objective/exo.hpp>
@@ -18,25 +19,29 @@
 #include <plumb/objective/hinge.hpp>
 #include <plumb/objective/ipo.hpp>
 #include <plumb/objective/kto.hpp>
+#include <plumb/objective/ld_dpo.hpp>
 #include <plumb/objective/nca.hpp>
 #include <plumb/objective/needs.hpp>
 #include <plumb/objective/orpo.hpp>
 #include <plumb/objective/registry.hpp>
 #include <plumb/objective/reward.hpp>
 #include <plumb/objective/robust_dpo.hpp>
+#include <plumb/objective/row.hpp>
 #include <plumb/objective/sft.hpp>
 #include <plumb/objective/sft_chosen.hpp>
 #include <plumb/objective/simpo.hpp>
 #include <plumb/objective/slic.hpp>
 #include <plumb/objective/sppo.hpp>
+#include <plumb/objective/tdpo.hpp>
+#include <plumb/objective/wpo.hpp>
 
 namespace plumb::inline v0 {
 
 /// To add an objective: its header above, its type here.
 using all_objectives =
-    objective_list<sft,                                                                     // on tokens
+    objective_list<sft, row_loss<distill>,                                                  // on tokens
                    dpo, robust_dpo, f_dpo, dpo_norm, ipo, hinge, exo, nca, bco_pair, sppo,  // on pairs, with reference
-                   apo_zero, apo_down, discopop,                                            //
+                   apo_zero, apo_down, discopop, wpo, tdpo, ld_dpo,                         //
                    simpo, alpha_po, orpo, cpo, slic, sft_chosen,                            // on pairs, without
                    reward,                                                                  // reward models
                    kto, apo_zero_unpaired, bco>;                                            // on single replies

@@ -16,6 +16,12 @@
 
 namespace plumb::inline v0 {
 
+namespace detail {
+/// Its address tells one type from another.
+template <class>
+inline constexpr char type_mark = 0;
+}  // namespace detail
+
 /// Holds Σ_k w_k L_k over objectives of level L whose types are known at run time only. Each objective is compiled
 /// once, on its own; sums are formed from results, so no combination has to be instantiated. A virtual call per
 /// batch, none per record. Copies are deep.
@@ -75,6 +81,13 @@ class any_objective {
     need all = need::none;
     for (const term& t : terms_) all = all | t.held->needs();
     return all;
+  }
+  /// The φ of the term whose row statistic is a Phi, or null.
+  template <class Phi>
+  [[nodiscard]] const Phi* find_row_function() const {
+    for (const term& t : terms_)
+      if (const void* found = t.held->row_function(&detail::type_mark<Phi>)) return static_cast<const Phi*>(found);
+    return nullptr;
   }
   /// What each term divides by, counted in these records, [terms]; add them up over the micro-batches of a step.
   [[nodiscard]] std::vector<double> window_units(records batch) const {
@@ -145,13 +158,19 @@ class any_objective {
     virtual void collect(records, metric_list&) const = 0;
     [[nodiscard]] virtual std::vector<parameter> parameters() const = 0;
     virtual void set(std::string_view, std::string_view) = 0;
+    [[nodiscard]] virtual const void* row_function(const void* mark) const = 0;
   };
   template <class O>
   struct holder final : base {
     explicit holder(const O& o) : objective(o) {}
     std::unique_ptr<base> clone() const override { return std::make_unique<holder>(objective); }
     const char* name() const override { return O::name; }
-    need needs() const override { return O::needs; }
+    need needs() const override {
+      if constexpr (requires { objective.active_needs(); })
+        return objective.active_needs();
+      else
+        return O::needs;
+    }
     reduction default_reduction() const override { return plumb::default_reduction<O>(); }
     evaluation evaluate(records batch, std::span<const double> weights) const override {
       return evaluate_weighted(objective, batch, weights);
@@ -159,6 +178,15 @@ class any_objective {
     void collect(records batch, metric_list& out) const override { plumb::collect_metrics(objective, batch, out); }
     std::vector<parameter> parameters() const override { return plumb::parameters(objective); }
     void set(std::string_view key, std::string_view text) override { plumb::set_parameter(objective, key, text); }
+    const void* row_function([[maybe_unused]] const void* mark) const override {
+      if constexpr (requires {
+                      typename O::row_statistic;
+                      objective.function;
+                    })
+        return mark == &detail::type_mark<typename O::row_statistic> ? &objective.function : nullptr;
+      else
+        return nullptr;
+    }
     O objective;
   };
   struct term {

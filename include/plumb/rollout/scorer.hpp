@@ -2,6 +2,7 @@
 // Runs batches through a network: log-probabilities with or without a tape. Training, scoring and references share it.
 #pragma once
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,8 @@ class scorer {
     bool learn = false;     ///< keep what the way back needs
     std::uint64_t key = 0;  ///< random stream of dropout; used when learning
     head_options head;
+    head_sums<B, T> sums{};                       ///< sums over the vocabulary, beside log p
+    const language_model<B, T>* other = nullptr;  ///< whom sums compare with; null: the model itself, adapter off
   };
 
   /// Scores every prediction of the batch. Forgets the previous batch.
@@ -36,13 +39,37 @@ class scorer {
     const auto* rows = upload(tape_, std::span<const std::int32_t>(batch.rows));
     const auto* targets = upload(tape_, std::span<const std::int32_t>(batch.targets));
     const auto hidden = model_.network().hidden(*pass_);  // [tokens, width]
-    result_ = score_rows(*pass_, model_.network(), hidden, rows, targets, count, what.head);
+    other_rows<B, T, network<B, T>> other;
+    if (what.sums.compares()) {
+      const language_model<B, T>& compared = what.other ? *what.other : model_;
+      if (what.other) check_other(batch, compared);
+      other_pass_.emplace(pass<B, T>{tape_, pass_->batch, nullptr, what.other != nullptr, false, 0});
+      const auto states = tape_.memory().template make<T>({count, compared.network().sizes().width});
+      typename tape<B, T>::scope forgotten(tape_, false);
+      const auto all = compared.network().hidden(*other_pass_);  // [tokens, width]
+      B::gather_rows(tape_.device(), all.value, rows, states);
+      other = {&compared.network(), &*other_pass_, states};
+    }
+    result_ = score_rows(*pass_, model_.network(), hidden, rows, targets, count, what.head,
+                         static_cast<const T*>(nullptr), what.sums, other);
 
     batch_scores out;
     std::vector<T> host(static_cast<std::size_t>(result_.statistics.value.size()));
     B::download(tape_.device(), result_.statistics.value.data, host.data(), result_.statistics.value.size());
-    out.logp.assign(host.begin(), host.begin() + count);
-    out.entropy.assign(host.begin() + count, host.end());
+    out.rows.count = 0;
+    const auto take = [&](bool asked, std::vector<double>& numbers, index_t* row) {
+      if (!asked) return;
+      if (row) *row = out.rows.count;
+      const auto begin = host.begin() + static_cast<std::ptrdiff_t>(out.rows.count++ * count);
+      numbers.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
+    };
+    take(true, out.logp, nullptr);
+    take(what.head.entropy || what.head.entropy_gradient, out.entropy, &out.rows.entropy);
+    take(what.head.log_partition, out.log_partition, &out.rows.log_partition);
+    take(what.sums.mean_logp != nullptr, out.mean_logp, &out.rows.mean_logp);
+    take(what.sums.sequential_kl != nullptr, out.sequential_kl, &out.rows.sequential_kl);
+    take(what.sums.statistic != nullptr, out.statistic, &out.rows.statistic);
+    take(what.sums.collision != nullptr, out.collision, &out.rows.collision);
     std::vector<std::int32_t> best(static_cast<std::size_t>(count));
     B::download(tape_.device(), result_.best, best.data(), count);
     out.correct.resize(best.size());
@@ -50,7 +77,8 @@ class scorer {
     return out;
   }
 
-  /// Adds the gradients of the batch just run, given ∂loss/∂log p of every prediction.
+  /// Adds the gradients of the batch just run, given the slopes of `spread_slopes`: [statistics, predictions], or of the
+  /// log-probabilities alone, [predictions].
   void learn(std::span<const T> slopes) {
     const auto extent = result_.statistics.value.extent();  // [1 or 2, predictions]
     auto seed = tape_.memory().template make<T>(extent);
@@ -77,11 +105,71 @@ class scorer {
                          "; were the ids made by another tokenizer?"));
   }
 
+  void check_other(const training_batch& batch, const language_model<B, T>& compared) const {
+    const auto& sizes = compared.network().sizes();
+    if (sizes.vocabulary != model_.network().sizes().vocabulary)
+      throw error(errc::bad_argument, "teacher",
+                  join("expected a teacher with the model's vocabulary of ", model_.network().sizes().vocabulary,
+                       " tokens, found ", sizes.vocabulary, "; take one with the same tokenizer"));
+    if (const index_t longest = batch.segments.longest_path(); longest > sizes.positions)
+      throw error(errc::bad_argument, "teacher",
+                  join("a sequence of ", longest, " tokens is longer than the ", sizes.positions,
+                       " positions of the teacher; shorten it (max_tokens)"));
+  }
+
   language_model<B, T> model_;
   tape<B, T> tape_;
-  std::optional<pass<B, T>> pass_;
+  std::optional<pass<B, T>> pass_, other_pass_;
   head_result<B, T> result_;
 };
+
+/// The network that a training run compares with: a distilling policy's teacher. Handed to `fit` beside its callbacks.
+///
+///     plumb::fit(policy, plumb::distill{}, data, {.steps = 100}, plumb::teacher{large_model});
+template <class B, class T>
+struct teacher {
+  language_model<B, T> model;
+};
+template <class B, class T>
+teacher(language_model<B, T>) -> teacher<B, T>;
+
+namespace detail {
+template <class B, class T>
+const language_model<B, T>* model_of(const teacher<B, T>& t) {
+  return &t.model;
+}
+template <class B, class T>
+const language_model<B, T>* model_of(const std::optional<teacher<B, T>>& t) {
+  return t ? &t->model : nullptr;
+}
+template <class B, class T>
+const language_model<B, T>* model_of(const auto&) {
+  return nullptr;
+}
+/// The model of the teacher among these, or null.
+template <class B, class T, class... Others>
+const language_model<B, T>* find_teacher(const Others&... others) {
+  const language_model<B, T>* found = nullptr;
+  ((found = model_of<B, T>(others) ? model_of<B, T>(others) : found), ...);
+  return found;
+}
+}  // namespace detail
+
+/// Throws errc::bad_argument when the sums compare with a network that is not there, or have one that they do not take.
+template <class B, class T>
+void check_comparison(std::string_view objective, const head_sums<B, T>& sums, const language_model<B, T>* teacher,
+                      bool has_adapter) {
+  const bool taught = sums.statistic && sums.statistic->compares();
+  if (taught && !teacher)
+    throw error(errc::bad_argument, std::string(objective),
+                "needs a teacher: a model of the same vocabulary (--teacher MODEL; in C++ plumb::teacher{model})");
+  if (!taught && teacher)
+    throw error(errc::bad_argument, std::string(objective), "takes no teacher; leave it out, or choose distill");
+  if (sums.sequential_kl && !has_adapter)
+    throw error(errc::bad_argument, std::string(objective),
+                "compares whole distributions with the reference, which is the model without its adapter: attach an "
+                "adapter instead of training all weights");
+}
 
 /// Splits examples, in their order, into runs of at most `tokens` tokens (a longer example stands alone); calls
 /// f(first, count) for each run.
@@ -102,24 +190,29 @@ void for_each_run(std::span<const example> data, index_t tokens, F&& f) {
 }
 
 /// Fills in the reference log-probability of every reply that lacks one: the network with its adapter off.
+/// `by_token`: that of each token as well.
 template <class B, class T>
 void score_references(scorer<B, T>& engine, std::span<example> data, const head_options& head = {},
-                      index_t tokens = 2048) {
+                      index_t tokens = 2048, bool by_token = false) {
+  const auto lacks = [&](const reply& r) {
+    return std::isnan(r.reference) || (by_token && r.token_references.size() != r.tokens.size());
+  };
   training_batch batch;
   for_each_run(data, tokens, [&](std::size_t first, std::size_t count) {
     const auto run = data.subspan(first, count);
-    if (std::none_of(run.begin(), run.end(), [](const example& e) {
-          return std::any_of(e.replies.begin(), e.replies.end(),
-                             [](const reply& r) { return std::isnan(r.reference); });
-        }))
+    if (std::none_of(run.begin(), run.end(),
+                     [&](const example& e) { return std::any_of(e.replies.begin(), e.replies.end(), lacks); }))
       return;
     batch.assign(run);
     const auto scores = engine.run(batch, {.adapters = false, .head = head});
     index_t which = 0;
     for (example& e : run)
       for (reply& r : e.replies) {
+        const auto& span = batch.replies[static_cast<std::size_t>(which)];
         const double logp = detail::sequence_of(batch, scores, which++, r).logp;
         if (std::isnan(r.reference)) r.reference = logp;
+        const auto begin = scores.logp.begin() + static_cast<std::ptrdiff_t>(span.first);
+        if (by_token && lacks(r)) r.token_references.assign(begin, begin + static_cast<std::ptrdiff_t>(span.count));
       }
   });
 }

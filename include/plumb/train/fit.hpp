@@ -14,6 +14,8 @@
 #include <plumb/objective/evaluate.hpp>
 #include <plumb/objective/metrics.hpp>
 #include <plumb/objective/needs.hpp>
+#include <plumb/objective/row.hpp>
+#include <plumb/rollout/objective_sums.hpp>
 #include <plumb/rollout/scorer.hpp>
 #include <plumb/train/callbacks.hpp>
 #include <plumb/train/checkpoint.hpp>
@@ -51,12 +53,18 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
 
   scorer<B, T> engine(policy.model());
   adamw<B, T> optimiser(decaying(policy), {options.beta1, options.beta2, options.epsilon, options.weight_decay});
-  const head_options head{options.head_memory, true, false};
+  const need needs = objective_needs(method);
+  const objective_sums<B, T, Objective> extra(method, needs, policy.network().vocabulary());
+  const head_options head = extra.options({.memory = options.head_memory, .entropy = true});
+  typename scorer<B, T>::request asked{.head = head, .sums = extra.sums()};
+  asked.other = detail::find_teacher<B, T>(callbacks...);
+  check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(data, plan, options);
   if (options.resume) resume(state, data, eval_data, policy, optimiser, options);
-  if (has(objective_needs(method), need::reference)) provide_references(engine, data, eval_data, head, options);
+  if (has(needs, need::reference))
+    provide_references(engine, data, eval_data, {options.head_memory}, options, has(needs, need::tail));
   keep_references(data, eval_data, state);
 
   fit_result result;
@@ -77,13 +85,13 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
       const auto micro = std::span<const example* const>(chosen).subspan(
           first, std::min(static_cast<std::size_t>(options.batch), chosen.size() - first));
       batch.assign(micro);
-      const batch_scores scores = engine.run(
-          batch, {.learn = true,
-                  .key = derive_key(derive_key(options.seed, 1), static_cast<std::uint64_t>(state.step) << 20 | first),
-                  .head = head});
+      auto learning = asked;
+      learning.learn = true;
+      learning.key = derive_key(derive_key(options.seed, 1), static_cast<std::uint64_t>(state.step) << 20 | first);
+      const batch_scores scores = engine.run(batch, learning);
       const auto records = make_records<Objective::level>(batch, scores);
       const evaluation part = evaluate_part(method, records, windows);
-      spread_slopes<Objective::level>(batch, part.slopes, slopes);
+      spread_slopes<Objective::level>(batch, part.slopes, slopes, scores.rows);
       engine.learn(slopes);
       loss += part.total;
       collect(method, records, scores, batch, state.pending);
@@ -105,7 +113,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
     const double epoch = plan.epoch_of(done);
     if (done % options.log_every == 0 || done == plan.steps) report(entry_of(state, done, epoch, rate));
     if (!eval_data.empty() && (done == plan.steps || (options.eval_every > 0 && done % options.eval_every == 0))) {
-      report(evaluate_data(engine, method, std::span<const example>(eval_data), head, done, epoch));
+      report(evaluate_data(engine, method, std::span<const example>(eval_data), asked, done, epoch));
       (detail::tell_sample(callbacks, done), ...);
     } else if (done == plan.steps) {
       (detail::tell_sample(callbacks, done), ...);
@@ -123,6 +131,14 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   }
   result.steps = state.step;
   return result;
+}
+
+/// An objective on rows of the vocabulary, such as distill, trains as an objective on tokens.
+template <class B, class T, row_objective Objective, class... Callbacks>
+fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<example> data, fit_options options = {},
+               Callbacks&&... callbacks) {
+  return fit(policy, row_loss<Objective>{method}, std::move(data), std::move(options),
+             std::forward<Callbacks>(callbacks)...);
 }
 
 }  // namespace plumb::inline v0

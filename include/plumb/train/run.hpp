@@ -82,6 +82,7 @@ inline void shorten(std::vector<example>& data, index_t most) {
       if (static_cast<index_t>(r.tokens.size()) <= room) continue;
       r.tokens.resize(static_cast<std::size_t>(room));
       r.reference = missing;  // it was the log-probability of the whole reply
+      r.token_references.clear();
     }
 }
 
@@ -109,6 +110,8 @@ need objective_needs(const Objective& o) {
                   { o.needs() } -> std::same_as<need>;
                 })
     return o.needs();
+  else if constexpr (requires { o.active_needs(); })
+    return o.active_needs();
   else
     return Objective::needs;
 }
@@ -118,7 +121,9 @@ need objective_needs(const Objective& o) {
 template <class Objective>
 void check_method(const Objective& o) {
   require_needs(objective_name(o), objective_needs(o),
-                need::logp | need::reference | need::tokens | need::desirable | need::margin);
+                need::logp | need::reference | need::tokens | need::desirable | need::margin | need::entropy |
+                    need::log_partition | need::mean_logp | need::statistic | need::tail | need::sequential_kl |
+                    need::confidence);
   if constexpr (objective<Objective>) check_parameters(o);
 }
 
@@ -179,7 +184,8 @@ inline log_entry entry_of(run_state& state, index_t step, double epoch, double r
 /// Loss and metrics on data that is not trained on, as one batch, under names with "eval_".
 template <class B, class T, class Objective>
 log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span<const example> data,
-                        const head_options& head, index_t step, double epoch, index_t tokens = 2048) {
+                        const typename scorer<B, T>::request& asked, index_t step, double epoch,
+                        index_t tokens = 2048) {
   std::vector<const example*> all;
   for (const example& e : data) all.push_back(&e);
   training_batch batch;
@@ -188,7 +194,7 @@ log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span
   double loss = 0;
   for_each_run(data, tokens, [&](std::size_t first, std::size_t count) {
     batch.assign(data.subspan(first, count));
-    const batch_scores scores = engine.run(batch, {.head = head});
+    const batch_scores scores = engine.run(batch, asked);
     const auto records = make_records<Objective::level>(batch, scores);
     loss += evaluate_part(method, records, windows).total;
     collect(method, records, scores, batch, metrics);
@@ -244,10 +250,10 @@ void resume(run_state& state, std::vector<example>& data, std::vector<example>& 
 /// Reference log-probabilities of all replies: given, from the cache file, or scored now.
 template <class B, class T>
 void provide_references(scorer<B, T>& engine, std::vector<example>& data, std::vector<example>& eval_data,
-                        const head_options& head, const fit_options& o) {
+                        const head_options& head, const fit_options& o, bool by_token = false) {
   const auto score = [&] {
-    score_references(engine, std::span(data), head);
-    score_references(engine, std::span(eval_data), head);
+    score_references(engine, std::span(data), head, 2048, by_token);
+    score_references(engine, std::span(eval_data), head, 2048, by_token);
   };
   if (o.reference_cache.empty()) return score();
   reference_cache cache(o.reference_cache);
