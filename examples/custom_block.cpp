@@ -10,7 +10,7 @@ template <class B, class T>
 struct parallel_block {
   plumb::rms_norm<B, T> input_layernorm;
   plumb::self_attention<B, T> self_attn;
-  plumb::swiglu_mlp<B, T> mlp;
+  plumb::gated_mlp<B, T> mlp;
 
   plumb::variable<B, T> operator()(plumb::pass<B, T>& p, plumb::variable<B, T> x) const {
     const auto normal = input_layernorm(p, x);                                 // [tokens, width]

@@ -147,6 +147,7 @@ class backend_cases {
     attention(3, 3, 33, 40);
     attention(6, 1, 64, 1);
     attention(2, 2, 130, 0);
+    attention(4, 2, 16, 40, 0.5);
     return std::move(results_);
   }
 
@@ -359,7 +360,7 @@ class backend_cases {
              });
   }
 
-  void attention(index_t heads, index_t kv_heads, index_t width, index_t window) {
+  void attention(index_t heads, index_t kv_heads, index_t width, index_t window, double cap = 0) {
     record("attention of " + std::to_string(heads) + " heads of " + std::to_string(width), [&](case_result& result) {
       forest f;
       const index_t m = forest::tokens;
@@ -381,7 +382,8 @@ class backend_cases {
                                        .kv_heads = kv_heads,
                                        .head_width = width,
                                        .scale = 1 / std::sqrt(static_cast<double>(width)),
-                                       .window = window};
+                                       .window = window,
+                                       .cap = cap};
       numbers q(d_, m, heads * width, 71), k(d_, m, kv_heads * width, 72), v(d_, m, kv_heads * width, 73);
       numbers out(d_, m, heads * width, 74), log_sum(d_, m, heads, 75), slope(d_, m, heads * width, 76);
       numbers dq(d_, m, heads * width, 77), dk(d_, m, kv_heads * width, 78), dv(d_, m, kv_heads * width, 79);

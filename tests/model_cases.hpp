@@ -90,6 +90,9 @@ double worst_gradient(const policy<B, T>& p, const char* file, std::string_view 
     REQUIRE(info != nullptr);
     std::vector<double> numbers(static_cast<std::size_t>(info->elements));
     expected.read(info->name, std::span<double>(numbers));
+    const auto extent = each.parameter->value.extent();
+    if (lies_transposed(p.model().config(), each.name))
+      numbers = plumb::detail::transposed(std::span<const double>(numbers), extent.columns, extent.rows);
     worst = std::max(worst, distance(each.parameter->gradient.host(), numbers));
   }
   return worst;

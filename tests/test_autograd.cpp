@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Every operation's backward against central differences in float64, on both host backends, with planted mistakes that
 // the check has to see.
+#include <plumb/autograd/activations.hpp>
 #include <plumb/autograd/attention.hpp>
+#include <plumb/autograd/columns.hpp>
 #include <plumb/autograd/gradcheck.hpp>
+#include <plumb/autograd/layer_normalisation.hpp>
 #include <plumb/autograd/operations.hpp>
 #include <plumb/autograd/product.hpp>
 #include <plumb/autograd/rows.hpp>
@@ -113,14 +116,31 @@ TEMPLATE_TEST_CASE("gradients of attention over a forest", "[autograd][attention
   batch_layout layout;
   f.lay_out(layout);
   const auto tokens = static_cast<index_t>(layout.tokens.size());
-  for (const attention_options o :
-       {attention_options{2, 2, 4, 0.5, 0}, attention_options{4, 2, 3, 0.7, 0}, attention_options{3, 1, 5, 0.4, 3}}) {
+  for (const attention_options o : {attention_options{2, 2, 4, 0.5, 0}, attention_options{4, 2, 3, 0.7, 0},
+                                    attention_options{3, 1, 5, 0.4, 3}, attention_options{2, 1, 4, 1.5, 0, 0.8}}) {
     CHECK(worst<B>({{tokens, o.heads * o.head_width},
                     {tokens, o.kv_heads * o.head_width},
                     {tokens, o.kv_heads * o.head_width}},
                    [&](auto& t, inputs<B> v) { return attend(t, v[0], v[1], v[2], upload(t, layout).plan, o); }) <
           tolerance);
   }
+}
+
+TEMPLATE_TEST_CASE("gradients of activations, layer norm and columns", "[autograd]", reference, cpu) {
+  using B = TestType;
+  CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return gelu(t, v[0], activation::gelu); }) < tolerance);
+  CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return gelu(t, v[0], activation::gelu_tanh); }) < tolerance);
+  CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return soft_cap(t, v[0], 0.7); }) < tolerance);
+  CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return multiply(t, shift(t, v[0], 1.5), v[0]); }) < tolerance);
+  CHECK(worst<B>({{3, 5}, {1, 5}}, [](auto& t, inputs<B> v) { return centre_and_normalise(t, v[0], v[1], 1e-5); }) <
+        tolerance);
+  CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) {
+          return multiply(t, take_columns(t, v[0], 0, 2), take_columns(t, v[0], 3, 2));
+        }) < tolerance);
+  CHECK(worst<B>({{3, 4}}, [](auto& t, inputs<B> v) {
+          const auto tall = reshape(t, v[0], {6, 2});
+          return multiply(t, tall, tall);
+        }) < tolerance);
 }
 
 TEMPLATE_TEST_CASE("gradcheck sees a wrong backward", "[autograd]", reference, cpu) {

@@ -27,7 +27,7 @@ json::object describe_architecture(const model_config& c) {
   out["tied_head"] = c.tied_head;
   out["attention_bias"] = c.attention_bias;
   out["output_bias"] = c.output_bias;
-  out["head_norms"] = c.head_norms;
+  out["query_norms"] = c.query_norms != query_norm::none;
   out["mlp_bias"] = c.mlp_bias;
   out["rope_theta"] = c.rope_theta;
   out["rope_scaling"] = name(c.rope_scaling.how);
@@ -43,17 +43,16 @@ json::object describe_architecture(const model_config& c) {
 index_t count_parameters(const model_config& config, const weight_files& files) {
   index_t count = 0;
   const auto device = std::make_shared<typename reference::device>();
-  (void)build_llama<reference, float>(device, config, 1, [&](const std::string& name, shape extent) {
+  (void)make_network<reference, float>(device, config, 1, [&](const std::string& wanted, shape extent) {
+    const std::string name = plumb::detail::stored_name(files, wanted);
+    const auto expected = plumb::detail::stored_shape(config, name, extent);
     if (!files.contains(name))
       throw error(errc::bad_model, name,
-                  join("the files lack this tensor; config.json asks for [", extent.rows, ", ", extent.columns, "]"));
-    const auto& stored = files.shape(name);
-    const bool fits = stored == std::vector{extent.rows, extent.columns} ||
-                      (extent.rows == 1 && stored == std::vector{extent.columns});
-    if (!fits)
+                  join("the files lack this tensor; config.json asks for ", plumb::detail::describe_shape(expected)));
+    if (files.shape(name) != expected && files.shape(name) != std::vector{extent.rows, extent.columns})
       throw error(errc::bad_model, name,
-                  join("expected shape ", plumb::detail::describe_shape(std::vector{extent.rows, extent.columns}),
-                       " from config.json, found ", plumb::detail::describe_shape(stored), " in the file"));
+                  join("expected shape ", plumb::detail::describe_shape(expected), " from config.json, found ",
+                       plumb::detail::describe_shape(files.shape(name)), " in the file"));
     count += extent.rows * extent.columns;
     return weight_ptr<reference, float>();
   });

@@ -93,13 +93,18 @@ struct attention_tiles {
                               left + c * most * panel_stride<T>, keys + (j * width + c * depth_block) * panel, panel,
                               to + j * most * panel, c > 0);
   }
-  /// Row r of such scores, scaled, to 32 numbers that follow one another.
-  [[gnu::always_inline]] inline void row_of_scores(const T* scores, index_t r, T scale, T* to) const {
+  /// Row r of such scores, scaled and then capped (cap 0: not), to 32 numbers that follow one another.
+  [[gnu::always_inline]] inline void row_of_scores(const T* scores, index_t r, T scale, T cap, T* to) const {
     using s = simd<Set, T>;
     for (index_t j = 0; j < key_tile; j += s::lanes) {
       typename s::vector x;
       s::load(x, scores + (j / panel * most + r) * panel + j % panel);
       x *= scale;
+      if (cap > 0) {  // tanh u = 1 − 2/(e²ᵘ + 1)
+        x *= 2 / cap;
+        s::exp(x);
+        x = cap - 2 * cap / (x + 1);
+      }
       s::store(to + j, x);
     }
   }
@@ -179,8 +184,8 @@ struct attention_task {
           const index_t here = std::min(most, rows - i);
           if (!(visible_keys(position + i + here - 1, o.window, tile).last > 0)) continue;
           t.scores(here, queries + g * left_size + i * t.chunks * panel_stride<T>, keys, products);
-          update<Set>(t, here, position + i, o.window, tile, static_cast<T>(o.scale), products, scores, weights,
-                      highest + g * query_tile + i, totals + (g * query_tile + i) * s::lanes,
+          update<Set>(t, here, position + i, o.window, tile, static_cast<T>(o.scale), static_cast<T>(o.cap), products,
+                      scores, weights, highest + g * query_tile + i, totals + (g * query_tile + i) * s::lanes,
                       sums + g * sums_size + i * t.value_panels * panel);
           for (index_t j = 0; j < t.value_panels; ++j)
             multiply_tile<Set, T>(here, t.across(j), count, weights, values + j * key_tile * panel, t.wide(j),
@@ -210,8 +215,8 @@ struct attention_task {
   /// Brings a panel of rows up to date with the scores of one tile: new maxima, new weights, old sums scaled down.
   template <class Set>
   [[gnu::always_inline]] static inline void update(const attention_tiles<Set, T>& t, index_t rows, index_t position,
-                                                   index_t window, index_t tile, T scale, const T* products, T* scores,
-                                                   T* weights, T* highest, T* totals, T* sums) {
+                                                   index_t window, index_t tile, T scale, T cap, const T* products,
+                                                   T* scores, T* weights, T* highest, T* totals, T* sums) {
     using s = simd<Set, T>;
     using tiles = attention_tiles<Set, T>;
     constexpr T none = -std::numeric_limits<T>::infinity();
@@ -219,7 +224,7 @@ struct attention_task {
     T factor[padded] = {};
     for (index_t r = 0; r < rows; ++r) {
       T* const score = scores + r * key_tile;
-      t.row_of_scores(products, r, scale, score);
+      t.row_of_scores(products, r, scale, cap, score);
       const visible_keys seen(position + r, window, tile);
       for (index_t p = 0; p < seen.first; ++p) score[p] = none;
       for (index_t p = seen.last; p < key_tile; ++p) score[p] = none;

@@ -43,7 +43,7 @@ struct attention_backward_task {
     const query_segment segment = job.plan.segments[segment_number];
     const tiles t(o.head_width);
     const std::int32_t* const key_rows = job.plan.key_rows + segment.keys;
-    const T scale = static_cast<T>(o.scale);
+    const T scale = static_cast<T>(o.scale), cap = static_cast<T>(o.cap);
     std::fill_n(partial, key_sums<Set, T>(t, segment), T(0));
 
     const index_t left_size = t.left(query_tile), right_size = query_tile * t.value_panels * panel;
@@ -101,7 +101,7 @@ struct attention_backward_task {
             t.scores(here, q_left + g * left_size + i * t.chunks * panel_stride<T>, keys, products);
             t.scores(here, d_left + g * left_size + i * t.chunks * panel_stride<T>, values, along);
             for (index_t r = 0; r < here; ++r)
-              row_slopes<Set>(t, visible_keys(position + i + r, o.window, tile), scale, products, along, r,
+              row_slopes<Set>(t, visible_keys(position + i + r, o.window, tile), scale, cap, products, along, r,
                               job.log_sum.row(row + i + r)[head], through[g * query_tile + i + r],
                               weights + (i + r) * key_tile, slopes + (i + r) * key_tile);
             for (index_t r = 0; r < here; ++r)
@@ -157,21 +157,23 @@ struct attention_backward_task {
     return s::sum(sum);
   }
 
-  /// One row of P = e^(score − log_sum) and of P (d·v − D) scale; zeros where the query does not see.
+  /// One row of P = e^(score − log_sum) and of P (d·v − D) times scale and the cap's slope; zeros where the query does not see.
   template <class Set>
   [[gnu::always_inline]] static inline void row_slopes(const attention_tiles<Set, T>& t, visible_keys seen, T scale,
-                                                       const T* products, const T* along, index_t r, T log_sum,
+                                                       T cap, const T* products, const T* along, index_t r, T log_sum,
                                                        T through, T* weight, T* slope) {
     using s = simd<Set, T>;
-    t.row_of_scores(products, r, scale, weight);
-    t.row_of_scores(along, r, T(1), slope);
+    t.row_of_scores(products, r, scale, cap, weight);
+    t.row_of_scores(along, r, T(1), T(0), slope);
+    const T bend = cap > 0 ? 1 / (cap * cap) : T(0);  // the cap's slope is 1 − bend score²
     for (index_t p = 0; p < key_tile; p += s::lanes) {
       typename s::vector x, y;
       s::load(x, weight + p);
       s::load(y, slope + p);
+      y = (y - through) * (1 - bend * x * x);
       x -= log_sum;
       s::exp(x);
-      y = x * (y - through) * scale;
+      y = x * y * scale;
       s::store(weight + p, x);
       s::store(slope + p, y);
     }

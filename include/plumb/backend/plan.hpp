@@ -2,8 +2,10 @@
 // The plain values that describe an attention, a rotation, a product and an optimiser step to a backend.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
+#include <plumb/config.hpp>
 #include <plumb/core/types.hpp>
 
 namespace plumb::inline v0 {
@@ -34,10 +36,25 @@ struct attention_options {
   index_t head_width = 1;  ///< numbers per head
   double scale = 1;        ///< multiplies q·k, usually 1/√head_width
   index_t window = 0;      ///< keys further back than this are not seen; 0: all are
+  double cap = 0;          ///< scores become cap tanh(score / cap) before the softmax; 0: they stay
 };
+
+/// cap tanh(score / cap), or the score itself when there is no cap.
+template <class T>
+PLUMB_HD T capped_score(T score, T cap) {
+  return cap > 0 ? cap * std::tanh(score / cap) : score;
+}
+/// The slope of that function, given its value.
+template <class T>
+PLUMB_HD T cap_slope(T capped, T cap) {
+  return cap > 0 ? 1 - (capped / cap) * (capped / cap) : T(1);
+}
 
 /// How the two numbers of a rotated pair lie: `half` pairs i with i + width/2 (Llama on the hub), `interleaved` 2i with 2i + 1.
 enum class rotary_layout : std::uint8_t { half, interleaved };
+
+/// The bend of a feed-forward part. gelu is x Φ(x); gelu_tanh its usual approximation (Hendrycks & Gimpel 2016).
+enum class activation : std::uint8_t { silu, gelu, gelu_tanh };
 
 /// Which operands of a product are transposed: C = A·Bᵀ, A·B or Aᵀ·B.
 enum class product : std::uint8_t { nt, nn, tn };

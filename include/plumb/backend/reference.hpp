@@ -192,7 +192,7 @@ struct reference {
 
   // --- attention ----------------------------------------------------------------------------------------------------
 
-  /// out[t, h] = Σ_p softmax_p(scale q[t, h]·k[row(p), g]) v[row(p), g] over the visible positions p of t's path;
+  /// out[t, h] = Σ_p softmax_p(cap(scale q[t, h]·k[row(p), g])) v[row(p), g] over the visible positions p of t's path;
   /// q, out [tokens, heads · width]; k, v [rows, kv_heads · width]; g = h kv_heads / heads.
   /// log_sum [tokens, heads] keeps log Σ exp for the way back.
   template <class T>
@@ -208,7 +208,8 @@ struct reference {
                           const T* key = k.row(keys[p]) + g * o.head_width;
                           T sum = 0;
                           for (index_t j = 0; j < o.head_width; ++j) sum += query[j] * key[j];
-                          score[static_cast<std::size_t>(p - first)] = sum * static_cast<T>(o.scale);
+                          score[static_cast<std::size_t>(p - first)] =
+                              capped_score(sum * static_cast<T>(o.scale), static_cast<T>(o.cap));
                           highest = std::max(highest, score[static_cast<std::size_t>(p - first)]);
                         }
                         T total = 0;
@@ -225,7 +226,7 @@ struct reference {
   }
 
   /// Adds the gradients of q, k and v. With P the softmax and D = Σ_j d[t,h,j] out[t,h,j]:
-  /// dv += P d, ds = P (d·v − D), dq += scale ds k, dk += scale ds q. The *global* log-sum and output make the
+  /// dv += P d, ds = P (d·v − D) (times the cap's slope), dq += scale ds k, dk += scale ds q. The *global* log-sum and output make the
   /// parts of a path (shared prompt, own reply) exact.
   template <class T>
   static void attention_backward(device&, const attention_plan& plan, const attention_options& o, in<T> q, in<T> k,
@@ -243,8 +244,9 @@ struct reference {
                           const T* value = v.row(keys[p]) + g * width;
                           T score = 0, along = 0;
                           for (index_t j = 0; j < width; ++j) score += query[j] * key[j], along += from[j] * value[j];
-                          const T weight = std::exp(score * scale - log_sum.row(t)[h]);
-                          const T slope = weight * (along - through) * scale;
+                          score = capped_score(score * scale, static_cast<T>(o.cap));
+                          const T weight = std::exp(score - log_sum.row(t)[h]);
+                          const T slope = weight * (along - through) * cap_slope(score, static_cast<T>(o.cap)) * scale;
                           for (index_t j = 0; j < width; ++j) {
                             dv.row(keys[p])[g * width + j] += weight * from[j];
                             dq.row(t)[h * width + j] += slope * key[j];

@@ -129,7 +129,8 @@ struct attention_tile {
       for (int j = 0; j < keys_each; ++j) {
         const index_t p = tile + c0 + j * column_lanes;
         s.score[r0 + i * row_lanes][c0 + j * column_lanes] =
-            p >= from && p <= position ? sum[i][j] * static_cast<T>(o.scale) : -std::numeric_limits<T>::infinity();
+            p >= from && p <= position ? capped_score(sum[i][j] * static_cast<T>(o.scale), static_cast<T>(o.cap))
+                                       : -std::numeric_limits<T>::infinity();
       }
     }
   }

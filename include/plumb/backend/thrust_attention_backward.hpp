@@ -73,14 +73,15 @@ struct score_slope {
 
 template <class T>
 PLUMB_HD score_slope<T> slope_of(const T* query, const T* from, const T* key, const T* value, index_t width, T scale,
-                                 T log_sum, T through) {
+                                 T cap, T log_sum, T through) {
   T score = 0, along = 0;
   for (index_t j = 0; j < width; ++j) {
     score = fused(query[j], key[j], score);
     along = fused(from[j], value[j], along);
   }
-  const T weight = std::exp(score * scale - log_sum);
-  return {weight, weight * (along - through) * scale};
+  score = capped_score(score * scale, cap);
+  const T weight = std::exp(score - log_sum);
+  return {weight, weight * (along - through) * cap_slope(score, cap) * scale};
 }
 
 /// dq += scale Σ_p ds k: laid out as attention_tile.
@@ -162,7 +163,7 @@ struct attention_query_gradient {
         if (t >= first && t < last && p <= position_of(segment, t) &&
             p >= first_visible(position_of(segment, t), x.o.window))
           slope = slope_of(s.q[row], s.d[row], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
-                           x.log_sum.row(t)[head], x.through[t * x.o.heads + head])
+                           static_cast<T>(x.o.cap), x.log_sum.row(t)[head], x.through[t * x.o.heads + head])
                       .slope;
         s.slope[row][key] = slope;
       }
@@ -291,7 +292,7 @@ struct attention_key_gradient {
         if (s.place[key] >= 0 && query + number < last && s.place[key] <= position &&
             s.place[key] >= first_visible(position, x.o.window))
           found = slope_of(s.q[number], s.d[number], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
-                           x.log_sum.row(t)[head], x.through[t * x.o.heads + head]);
+                           static_cast<T>(x.o.cap), x.log_sum.row(t)[head], x.through[t * x.o.heads + head]);
         s.weight[key][number] = found.weight;
         s.slope[key][number] = found.slope;
       }

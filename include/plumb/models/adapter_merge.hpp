@@ -15,7 +15,7 @@
 #include <vector>
 
 #include <plumb/io/safetensors_write.hpp>
-#include <plumb/models/config.hpp>
+#include <plumb/models/config_file.hpp>
 #include <plumb/models/llama.hpp>
 #include <plumb/models/policy.hpp>
 
@@ -39,7 +39,8 @@ template <class B, class T>
 std::map<std::string, linear<B, T>*> adapted_maps(const policy<B, T>& p) {
   std::set<const void*> own;
   if (p.lora())
-    for (const auto& [name, parameter] : p.trainable()) own.insert(parameter.get());
+    for (const auto& [name, parameter] : p.trainable())
+      if (!p.score_head() || parameter != p.score_head()->weight) own.insert(parameter.get());
   std::map<std::string, linear<B, T>*> out;
   p.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
     if (map.adapter && own.contains(map.adapter->a.get()) && own.contains(map.adapter->b.get()))
@@ -73,7 +74,7 @@ language_model<B, T> merge_adapter(const policy<B, T>& p) {
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) { weights.emplace(name, w.get()); });
   const model_config config = detail::merged_config(model.config(), adapted);
   auto net =
-      make_llama<B, T>(model.device(), config, p.network().sizes().positions, [&](const std::string& name, shape) {
+      make_network<B, T>(model.device(), config, p.network().sizes().positions, [&](const std::string& name, shape) {
         auto out = std::make_shared<weight_tensor<B, T>>();
         const auto at = adapted.find(name);
         out->value =
@@ -105,10 +106,10 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
       if (!std::isfinite(x))
         throw error(errc::not_finite, name, "the weight holds NaN or infinite numbers; training diverged");
     const auto extent = w->value.extent();
-    const bool is_vector = name.ends_with("norm.weight") || name.ends_with(".bias");
-    tensors.push_back(as_tensor(name,
-                                is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
-                                std::span<const T>(numbers.back())));
+    if (lies_transposed(model.config(), name))
+      numbers.back() = detail::transposed(std::span<const T>(numbers.back()), extent.rows, extent.columns);
+    tensors.push_back(
+        as_tensor(name, detail::stored_shape(model.config(), name, extent), std::span<const T>(numbers.back())));
   });
   model_config config = detail::merged_config(model.config(), adapted);
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";

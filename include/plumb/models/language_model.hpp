@@ -11,7 +11,9 @@
 #include <plumb/io/safetensors.hpp>
 #include <plumb/io/safetensors_write.hpp>
 #include <plumb/io/weights.hpp>
-#include <plumb/models/llama.hpp>
+#include <plumb/models/config_file.hpp>
+#include <plumb/models/families.hpp>
+#include <plumb/models/stored_weight.hpp>
 #include <plumb/text/tokenizer.hpp>
 
 namespace plumb::inline v0 {
@@ -90,23 +92,18 @@ device_ptr<B> make_device([[maybe_unused]] int threads) {
     return std::make_shared<typename B::device>();
 }
 
-inline std::string describe_shape(std::span<const index_t> extents) {
-  std::string out = "[";
-  for (std::size_t i = 0; i < extents.size(); ++i) out += join(i ? ", " : "", extents[i]);
-  return out + "]";
-}
-
 /// Reads one weight after checking that the file holds what the configuration says; nothing is allocated before.
 template <class B, class T>
-weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const std::string& name,
-                             shape extent) {
-  const bool is_vector = extent.rows == 1 && !(files.contains(name) && files.shape(name).size() == 2);
-  const std::vector<index_t> expected =
-      is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns};
+weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const model_config& config,
+                             const std::string& wanted, shape extent) {
+  const std::string name = stored_name(files, wanted);
+  const bool turned = lies_transposed(config, name);
+  const auto expected = stored_shape(config, name, extent);
+  const bool as_column = extent.rows == 1 && files.contains(name) && files.shape(name).size() == 2;
   if (!files.contains(name))
     throw error(errc::bad_model, name,
                 join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));
-  if (files.shape(name) != expected)
+  if (files.shape(name) != expected && !(as_column && files.shape(name) == std::vector{extent.rows, extent.columns}))
     throw error(errc::bad_model, name,
                 join("expected shape ", describe_shape(expected), " from config.json, found ",
                      describe_shape(files.shape(name)), " in the file"));
@@ -116,6 +113,7 @@ weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& fi
     if (!std::isfinite(host[i]))
       throw error(errc::not_finite, name,
                   join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+  if (turned) host = transposed(std::span<const T>(host), extent.columns, extent.rows);
   auto out = std::make_shared<weight_tensor<B, T>>();
   out->value = tensor<B, T>(device, extent, std::span<const T>(host));
   return out;
@@ -145,8 +143,8 @@ language_model<B, T> load_model(const std::filesystem::path& folder, const load_
     words->set_bos(*config.bos);
   const auto device = detail::make_device<B>(options.threads);
   const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
-  auto net = make_llama<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
-    return detail::read_weight<B, T>(device, files, name, extent);
+  auto net = make_network<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
+    return detail::read_weight<B, T>(device, files, config, name, extent);
   });
   return {device, std::move(net), std::move(words), config, folder.string()};
 }
@@ -169,15 +167,19 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
                 join("the tokenizer has ", words->size(), " tokens, the model ", config.vocabulary));
   const auto device = detail::make_device<B>(options.threads);
   std::uint64_t which = 0;
-  auto net = make_llama<B, T>(device, config, config.max_positions, [&](const std::string& name, shape extent) {
+  auto net = make_network<B, T>(device, config, config.max_positions, [&](const std::string& name, shape extent) {
     std::vector<T> host(static_cast<std::size_t>(extent.size()), T(0));
     const std::uint64_t key = derive_key(first.seed, which++);
     double deviation = first.gain / std::sqrt(static_cast<double>(extent.columns));
-    if (name.ends_with("embed_tokens.weight")) deviation = first.embedding;
-    if (name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight"))
+    const auto ends = [&](std::initializer_list<std::string_view> list) {
+      return std::any_of(list.begin(), list.end(), [&](std::string_view end) { return name.ends_with(end); });
+    };
+    if (ends({"embed_tokens.weight", "wte.weight", "wpe.weight"}))
+      deviation = first.embedding / config.embedding_factor;
+    if (ends({"o_proj.weight", "down_proj.weight", "c_proj.weight"}))
       deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
-    if (name.ends_with("norm.weight")) {
-      std::fill(host.begin(), host.end(), T(1));
+    if (detail::is_vector(name) && !name.ends_with(".bias")) {
+      std::fill(host.begin(), host.end(), static_cast<T>(1 - config.norm_offset));
     } else if (!name.ends_with(".bias")) {
       for (std::size_t i = 0; i < host.size(); ++i)
         host[i] = static_cast<T>(deviation *
@@ -213,11 +215,10 @@ void save_model(const language_model<B, T>& model, const std::filesystem::path& 
     if (!seen.insert(w.get()).second) return;  // a tied head is stored once, as the hub does
     numbers.push_back(w->value.host());
     const auto extent = w->value.extent();
-    const bool is_vector = name.ends_with("norm.weight") || name.ends_with(".bias");
-    tensors.push_back({name,
-                       sizeof(T) == 8 ? dtype::f64 : dtype::f32,
-                       is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
-                       {}});
+    if (lies_transposed(model.config(), name))
+      numbers.back() = detail::transposed(std::span<const T>(numbers.back()), extent.rows, extent.columns);
+    tensors.push_back(
+        {name, sizeof(T) == 8 ? dtype::f64 : dtype::f32, detail::stored_shape(model.config(), name, extent), {}});
   });
   for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = std::as_bytes(std::span<const T>(numbers[i]));
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});

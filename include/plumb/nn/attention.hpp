@@ -11,32 +11,40 @@
 
 namespace plumb::inline v0 {
 
+/// softmax(q kᵀ scale) v along each token's path. In sampling, keys and values are appended to the pass's cache and read
+/// from there.
+template <class B, class T>
+variable<B, T> attend_path(pass<B, T>& p, variable<B, T> q, variable<B, T> k, variable<B, T> v,
+                           const attention_options& options) {
+  if (p.cache) {
+    auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
+    B::copy(p.tape.device(), k.value, layer.keys.get().slice(p.cache->used, k.rows()));
+    B::copy(p.tape.device(), v.value, layer.values.get().slice(p.cache->used, v.rows()));
+    k = p.tape.constant(std::as_const(layer.keys).get());    // [capacity, kv_heads · head_width]
+    v = p.tape.constant(std::as_const(layer.values).get());  // [capacity, kv_heads · head_width]
+  }
+  return attend(p.tape, q, k, v, p.batch.plan, options);  // [tokens, heads · head_width]
+}
+
 /// o(softmax(q kᵀ / √head_width) v), q, k, v = projections of x, q and k rotated (Ainslie et al. 2023 for the groups).
-/// With q_norm and k_norm, every head of q and k is normalised before it is turned (Dehghani et al. 2023, section 2).
-/// In sampling, keys and values are appended to the pass's cache and read from there.
+/// With q_norm and k_norm, q and k are normalised before they are turned (Dehghani et al. 2023, section 2): each head by
+/// itself, or all heads together, as the width of the norm's weight says.
 template <class B, class T>
 struct self_attention {
   linear<B, T> q_proj;                   ///< [heads · head_width, width]
   linear<B, T> k_proj;                   ///< [kv_heads · head_width, width]
   linear<B, T> v_proj;                   ///< [kv_heads · head_width, width]
   linear<B, T> o_proj;                   ///< [width, heads · head_width]
-  std::optional<rms_norm<B, T>> q_norm;  ///< weight [1, head_width]
-  std::optional<rms_norm<B, T>> k_norm;  ///< weight [1, head_width]
+  std::optional<rms_norm<B, T>> q_norm;  ///< weight [1, head_width or heads · head_width]
+  std::optional<rms_norm<B, T>> k_norm;  ///< weight [1, head_width or kv_heads · head_width]
   attention_options options;
   std::shared_ptr<const rotary<B, T>> positions;
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     const auto q = (*positions)(p, each_head(p, q_norm, q_proj(p, x)));  // [tokens, heads · head_width]
-    auto k = (*positions)(p, each_head(p, k_norm, k_proj(p, x)));        // [tokens, kv_heads · head_width]
-    auto v = v_proj(p, x);                                               // [tokens, kv_heads · head_width]
-    if (p.cache) {
-      auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
-      B::copy(p.tape.device(), k.value, layer.keys.get().slice(p.cache->used, k.rows()));
-      B::copy(p.tape.device(), v.value, layer.values.get().slice(p.cache->used, v.rows()));
-      k = p.tape.constant(std::as_const(layer.keys).get());    // [capacity, kv_heads · head_width]
-      v = p.tape.constant(std::as_const(layer.values).get());  // [capacity, kv_heads · head_width]
-    }
-    return o_proj(p, attend(p.tape, q, k, v, p.batch.plan, options));  // [tokens, width]
+    const auto k = (*positions)(p, each_head(p, k_norm, k_proj(p, x)));  // [tokens, kv_heads · head_width]
+    const auto v = v_proj(p, x);                                         // [tokens, kv_heads · head_width]
+    return o_proj(p, attend_path(p, q, k, v, options));                  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
@@ -52,9 +60,9 @@ struct self_attention {
   variable<B, T> each_head(pass<B, T>& p, const std::optional<rms_norm<B, T>>& norm, variable<B, T> x) const {
     if (!norm) return x;
     const shape whole = x.value.extent();  // [tokens, heads · head_width]
-    const auto heads =
-        reshape(p.tape, x, {whole.size() / options.head_width, options.head_width});  // [tokens · heads, head_width]
-    return reshape(p.tape, (*norm)(p, heads), whole);                                 // as x
+    const index_t width = norm->weight->value.extent().columns;
+    const auto each = reshape(p.tape, x, {whole.size() / width, width});  // [tokens · heads, head_width]
+    return reshape(p.tape, (*norm)(p, each), whole);                      // as x
   }
 };
 

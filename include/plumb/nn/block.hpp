@@ -2,6 +2,8 @@
 // A block of a transformer: attention and feed-forward, each normalised before and added after.
 #pragma once
 
+#include <optional>
+
 #include <plumb/autograd/operations.hpp>
 #include <plumb/nn/pass.hpp>
 
@@ -27,6 +29,35 @@ struct pre_norm_block {
     f("self_attn", self.self_attn);
     f("post_attention_layernorm", self.post_attention_layernorm);
     f("mlp", self.mlp);
+  }
+};
+
+/// x ← x + norm(attention(x)); x ← x + norm(mlp(x)), and with the first norms also norm(attention(norm(x))):
+/// OLMo 2 without them, Gemma 2 and 3 with them.
+template <class Norm, class Attention, class Mlp>
+struct post_norm_block {
+  std::optional<Norm> input_layernorm;
+  Attention self_attn;
+  Norm post_attention_layernorm;
+  std::optional<Norm> pre_feedforward_layernorm;
+  Mlp mlp;
+  Norm post_feedforward_layernorm;
+
+  template <class B, class T>
+  variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
+    auto inner = input_layernorm ? (*input_layernorm)(p, x) : x;                 // [tokens, width]
+    x = add(p.tape, x, post_attention_layernorm(p, self_attn(p, inner)));        // [tokens, width]
+    inner = pre_feedforward_layernorm ? (*pre_feedforward_layernorm)(p, x) : x;  // [tokens, width]
+    return add(p.tape, x, post_feedforward_layernorm(p, mlp(p, inner)));         // [tokens, width]
+  }
+  template <class Self, class F>
+  static void parts(Self& self, F&& f) {
+    if (self.input_layernorm) f("input_layernorm", *self.input_layernorm);
+    f("self_attn", self.self_attn);
+    f("post_attention_layernorm", self.post_attention_layernorm);
+    if (self.pre_feedforward_layernorm) f("pre_feedforward_layernorm", *self.pre_feedforward_layernorm);
+    f("mlp", self.mlp);
+    f("post_feedforward_layernorm", self.post_feedforward_layernorm);
   }
 };
 

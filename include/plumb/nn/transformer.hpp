@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include <plumb/autograd/activations.hpp>
 #include <plumb/nn/embedding.hpp>
 #include <plumb/nn/linear.hpp>
 
@@ -18,7 +19,8 @@ struct transformer {
   embedding<B, T> embed_tokens;
   std::vector<Block> layers;
   Norm norm;
-  Head lm_head;  ///< its weight is the embedding's when tied
+  Head lm_head;          ///< its weight is the embedding's when tied
+  double logit_cap = 0;  ///< logits become cap tanh(logit / cap); 0: they stay
 
   /// The states that the head reads, [tokens, width].
   variable<B, T> hidden(pass<B, T>& p) const {
@@ -28,7 +30,10 @@ struct transformer {
     return norm(p, x);                                      // [tokens, width]
   }
   /// Scores of the next token for rows of hidden states, [rows, vocabulary].
-  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const { return lm_head(p, rows); }
+  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const {
+    const auto z = lm_head(p, rows);                                            // [rows, vocabulary]
+    return logit_cap > 0 ? soft_cap(p.tape, z, static_cast<T>(logit_cap)) : z;  // [rows, vocabulary]
+  }
 
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

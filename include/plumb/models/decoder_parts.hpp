@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSL-1.0
+// The parts that most families share, made from a configuration: maps, norms, attention, the gated feed-forward part.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <plumb/models/config.hpp>
+#include <plumb/nn/attention.hpp>
+#include <plumb/nn/mlp.hpp>
+#include <plumb/nn/norm.hpp>
+#include <plumb/nn/transformer.hpp>
+
+namespace plumb::inline v0 {
+
+/// Makes named parts. `make(name, shape)` gives each weight: read from files, or random.
+template <class B, class T, class Make>
+class decoder_parts {
+ public:
+  using rotary_ptr = std::shared_ptr<const rotary<B, T>>;
+
+  /// `positions`: the longest path to prepare rotary tables for.
+  decoder_parts(const device_ptr<B>& device, const model_config& c, index_t positions, Make& make)
+      : c_(c), make_(make), far_(turn(device, positions, c.rope_theta, c.rope_scaling)), near_(far_) {
+    if (c.local_rope_theta > 0) near_ = turn(device, positions, c.local_rope_theta, {});
+  }
+
+  weight_ptr<B, T> weight(const std::string& name, index_t rows, index_t columns) const {
+    return make_(name + ".weight", shape{rows, columns});
+  }
+  linear<B, T> linear_map(const std::string& name, index_t outputs, index_t inputs, bool bias) const {
+    linear<B, T> out;
+    out.weight = weight(name, outputs, inputs);
+    if (bias) out.bias = make_(name + ".bias", shape{1, outputs});
+    return out;
+  }
+  rms_norm<B, T> norm(const std::string& name) const { return norm(name, c_.hidden_size); }
+  rms_norm<B, T> norm(const std::string& name, index_t width) const {
+    return {weight(name, 1, width), c_.norm_epsilon, c_.norm_offset};
+  }
+  self_attention<B, T> attention(const std::string& at, index_t layer) const {
+    const index_t q_width = c_.heads * c_.head_width, kv_width = c_.kv_heads * c_.head_width;
+    self_attention<B, T> a;
+    a.q_proj = linear_map(at + ".q_proj", q_width, c_.hidden_size, c_.attention_bias);
+    a.k_proj = linear_map(at + ".k_proj", kv_width, c_.hidden_size, c_.attention_bias);
+    a.v_proj = linear_map(at + ".v_proj", kv_width, c_.hidden_size, c_.attention_bias);
+    a.o_proj = linear_map(at + ".o_proj", c_.hidden_size, q_width, c_.output_bias);
+    if (c_.query_norms != query_norm::none) {
+      const bool each = c_.query_norms == query_norm::each_head;
+      a.q_norm = norm(at + ".q_norm", each ? c_.head_width : q_width);
+      a.k_norm = norm(at + ".k_norm", each ? c_.head_width : kv_width);
+    }
+    a.options = attention_numbers(layer);
+    a.positions = a.options.window > 0 ? near_ : far_;
+    return a;
+  }
+  [[nodiscard]] attention_options attention_numbers(index_t layer) const {
+    const double size = c_.query_scale > 0 ? c_.query_scale : static_cast<double>(c_.head_width);
+    return {.heads = c_.heads,
+            .kv_heads = c_.kv_heads,
+            .head_width = c_.head_width,
+            .scale = 1 / std::sqrt(size),
+            .window = c_.windows.empty() ? 0 : c_.windows[static_cast<std::size_t>(layer)],
+            .cap = c_.attention_cap};
+  }
+  gated_mlp<B, T> mlp(const std::string& at) const {
+    gated_mlp<B, T> m;
+    m.gate_proj = linear_map(at + ".gate_proj", c_.intermediate_size, c_.hidden_size, c_.mlp_bias);
+    m.up_proj = linear_map(at + ".up_proj", c_.intermediate_size, c_.hidden_size, c_.mlp_bias);
+    m.down_proj = linear_map(at + ".down_proj", c_.hidden_size, c_.intermediate_size, c_.mlp_bias);
+    m.gate = c_.gate;
+    return m;
+  }
+  /// Embedding, last norm and head around blocks that `block(name, number)` makes.
+  template <class Decoder, class Block>
+  Decoder decoder(Block&& block) const {
+    Decoder net;
+    net.embed_tokens = {weight("model.embed_tokens", c_.vocabulary, c_.hidden_size), c_.embedding_factor};
+    for (index_t i = 0; i < c_.layers; ++i) net.layers.push_back(block(join("model.layers.", i), i));
+    net.norm = norm("model.norm");
+    net.lm_head.weight = c_.tied_head ? net.embed_tokens.weight : weight("lm_head", c_.vocabulary, c_.hidden_size);
+    net.logit_cap = c_.logit_cap;
+    return net;
+  }
+
+ private:
+  rotary_ptr turn(const device_ptr<B>& device, index_t positions, double theta, const rope_scaling& scaling) const {
+    if (scaling.how == rope_scaling::kind::none)
+      return std::make_shared<const rotary<B, T>>(device, positions, c_.head_width, theta);
+    const auto f = make_rope_frequencies(c_.head_width, theta, scaling);
+    return std::make_shared<const rotary<B, T>>(device, positions, f.values, f.magnitude);
+  }
+
+  const model_config& c_;
+  Make& make_;
+  rotary_ptr far_, near_;  ///< of layers that see all, and of those with a window
+};
+
+}  // namespace plumb::inline v0
