@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <plumb/core/error.hpp>
@@ -22,6 +23,10 @@ struct sampling {
   double top_p = 1;        ///< (0, 1]
   double min_p = 0;        ///< [0, 1)
   std::uint64_t seed = 0;
+  double repetition_penalty =
+      1;                         ///< logits of tokens seen in prompt or reply: /p if above 0, ·p if below (Keskar 2019)
+  double presence_penalty = 0;   ///< subtracted from the logit of every token of the reply
+  double frequency_penalty = 0;  ///< subtracted once for each time that the reply holds the token
 
   void check() const {
     if (!(temperature >= 0) || std::isinf(temperature))
@@ -31,8 +36,35 @@ struct sampling {
       throw error(errc::bad_argument, "top_p", join("expected above 0 up to 1, found ", top_p));
     if (!(min_p >= 0 && min_p < 1))
       throw error(errc::bad_argument, "min_p", join("expected 0 up to below 1, found ", min_p));
+    if (!(repetition_penalty > 0) || std::isinf(repetition_penalty))
+      throw error(errc::bad_argument, "repetition_penalty",
+                  join("expected a finite number above 0, found ", repetition_penalty));
+    for (const auto& [key, value] :
+         {std::pair{"presence_penalty", presence_penalty}, std::pair{"frequency_penalty", frequency_penalty}})
+      if (!std::isfinite(value)) throw error(errc::bad_argument, key, join("expected a finite number, found ", value));
   }
 };
+
+/// Lowers the logits of tokens that were there before, as `how` asks.
+template <class T>
+void penalise(std::span<T> logits, const sampling& how, std::span<const token_id> prompt,
+              std::span<const token_id> reply) {
+  if (how.repetition_penalty != 1) {
+    std::vector<char> seen(logits.size(), 0);
+    const auto factor = static_cast<T>(how.repetition_penalty);
+    for (const auto& part : {prompt, reply})
+      for (const token_id t : part)
+        if (T& z = logits[static_cast<std::size_t>(t)]; !std::exchange(seen[static_cast<std::size_t>(t)], 1))
+          z = z > 0 ? z / factor : z * factor;
+  }
+  if (how.presence_penalty == 0 && how.frequency_penalty == 0) return;
+  std::vector<char> present(logits.size(), 0);
+  for (const token_id t : reply) {
+    T& z = logits[static_cast<std::size_t>(t)];
+    if (!std::exchange(present[static_cast<std::size_t>(t)], 1)) z -= static_cast<T>(how.presence_penalty);
+    z -= static_cast<T>(how.frequency_penalty);
+  }
+}
 
 /// Draws with word `draw` of the stream `stream` of the seed; the result depends on nothing else.
 /// Ties go to the smaller token. Throws errc::not_finite when a logit is NaN.

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSL-1.0
+// Sequences that grow token by token: their keys and values lie in a cache, and a sequence is a list of cache rows.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include <plumb/models/policy.hpp>
+
+namespace plumb::inline v0 {
+
+/// The cache rows of one sequence, position by position. Copying it forks the sequence: rows are never overwritten, so
+/// samples of one prompt, and beams, share what they have in common.
+using token_path = std::vector<std::int32_t>;
+
+/// Runs a model on growing sequences. Not shared between threads.
+template <class B, class T>
+class cached_decoder {
+ public:
+  /// `adapters` off: the reference.
+  cached_decoder(const language_model<B, T>& model, bool adapters)
+      : model_(model), adapters_(adapters), tape_(model.device()) {
+    tape_.set_recording(false);
+  }
+
+  [[nodiscard]] const language_model<B, T>& model() const noexcept { return model_; }
+  [[nodiscard]] plumb::tape<B, T>& tape() noexcept { return tape_; }
+  /// Rows of the cache that fit `bytes`.
+  [[nodiscard]] index_t affordable_rows(std::size_t bytes) const {
+    const auto& s = model_.network().sizes();
+    const auto row_bytes = 2 * sizeof(T) * static_cast<std::size_t>(std::max<index_t>(1, s.layers * s.kv_width));
+    return static_cast<index_t>(bytes / row_bytes);
+  }
+  /// Forgets all sequences and makes room for `rows` tokens.
+  void reset(index_t rows) {
+    cache_.used = 0;
+    if (cache_.capacity >= rows) return;
+    const auto& s = model_.network().sizes();
+    cache_.layers.clear();
+    for (index_t i = 0; i < s.layers; ++i)
+      cache_.layers.push_back(
+          {tensor<B, T>(model_.device(), {rows, s.kv_width}), tensor<B, T>(model_.device(), {rows, s.kv_width})});
+    cache_.capacity = rows;
+  }
+
+  /// Reads prompts into the fresh cache; gives each one's path and, `copies` times one after another, the logits after
+  /// its last token, [prompts · copies, vocabulary]. They live until the next call.
+  variable<B, T> start(std::span<const std::vector<token_id>> prompts, index_t copies, std::vector<token_path>& paths) {
+    forest all;
+    for (const auto& p : prompts) all.add(p);
+    all.lay_out(layout_);
+    paths.clear();
+    std::vector<std::int32_t> last;
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      const segment& s = all[static_cast<index_t>(i)];
+      paths.emplace_back();
+      for (index_t r = s.first; r < s.first + s.length; ++r) paths.back().push_back(static_cast<std::int32_t>(r));
+      last.insert(last.end(), static_cast<std::size_t>(copies), paths.back().back());
+    }
+    return run(last);
+  }
+  /// Appends tokens[i] to paths[i]; the logits after them, [paths, vocabulary], live until the next call.
+  variable<B, T> advance(std::span<token_path* const> paths, std::span<const token_id> tokens) {
+    layout_ = {};
+    std::vector<std::int32_t> last;
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      token_path& path = *paths[i];
+      const auto row = static_cast<std::int32_t>(i), position = static_cast<std::int32_t>(path.size());
+      layout_.tokens.push_back(tokens[i]);
+      layout_.positions.push_back(position);
+      layout_.segments.push_back({row, 1, position, static_cast<std::int32_t>(layout_.key_rows.size())});
+      layout_.row_segment.push_back(row);
+      path.push_back(static_cast<std::int32_t>(cache_.used) + row);
+      layout_.key_rows.insert(layout_.key_rows.end(), path.begin(), path.end());
+      last.push_back(row);
+    }
+    return run(last);
+  }
+
+  /// Logits on the host, [rows · vocabulary].
+  std::vector<T> download(const variable<B, T>& logits) {
+    std::vector<T> out(static_cast<std::size_t>(logits.value.size()));
+    B::download(tape_.device(), logits.value.data, out.data(), logits.value.size());
+    return out;
+  }
+  /// log p(tokens[i]) under row i of the logits, nats: the bits that training computes.
+  std::vector<T> log_probabilities(const variable<B, T>& logits, std::span<const token_id> tokens) {
+    const auto count = static_cast<index_t>(tokens.size());
+    T* logp = tape_.memory().template make_array<T>(count);
+    const std::vector<std::int32_t> targets(tokens.begin(), tokens.end());
+    B::row_statistics(tape_.device(), logits.value, upload(tape_, std::span<const std::int32_t>(targets)),
+                      row_outputs<T>{logp, nullptr, nullptr, nullptr});
+    std::vector<T> out(tokens.size());
+    B::download(tape_.device(), static_cast<const T*>(logp), out.data(), count);
+    return out;
+  }
+
+ private:
+  variable<B, T> run(std::span<const std::int32_t> rows) {
+    tape_.reset();
+    pass<B, T> p{tape_, upload(tape_, layout_), &cache_, adapters_};
+    const auto hidden = model_.network().hidden(p);  // [tokens, width]
+    cache_.used += static_cast<index_t>(layout_.tokens.size());
+    const auto count = static_cast<index_t>(rows.size());
+    const auto last = gather_rows(tape_, hidden, upload(tape_, rows), count);  // [rows, width]
+    return model_.network().logits(p, last);                                   // [rows, vocabulary]
+  }
+
+  language_model<B, T> model_;
+  bool adapters_;
+  plumb::tape<B, T> tape_;
+  kv_cache<B, T> cache_;
+  batch_layout layout_;
+};
+
+/// Throws errc::bad_argument for an empty prompt, one that leaves no position for a reply, or an id outside the
+/// vocabulary.
+template <class B, class T>
+void check_prompts(const language_model<B, T>& model, std::span<const std::vector<token_id>> prompts) {
+  const auto& sizes = model.network().sizes();
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const auto length = static_cast<index_t>(prompts[i].size());
+    if (length == 0)
+      throw error(errc::bad_argument, join("prompt ", i),
+                  "it is empty; a model needs at least one token to go on from");
+    if (length >= sizes.positions)
+      throw error(errc::bad_argument, join("prompt ", i),
+                  join("it has ", length, " tokens; the model has ", sizes.positions,
+                       " positions, so there is no room for a reply"));
+    for (const token_id t : prompts[i])
+      if (t < 0 || t >= sizes.vocabulary)
+        throw error(errc::bad_argument, join("prompt ", i),
+                    join("token id ", t, " lies outside the vocabulary of ", sizes.vocabulary));
+  }
+}
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSL-1.0
+// Making replies: beam search and penalties against transformers, streaming, streams that do not depend on the batch.
+#include <plumb/rollout/beam_search.hpp>
+
+#include "model_cases.hpp"
+
+using namespace plumb;
+using namespace plumb_test;
+
+namespace {
+
+/// The tiny model of a family, with other tokens that end a reply.
+template <class T = float>
+language_model<cpu, T> tiny(const std::string& family, const std::vector<token_id>& eos) {
+  temporary_folder folder;
+  for (const char* file : {"config.json", "model.safetensors"})
+    std::filesystem::copy_file(golden / "families" / family / file, folder / file);
+  auto config = read_config(folder.path());
+  config.eos = eos;
+  write_config(config, folder.path());
+  return load_model<cpu, T>(folder.path());
+}
+
+const std::vector<ids_list> three_prompts{{1, 5, 9}, {1, 2, 3, 4, 7}, {1, 60}};
+
+}  // namespace
+
+TEST_CASE("beam search and penalties find what transformers finds", "[rollout][golden]") {
+  const auto document = read_golden("generation.json");
+  for (const auto& each : document.as_object().at("cases").as_array()) {
+    const auto& c = each.as_object();
+    const auto family = json::get<std::string>(c, "family", "golden");
+    const auto eos = json::get<ids_list>(c, "eos", "golden");
+    const auto prompt = json::get<ids_list>(c, "prompt", "golden");
+    const auto model = tiny(family, eos);
+    CAPTURE(family, json::dump(each));
+    std::vector<ids_list> expected;
+    for (const auto& row : c.at("replies").as_array()) expected.push_back(json::as<ids_list>(row, "replies", "golden"));
+    const auto max_tokens = json::get<index_t>(c, "max_tokens", "golden");
+    if (!c.contains("beams")) {
+      const auto penalty = json::get<double>(c, "repetition_penalty", "golden");
+      const auto replies =
+          generate(model, std::span(&prompt, 1),
+                   {.max_tokens = max_tokens, .sampling = {.temperature = 0, .repetition_penalty = penalty}});
+      CHECK(replies[0][0].tokens == expected[0]);
+      continue;
+    }
+    const beam_options options{.beams = json::get<index_t>(c, "beams", "golden"),
+                               .replies = json::get<index_t>(c, "beams", "golden"),
+                               .max_tokens = max_tokens,
+                               .length_penalty = json::get<double>(c, "length_penalty", "golden")};
+    const auto replies = beam_search(model, std::span(&prompt, 1), options)[0];
+    REQUIRE(replies.size() == expected.size());
+    const auto scores = json::get<std::vector<double>>(c, "scores", "golden");
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      CHECK(replies[i].tokens == expected[i]);
+      double sum = 0;
+      for (const double x : replies[i].logp) sum += x;
+      CHECK(sum / std::pow(static_cast<double>(replies[i].tokens.size()), options.length_penalty) ==
+            Approx(scores[i]).epsilon(1e-4));
+    }
+  }
+}
+
+TEST_CASE("one beam is greedy, and more beams are never less probable at length penalty 0", "[rollout]") {
+  const auto model = tiny("qwen3", {2});
+  const auto greedy = generate(model, std::span(three_prompts), {.max_tokens = 10, .sampling = {.temperature = 0}});
+  const auto one = beam_search(model, std::span(three_prompts), {.beams = 1, .max_tokens = 10});
+  const auto sum = [](const generated& r) {
+    double out = 0;
+    for (const double x : r.logp) out += x;
+    return out;
+  };
+  const auto six =
+      beam_search(model, std::span(three_prompts), {.beams = 6, .replies = 2, .max_tokens = 10, .length_penalty = 0});
+  for (std::size_t i = 0; i < three_prompts.size(); ++i) {
+    CHECK(one[i][0].tokens == greedy[i][0].tokens);
+    CHECK(sum(six[i][0]) >= sum(greedy[i][0]) - 1e-5);
+    CHECK(sum(six[i][0]) >= sum(six[i][1]));
+    // The log-probabilities are the model's.
+    scored_tokens s{three_prompts[i], static_cast<index_t>(three_prompts[i].size())};
+    s.ids.insert(s.ids.end(), six[i][0].tokens.begin(), six[i][0].tokens.end());
+    const auto scores = score(model, std::span(&s, 1));
+    for (std::size_t k = 0; k < six[i][0].logp.size(); ++k)
+      CHECK(scores[0].logp[k] == Approx(six[i][0].logp[k]).margin(1e-5));
+  }
+}
+
+TEST_CASE("replies do not depend on how a list of prompts is cut", "[rollout]") {
+  const auto model = tiny("mistral", {2});
+  generate_options options{.max_tokens = 12, .samples = 2, .sampling = {.temperature = 0.9, .seed = 3}};
+  const auto whole = generate(model, std::span(three_prompts), options);
+  options.first_prompt = 2;
+  const auto last = generate(model, std::span(three_prompts).subspan(2), options);
+  CHECK(last[0][0].tokens == whole[2][0].tokens);
+  CHECK(last[0][1].tokens == whole[2][1].tokens);
+  options.first_prompt = 0;
+  options.cache_memory = 1;  // one prompt at a time
+  const auto single = generate(model, std::span(three_prompts), options);
+  for (std::size_t i = 0; i < whole.size(); ++i) CHECK(single[i][1].tokens == whole[i][1].tokens);
+}
+
+TEST_CASE("a listener hears every token and can end a reply", "[rollout]") {
+  const auto model = tiny("qwen3", {2});
+  std::vector<std::size_t> heard(three_prompts.size(), 0);
+  const auto replies = generate(model, std::span(three_prompts), {.max_tokens = 10, .sampling = {.temperature = 0}},
+                                [&](const token_event& e) {
+                                  ++heard[e.prompt];
+                                  return e.prompt != 1 || e.reply.tokens.size() < 3;
+                                });
+  for (std::size_t i = 0; i < heard.size(); ++i) CHECK(heard[i] == replies[i][0].tokens.size());
+  CHECK(replies[1][0].tokens.size() == 3);
+  CHECK(replies[1][0].stopped);
+}
+
+TEST_CASE("penalties lower what was there before", "[rollout]") {
+  const std::vector<token_id> prompt{0, 0, 1}, reply{2, 2, 1};
+  std::vector<double> z{1, -1, 2, 3};
+  penalise(std::span(z), {.repetition_penalty = 2}, prompt, reply);
+  CHECK(z == std::vector<double>{0.5, -2, 1, 3});
+  z = {1, -1, 2, 3};
+  penalise(std::span(z), {.presence_penalty = 0.5, .frequency_penalty = 0.25}, prompt, reply);
+  CHECK(z == std::vector<double>{1, -1.75, 1, 3});
+  const auto model = tiny("qwen2", {2});
+  const generate_options plain{.max_tokens = 12, .sampling = {.temperature = 0}};
+  auto varied = plain;
+  varied.sampling.frequency_penalty = 1000;
+  const auto a = generate(model, std::span(three_prompts), plain),
+             b = generate(model, std::span(three_prompts), varied);
+  CHECK(a[0][0].tokens != b[0][0].tokens);
+  auto sorted = b[0][0].tokens;
+  std::sort(sorted.begin(), sorted.end());
+  CHECK(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end());  // no token twice
+}
+
+TEST_CASE("options out of range are refused", "[rollout][bad input]") {
+  const auto model = tiny("qwen2", {2});
+  const auto search = [&](const beam_options& o) { return beam_search(model, std::span(three_prompts), o); };
+  CHECK_THROWS_AS(search({.beams = 0}), error);
+  CHECK_THROWS_AS(search({.beams = 2, .replies = 3}), error);
+  CHECK_THROWS_AS(search({.max_tokens = 0}), error);
+  CHECK_THROWS_AS(search({.length_penalty = std::nan("")}), error);
+  const std::vector<ids_list> outside{{1, 61}}, empty{{}};
+  CHECK_THROWS_AS(beam_search(model, std::span(outside)), error);
+  CHECK_THROWS_AS(beam_search(model, std::span(empty)), error);
+  for (const sampling& s : {sampling{.repetition_penalty = 0}, sampling{.presence_penalty = HUGE_VAL},
+                            sampling{.frequency_penalty = std::nan("")}})
+    CHECK_THROWS_AS(generate(model, std::span(three_prompts), {.sampling = s}), error);
+}
