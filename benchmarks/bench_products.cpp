@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <plumb/backend/cpu.hpp>
+#include <plumb/backend/cpu_vector.hpp>
 
 #include <Eigen/Core>
 

@@ -23,7 +23,7 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/package/plumbConfigVersi
 install(FILES "${PROJECT_BINARY_DIR}/package/plumbConfig.cmake"
               "${PROJECT_BINARY_DIR}/package/plumbConfigVersion.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/plumbAccelerators.cmake"
-              "${PROJECT_SOURCE_DIR}/cmake/plumbBoostJson.cmake" "${PROJECT_SOURCE_DIR}/cmake/boost_json.cpp"
-              "${PROJECT_SOURCE_DIR}/cmake/json_parse.cpp"
+              "${PROJECT_SOURCE_DIR}/cmake/plumbImpl.cmake" "${PROJECT_SOURCE_DIR}/cmake/impl.cpp"
+              "${PROJECT_SOURCE_DIR}/cmake/impl_without_boost.cpp"
         DESTINATION "${plumb_package}" COMPONENT development)
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT development)

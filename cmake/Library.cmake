@@ -7,7 +7,7 @@
 #   plumb::compiled  plumb::plumb with the common templates instantiated once (PLUMB_BUILD_COMPILED)
 include(GNUInstallDirs)
 set(plumb_include_dir "${PROJECT_SOURCE_DIR}/include")
-include("${CMAKE_CURRENT_LIST_DIR}/plumbBoostJson.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/plumbImpl.cmake")
 
 file(GLOB_RECURSE plumb_headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/plumb/*.hpp"
      "${PROJECT_SOURCE_DIR}/include/plumb/*.cuh")
@@ -18,7 +18,7 @@ target_sources(plumb INTERFACE FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}
 target_compile_features(plumb INTERFACE cxx_std_20)
 target_link_libraries(
   plumb INTERFACE Eigen3::Eigen Boost::headers range-v3::range-v3 Threads::Threads
-                  "$<BUILD_INTERFACE:plumb_boost_json>" "$<INSTALL_INTERFACE:plumb::boost_json>")
+                  "$<BUILD_INTERFACE:plumb_impl>" "$<INSTALL_INTERFACE:plumb::impl>")
 # Under nvcc Eigen would lose its vector instructions on the host as well; see plumb/config.hpp.
 target_compile_definitions(plumb INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:EIGEN_NO_CUDA>")
 set(plumb_exported plumb)

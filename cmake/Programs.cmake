@@ -18,7 +18,7 @@ if(PLUMB_SANITIZE)
   set(plumb_sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(plumb_own INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${plumb_sanitizers}>")
   target_link_options(plumb_own INTERFACE -fsanitize=address,undefined)
-  target_compile_options(plumb_boost_json PRIVATE ${plumb_sanitizers})
+  target_compile_options(plumb_impl PRIVATE ${plumb_sanitizers})
 endif()
 
 # The CUDA language belongs to the tests and benchmarks; plumb::cuda itself does not need it.
@@ -27,7 +27,7 @@ file(GLOB plumb_cuda_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*.cu
 if(TARGET plumb::cuda AND PLUMB_BUILD_TESTS AND plumb_cuda_sources)
   # Both have to be known before the language is enabled; CMake alone would look for nvcc on PATH only.
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 75 80 90)
+    set(CMAKE_CUDA_ARCHITECTURES 80)  # with its PTX, which later ones compile at start; more would cost minutes
   endif()
   if(NOT CMAKE_CUDA_COMPILER)
     set(CMAKE_CUDA_COMPILER "${PLUMB_NVCC}")

@@ -46,10 +46,11 @@ int main() {
   const auto method = mine + 0.2 * plumb::sft_chosen{};
   const auto result = plumb::evaluate(method, pairs);
   std::printf("%s: loss %.6f\n", method.name, result.total);
-  const auto paths = plumb::slot_paths<plumb::level::pair>();
+  const int chosen = plumb::slot_of<plumb::level::pair>("chosen.logp"),
+            rejected = plumb::slot_of<plumb::level::pair>("rejected.logp");
   for (int i = 0; i < 2; ++i) {
-    std::printf("  pair %d: loss %.6f, d/d%s %.6f, d/d%s %.6f\n", i, result.losses[static_cast<std::size_t>(i)],
-                paths[0].c_str(), result.slope(i, 0), paths[2].c_str(), result.slope(i, 2));
+    std::printf("  pair %d: loss %.6f, d/dchosen.logp %.6f, d/drejected.logp %.6f\n", i,
+                result.losses[static_cast<std::size_t>(i)], result.slope(i, chosen), result.slope(i, rejected));
   }
   plumb::metric_list metrics;
   plumb::collect_metrics(method, pairs, metrics);
@@ -62,5 +63,5 @@ int main() {
   const double above = plumb::evaluate(method, moved).total;
   moved[0].chosen.logp -= 2 * h;
   const double below = plumb::evaluate(method, moved).total;
-  return std::abs((above - below) / (2 * h) - result.slope(0, 0)) < 1e-8 ? 0 : 1;
+  return std::abs((above - below) / (2 * h) - result.slope(0, chosen)) < 1e-8 ? 0 : 1;
 }

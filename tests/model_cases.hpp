@@ -3,6 +3,7 @@
 #pragma once
 
 #include <plumb/backend/cpu.hpp>
+#include <plumb/io/json.hpp>
 #include <plumb/models/adapter.hpp>
 #include <plumb/objective/dpo.hpp>
 #include <plumb/objective/sft.hpp>

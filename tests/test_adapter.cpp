@@ -4,6 +4,7 @@
 
 #include <plumb/backend/reference.hpp>
 #include <plumb/models/adapter.hpp>
+#include <plumb/models/describe_adapter.hpp>
 
 #include "support.hpp"
 
@@ -401,7 +402,6 @@ TEST_CASE("configurations that mean something else than LoRA are refused by name
   const auto model = tiny.load<float>();
   const std::pair<const char*, const char*> cases[] = {{"use_dora", "true"},
                                                        {"lora_bias", "true"},
-                                                       {"fan_in_fan_out", "true"},
                                                        {"bias", "\"all\""},
                                                        {"modules_to_save", "[\"lm_head\"]"},
                                                        {"init_lora_weights", "\"pissa\""},
@@ -409,7 +409,7 @@ TEST_CASE("configurations that mean something else than LoRA are refused by name
                                                        {"init_lora_weights", "\"olora\""},
                                                        {"init_lora_weights", "\"loftq\""},
                                                        {"peft_type", "\"IA3\""},
-                                                       {"task_type", "\"SEQ_CLS\""},
+                                                       {"task_type", "\"TOKEN_CLS\""},
                                                        {"target_parameters", "[\"x\"]"},
                                                        {"trainable_token_indices", "[1]"},
                                                        {"layer_replication", "[[0,1]]"},

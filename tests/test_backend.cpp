@@ -10,6 +10,8 @@
 
 #include <plumb/backend/concept.hpp>
 #include <plumb/backend/cpu.hpp>
+#include <plumb/backend/cpu_threads.hpp>
+#include <plumb/backend/cpu_vector.hpp>
 
 #include "backend_cases.hpp"
 #include "catch.hpp"

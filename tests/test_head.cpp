@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the head gives beside log p: values against plain sums, gradients against finite differences, chunks, backends.
+#include <plumb/io/json.hpp>
 #include <plumb/plumb.hpp>
 
 #include <plumb/backend/reference.hpp>

@@ -84,7 +84,7 @@ class Case(unittest.TestCase):
 
 
 class CommandLine(Case):
-    COMMANDS = ["info", "tokenize", "score", "generate", "objectives", "loss", "grad", "train", "merge"]
+    COMMANDS = ["info", "tokenize", "render", "score", "generate", "objectives", "loss", "grad", "train", "merge", "convert"]
 
     def test_help(self):
         text = self.ok("--help").stdout
@@ -95,7 +95,7 @@ class CommandLine(Case):
             self.assertIn("Example:", help_of)
             for option in ("--threads", "--seed", "--backend", "--dtype", "--quiet"):
                 self.assertIn(option, help_of)
-        for later in ("render", "convert", "eval"):
+        for later in ("eval",):
             self.assertNotRegex(text, rf"(?m)^  {later} ")
             self.refused(later, says="not in this version")
         self.assertRegex(self.ok("--version").stdout, r"^plumb \d+\.\d+\.\d+\n$")
@@ -126,7 +126,8 @@ class CommandLine(Case):
         self.refused("loss", "dpo", "--in", "-", "--set", "beta", rows=[], says="key=value")
         self.refused("loss", "dpo", "--in", self.folder / "none.jsonl", says="there is no file")
         self.refused("loss", "dpo", "--in", self.folder, says="folder")
-        self.refused("generate", "--model", TINY, "--in", "-", "--beams", "2", says="not in this version")
+        self.refused("generate", "--model", TINY, "--in", "-", "--beams", "2", "--top-k", "3", says="--beams")
+        self.refused("generate", "--model", TINY, "--in", "-", "--length-penalty", "2", says="needs --beams")
         for option, value in (("--temperature", "-1"), ("--top-p", "0"), ("--min-p", "1"), ("--top-k", "-3"), ("--max-tokens", "0"), ("--samples", "0"), ("--temperature", "nan")):
             self.refused("generate", "--model", TINY, f"{option}={value}", rows=[{"ids": [1]}])
 
@@ -233,6 +234,74 @@ class Losses(Case):
         self.refused("loss", "sft", "--in", "-", stdin="", says="found none")
         self.refused("loss", "sft_chosen", "--in", "-", rows=[{"chosen": {"logp": -1, "tokens": 0}, "rejected": {"logp": -1, "tokens": 1}}], says="count from 1")
 
+    def test_groups(self):
+        rewards = [2, 1, 0.5, -1]
+        first, row = lines(self.ok("loss", "plackett_luce", "--in", "-", rows=[{"rewards": rewards}]))
+        self.near(first["loss"], 1.2515520957106, 1e-12)
+        self.assertEqual(list(row["slopes"]), ["rewards.0", "rewards.1", "rewards.2", "rewards.3"])
+        self.near(sum(row["slopes"].values()), 0, 1e-15)
+        self.assertEqual(first["metrics"]["rewards/accuracies"], 1)
+        moved = [[r + (1e-6 if k == 1 else 0) for k, r in enumerate(rewards)], [r - (1e-6 if k == 1 else 0) for k, r in enumerate(rewards)]]
+        above, below = [lines(self.ok("loss", "plackett_luce", "--in", "-", rows=[{"rewards": m}]))[0]["loss"] for m in moved]
+        self.near((above - below) / 2e-6, row["slopes"]["rewards.1"], 1e-8)
+
+        replies = [{"logp": -12, "ref": -12.5, "tokens": 10}, {"logp": -4.5, "ref": -4, "tokens": 5}, {"logp": -4, "ref": -4, "tokens": 2}]
+        first, row = lines(self.ok("loss", "rrhf", "--in", "-", "--set", "weight=0.5", rows=[{"replies": replies}]))
+        self.near(first["loss"], 0.3 + 0.5 * 1.2, 1e-15)
+        for k, slope in enumerate([(-1 - 0.5) / 10, 1 / 5, 0]):
+            self.near(row["slopes"][f"replies.{k}.logp"], slope, 1e-15)
+        means = [{"rewards": [-1.2, -0.9, -2]}]
+        self.near(lines(self.ok("loss", "rrhf", "--in", "-", "--set", "weight=0.5", rows=means))[0]["loss"], first["loss"], 1e-15)
+
+        first, one, two = lines(self.ok("loss", "dpo_pl", "--in", "-", rows=[{"replies": replies[:2], "weight": 3}, {"replies": replies}]))
+        self.near(one["loss"], math.log1p(math.exp(-0.1)), 1e-15)  # as dpo with a gap of 1
+        self.near(first["loss"], (3 * one["loss"] + two["loss"]) / 2, 1e-15)
+        self.near(lines(self.ok("loss", "infonce", "--in", "-", rows=[{"rewards": [1, 1, 1]}]))[0]["loss"], math.log(3), 1e-15)
+        self.refused("loss", "plackett_luce", "--in", "-", rows=[{"rewards": [1]}], says="at least two replies")
+        self.refused("loss", "plackett_luce", "--in", "-", rows=[{"rewards": "1"}], says="rewards")
+        self.refused("loss", "plackett_luce", "--in", "-", rows=[{"reward": [1, 2]}], says="'rewards'")
+        self.refused("loss", "plackett_luce", "--in", "-", rows=[{"rewards": [1, 2], "replies": replies}], says="found both")
+        self.refused("loss", "plackett_luce", "--in", "-", rows=[{"replies": replies}], says=("replies.0.reward", "head"))
+        self.refused("loss", "plackett_luce", "--in", "-", rows=[{"replies": [{"rewrd": 1}, {"reward": 2}]}], says="'reward'")
+        self.refused("loss", "dpo_pl", "--in", "-", rows=[{"rewards": [1, 2]}], says=("logp, reference", "replies"))
+        self.refused("loss", "plackett_luce", "--in", "-", "--set", "beta=1", rows=[{"rewards": [1, 2]}], says="beta")
+
+    def test_rows_of_a_vocabulary(self):
+        row = {"student": [0.7, 0.2, 0.1], "teacher": [0.5, 0.25, 0.25]}
+        first, one = lines(self.ok("loss", "distill", "--in", "-", "--set", "divergence=forward_kl", rows=[row]))
+        self.near(first["loss"], sum(t * math.log(t / s) for s, t in zip(row["student"], row["teacher"])), 1e-12)
+        for k in range(3):
+            self.near(one["slopes"][f"student_logits.{k}"], row["student"][k] - row["teacher"][k], 1e-12)
+        as_logits = {f"{who}_logits": [math.log(p) + 5 for p in row[who]] for who in row}
+        again = lines(self.ok("loss", "distill", "--in", "-", "--set", "divergence=forward_kl", rows=[as_logits]))
+        self.near(again[0]["loss"], first["loss"], 1e-12)
+        self.refused("loss", "distill", "--in", "-", rows=[{**row, "student": [0.7, 0.2, 0.2]}], says="sum to 1")
+        self.refused("loss", "distill", "--in", "-", rows=[{**row, "student": [0.5, 0.5]}], says="same words")
+        self.refused("loss", "distill", "--in", "-", rows=[{"student": row["student"]}], says="teacher")
+
+    def test_pairs_with_more_of_the_head(self):
+        def pair(**more):
+            return {side: {**values, **more} for side, values in self.PAIR.items()}
+        base = lines(self.ok("loss", "dpo", "--in", "-", rows=[self.PAIR]))[0]["loss"]
+        wpo = lines(self.ok("loss", "wpo", "--in", "-", rows=[pair(confidence=-0.3)]))[0]["loss"]
+        self.near(wpo, math.exp(-0.6) * base, 1e-12)
+        self.refused("loss", "wpo", "--in", "-", rows=[self.PAIR], says="chosen.confidence")
+        same = lines(self.ok("loss", "tdpo", "--in", "-", rows=[pair(sequential_kl=0.4)]))
+        self.near(same[0]["loss"], base, 1e-12)  # equal divergences cancel
+        self.assertIn("rejected.sequential_kl", same[1]["slopes"])
+        self.refused("loss", "tdpo", "--in", "-", rows=[self.PAIR], says="sequential_kl")
+        ld = lines(self.ok("loss", "ld_dpo", "--in", "-", "--set", "alpha=1", rows=[pair(tail=-1, ref_tail=-2)]))[0]["loss"]
+        self.near(ld, base, 1e-12)  # the tail counts fully
+        self.refused("loss", "ld_dpo", "--in", "-", rows=[self.PAIR], says="tail")
+
+    def test_weights_of_records(self):
+        rows = [{**self.PAIR, "weight": 2.5}, {**self.PAIR, "weight": 0}, self.PAIR]
+        first, heavy, none, plain = lines(self.ok("loss", "dpo", "--in", "-", rows=rows))
+        self.near(first["loss"], 3.5 * plain["loss"] / 3, 1e-15)
+        self.near(heavy["slopes"]["chosen.logp"], 2.5 * plain["slopes"]["chosen.logp"], 1e-15)
+        self.assertEqual((none["loss"], none["slopes"]["chosen.logp"]), (0, 0))
+        self.refused("loss", "dpo", "--in", "-", rows=[{**self.PAIR, "weight": -1}], says="weight")
+
     def test_files_streams_and_arrays_agree(self):
         rows = [self.PAIR] * 3
         expected = self.ok("loss", "dpo", "--in", "-", rows=rows).stdout
@@ -276,6 +345,54 @@ class Tiny(Case):
         self.refused("info", model, says="model.safetensors")
         self.refused("score", "--model", TINY, "--adapter", self.folder, "--in", "-", rows=[{"ids": [1, 2]}], says="adapter_config.json")
         self.refused("score", "--model", TINY, "--in", "-", rows=[{"text": "hello"}], says="tokenizer")
+
+    def test_objectives_that_need_more_of_the_head_train(self):
+        pairs = self.write("pairs.jsonl", [{"prompt_ids": [1, i + 2], "chosen_ids": [5, i + 7, 9], "rejected_ids": [6 + i, 3, 11, 12, 40 + i]} for i in range(8)])
+        steps = ("--set", "steps=6", "rate=1e-2", "batch=4", "--quiet")
+        for name in ("wpo", "tdpo", "ld_dpo"):
+            run = self.folder / name
+            self.ok("train", name, "--model", TINY, "--data", pairs, "--out", run, *steps)
+            log = lines_of(run / "log.jsonl")
+            self.assertLess(log[-1]["loss"], log[0]["loss"])
+            if name != "wpo":
+                self.near(log[0]["loss"], math.log(2), 1e-5)
+
+        rows = self.write("rows.jsonl", [{"prompt_ids": [1, 2 + i], "completion_ids": [5, 7 + i, 9, 30 - i]} for i in range(8)])
+        words = ("train", "distill", "--model", TINY, "--data", rows)
+        self.ok(*words, "--teacher", TINY, "--out", self.folder / "same", *steps)
+        self.near(lines_of(self.folder / "same" / "log.jsonl")[0]["loss"], 0, 1e-6)  # its own teacher
+        teacher = self.folder / "teacher"
+        self.ok("train", "sft", "--model", TINY, "--full", "--data", rows, "--out", teacher, *steps)
+        self.ok(*words, "--teacher", teacher / "model", "--out", self.folder / "other", *steps)
+        log = lines_of(self.folder / "other" / "log.jsonl")
+        self.assertGreater(log[0]["loss"], 1e-3)
+        self.assertLess(log[-1]["loss"], 0.9 * log[0]["loss"])
+        self.refused(*words, "--out", self.folder / "none", says="--teacher")
+        self.refused(*words, "--teacher", self.folder / "nowhere", "--out", self.folder / "none", says="--teacher")
+        self.refused("train", "dpo", "--model", TINY, "--data", pairs, "--teacher", TINY, "--out", self.folder / "none", says="takes no teacher")
+
+    def test_rankings_train(self):
+        rankings = [{"prompt_ids": [1, i + 2], "completions_ids": [[5, i + 7, 9], [6 + i, 3], [50 - i, 3, 3, 8]][: 2 + i % 2]} for i in range(8)]
+        data = self.write("rankings.jsonl", rankings)
+        for name in ("dpo_pl", "rrhf", "plackett_luce", "infonce"):
+            self.ok("train", name, "--model", TINY, "--data", data, "--out", self.folder / name, "--set", "steps=8", "rate=1e-2", "batch=8", "--quiet")
+            log = lines_of(self.folder / name / "log.jsonl")
+            self.assertLess(log[-1]["loss"], log[0]["loss"])
+            self.assertIn("rewards/accuracies", log[0])
+        self.near(lines_of(self.folder / "dpo_pl" / "log.jsonl")[0]["loss"], (math.log(2) + math.log(6)) / 2, 1e-5)
+
+        two = [{"prompt_ids": r["prompt_ids"], "chosen_ids": r["completions_ids"][0], "rejected_ids": r["completions_ids"][1]} for r in rankings]
+        shuffled = [{"prompt_ids": r["prompt_ids"], "completions_ids": r["completions_ids"][1::-1], "ranks": [2, 1]} for r in rankings]
+        losses = {}
+        for name, rows in (("dpo", two), ("dpo_pl", two), ("dpo_pl", shuffled)):
+            (losses[name, rows is two],) = lines(self.ok("grad", name, "--model", TINY, "--adapter", self.folder / "rrhf", "--data", self.write("two.jsonl", rows), "--dtype", "f64", "--out", self.folder / "g.safetensors"))
+            losses[name, rows is two]["gradient"] = tensors(self.folder / "g.safetensors")
+        pair = losses["dpo", True]
+        for each in losses.values():
+            self.near(each["loss"], pair["loss"], 1e-12)
+            for key, (_, numbers) in pair["gradient"].items():
+                self.near(max(abs(a - b) for a, b in zip(numbers, each["gradient"][key][1])), 0, 1e-12)
+        self.refused("train", "dpo_pl", "--model", TINY, "--data", self.write("one.jsonl", [{"prompt_ids": [1], "completions_ids": [[2]]}]), "--out", self.folder / "x", says="one.jsonl:1")
 
     def test_backends_and_types_agree(self):
         row = {"ids": [1, 5, 9, 33, 2, 60], "from": 2}
@@ -394,6 +511,51 @@ class Stories(Case):
         self.refused("tokenize", "--model", MODEL, "--decode", "--in", "-", rows=[{"ids": [512]}], says="standard input:1")
         self.refused("tokenize", "--model", "vocab.gguf", "--in", "-", rows=texts, says="vocab.gguf")
 
+    @needs_data
+    def test_gguf(self):
+        gguf = DATA / "stories260k" / "stories260K-f32.gguf"
+        rows = [{"text": "Once upon a time, there was a little girl"}, {"text": "The cat sat."}]
+        folder = lines(self.ok("score", "--model", MODEL, "--in", "-", rows=rows))
+        self.assertEqual(lines(self.ok("score", "--model", gguf, "--in", "-", rows=rows)), folder)
+        prompts = [{"prompt": "Once upon a time"}]
+        self.assertEqual(lines(self.ok("generate", "--model", gguf, "--max-tokens", 20, "--in", "-", rows=prompts)),
+                         lines(self.ok("generate", "--model", MODEL, "--max-tokens", 20, "--in", "-", rows=prompts)))
+        about, same = json.loads(self.ok("info", gguf).stdout), json.loads(self.ok("info", MODEL).stdout)
+        for key in ("architecture", "parameters", "dtype", "tokenizer"):
+            self.assertEqual(about[key], same[key])
+
+        out = self.folder
+        self.ok("convert", "--model", MODEL, "--out", out / "m.gguf")
+        self.ok("convert", "--model", out / "m.gguf", "--out", out / "hf")
+        for model in (out / "m.gguf", out / "hf"):
+            self.assertEqual(lines(self.ok("score", "--model", model, "--in", "-", rows=rows)), folder)
+        for kind in ("f16", "bf16", "q8_0"):
+            self.ok("convert", "--model", gguf, "--out", out / f"{kind}.gguf", "--type", kind)
+            self.assertEqual(json.loads(self.ok("info", out / f"{kind}.gguf").stdout)["dtype"], kind)
+            rounded = lines(self.ok("score", "--model", out / f"{kind}.gguf", "--in", "-", rows=rows))
+            self.assertNotEqual(rounded, folder)
+            for a, b in zip(rounded, folder):
+                self.assertAlmostEqual(a["mean"], b["mean"], delta=0.05)
+        self.ok("convert", "--model", gguf, "--adapter", GOLDEN / "stories_adapter", "--out", out / "adapter.gguf")
+        self.refused("info", out / "adapter.gguf", says='type "adapter"')
+        self.refused("convert", "--model", MODEL, "--out", out / "m.gguf", says="there already")
+        self.refused("convert", "--model", MODEL, "--out", out / "x.gguf", "--type", "q4_k", says="expected f32")
+        self.refused("convert", "--model", MODEL, "--out", out / "x", "--type", "q8_0", says="model folder")
+        (out / "cut.gguf").write_bytes((out / "m.gguf").read_bytes()[:50000])
+        self.refused("score", "--model", out / "cut.gguf", "--in", "-", rows=rows, says="Truncated")
+        (out / "pytorch_model.bin").write_bytes(b"PK")
+        self.refused("score", "--model", out / "pytorch_model.bin", "--in", "-", rows=rows, says="pickle")
+
+    @needs_data
+    def test_tokenizer_files(self):
+        rows = [{"text": "Hello world"}]
+        for file, ids in (("gpt2/ggml-vocab-gpt-2.gguf", [15496, 995]), ("qwen2/qwen.tiktoken", [9707, 1879]),
+                          ("sentencepiece/test_model.model", [151, 88, 21, 887])):
+            file = DATA / "tokenizers" / file
+            self.assertEqual(lines(self.ok("tokenize", "--model", file, "--in", "-", rows=rows)), [{"ids": ids}])
+            back = lines(self.ok("tokenize", "--model", file, "--decode", "--in", "-", rows=[{"ids": ids}]))
+            self.assertEqual(back, rows)
+
     def test_score(self):
         golden = json.loads((GOLDEN / "stories_logits.json").read_text())["texts"]
         for row in ("text", "ids"):
@@ -435,7 +597,18 @@ class Stories(Case):
                 self.near(a, b, 1e-4)
             self.assertGreater(abs(one["sum"] - off["sum"]), 0.01)
             self.refused("merge", "--model", MODEL, "--adapter", adapter, "--out", merged, says="there already")
-        self.refused("merge", "--model", MODEL, "--adapter", adapter, "--adapter", adapter, "--out", self.folder / "x", says="several")
+        pair = ("--adapter", GOLDEN / "stories_adapter", "--adapter", GOLDEN / "stories_adapter_all")
+        both, joined, thinned = (self.folder / name for name in ("both", "joined", "thinned"))
+        self.ok("merge", "--model", MODEL, *pair, "--weights", "0.5,-0.25", "--out", both)
+        self.ok("merge", "--model", MODEL, *pair, "--weights", "0.5,-0.25", "--as-adapter", "--out", joined)
+        self.ok("merge", "--model", MODEL, *pair, "--method", "ties", "--density", "0.3", "--out", thinned)
+        (sum_, one, ties) = (lines(self.ok("score", "--in", "-", *where, rows=[text]))[0]["sum"] for where in (("--model", both), ("--model", MODEL, "--adapter", joined), ("--model", thinned)))
+        self.assertAlmostEqual(sum_, one, places=3)
+        self.assertGreater(abs(ties - sum_), 1e-2)
+        self.refused("merge", "--model", MODEL, *pair, "--weights", "1", "--out", self.folder / "x", says="2 adapters, found 1")
+        self.refused("merge", "--model", MODEL, *pair, "--weights", "1,x", "--out", self.folder / "x", says="commas")
+        self.refused("merge", "--model", MODEL, *pair, "--method", "tie", "--out", self.folder / "x", says="'ties'")
+        self.refused("merge", "--model", MODEL, *pair, "--method", "ties", "--as-adapter", "--out", self.folder / "x", says="full rank")
         self.refused("merge", "--model", MODEL, "--out", self.folder / "x", says="--adapter")
         self.refused("merge", "--model", TINY, "--adapter", adapter, "--out", self.folder / "x")
         self.assertFalse((self.folder / "x").exists())
@@ -453,6 +626,295 @@ class Stories(Case):
         self.assertGreater(worst(out, GOLDEN / "stories_grads_dpo.safetensors"), 1e-3)  # another loss, other gradients
         self.refused("grad", "dpo", "--data", pairs, "--model", MODEL, "--out", out, says="--adapter")
         self.refused("grad", "dpo", "--data", pairs, "--model", MODEL, "--adapter", GOLDEN / "stories_adapter", "--out", out, "--set", "rate=1", says="rate")
+
+
+@needs_data
+class Rewards(Case):
+    """Reward models: the same numbers as transformers with PEFT, and the whole way from pairs to scores."""
+
+    def setUp(self):
+        super().setUp()
+        self.golden, self.judge = json.loads((GOLDEN / "stories_reward.json").read_text()), GOLDEN / "stories_reward"
+        self.pairs = self.write("pairs.jsonl", self.golden["pairs"])
+
+    def rows(self, which):
+        return [{"prompt_ids": p["prompt_ids"], "completion_ids": p[which + "_ids"]} for p in self.golden["pairs"]]
+
+    def test_scores(self):
+        for which in ("chosen", "rejected"):
+            found = lines(self.ok("score", "--model", MODEL, "--adapter", self.judge, "--in", "-", rows=self.rows(which)))
+            for row, expected in zip(found, self.golden["scores"]):
+                self.near(row["reward"], expected[which], 1e-5)
+                self.assertEqual(len(row["logp"]), row["tokens"])
+        self.assertNotIn("reward", lines(self.ok("score", "--model", MODEL, "--in", "-", rows=self.rows("chosen")))[0])
+
+    def test_gradients(self):
+        both = [r for pair in zip(self.rows("chosen"), self.rows("rejected")) for r in pair]
+        rated = self.write("rated.jsonl", [r | {"rating": y} for r, y in zip(both, self.golden["ratings"])] + [both[0] | {"rating": None}])
+        steps = [
+            {"prompt_ids": r["prompt_ids"], "completions_ids": [[t] for t in r["completion_ids"]], "labels": labels}
+            for r, labels in zip(self.rows("chosen"), self.golden["labels"])
+        ]
+        critic = [r | {"advantage": 0, "return": returns, "value": [0] * len(returns)} for r, returns in zip(self.rows("chosen"), self.golden["returns"])]
+        expected = tensors(GOLDEN / "stories_reward_grads.safetensors")
+        out = self.folder / "g.safetensors"
+        for name, words in (
+            ("bt", ("reward", "--data", self.pairs, "--set", "centre=0.01", "batch=1")),
+            ("regression", ("reward_regression", "--data", rated)),
+            ("process", ("process_reward", "--data", self.write("steps.jsonl", steps))),
+            ("value", ("ppo", "--data", self.write("critic.jsonl", critic), "--set", "value_weight=1", "value_clip=1e6")),
+        ):
+            (result,) = lines(self.ok("grad", *words, "--model", MODEL, "--adapter", self.judge, "--out", out, "--dtype", "f64"))
+            self.near(result["loss"], self.golden["losses"][name], 1e-9)
+            own = {key.split(":", 1)[1]: value for key, value in expected.items() if key.startswith(name + ":")}
+            found = tensors(out)
+            self.assertEqual(set(found), set(own))
+            self.assertIn("base_model.model.score.weight", found)
+            for key, (shape, numbers) in own.items():
+                self.assertEqual(found[key][0], shape)
+                most = max(abs(x) for x in numbers)
+                self.assertLess(max(abs(a - b) for a, b in zip(found[key][1], numbers)), 1e-8 * most, key)
+        where = ("--model", MODEL, "--out", out)
+        self.refused("grad", "reward", "--data", self.pairs, *where, "--adapter", GOLDEN / "stories_adapter", says=("score head", "plumb train"))
+        self.refused("grad", "process_reward", "--data", rated, *where, "--adapter", self.judge, says="completions")
+        self.refused("grad", "reward_regression", "--data", self.pairs, *where, "--adapter", self.judge, says="rating")
+
+    def test_from_pairs_to_a_judge(self):
+        rows = [r for r in json.loads(PAIRS.read_text()) if r["chosen"] != r["rejected"]]
+        short = [r for r in rows if len(r["instruction"] + r["input"] + r["chosen"] + r["rejected"]) < 220]
+        run, merged = self.folder / "run", self.folder / "merged"
+        words = ("--model", MODEL, "--data", self.write("train.jsonl", short[:160]), "--set", "rate=3e-3", "steps=25", "batch=8")
+        self.ok("train", "reward", *words, "--out", run, "--set", "centre=0.01", f"eval_data={self.write('e.jsonl', short[160:220])}")
+        log = lines_of(run / "log.jsonl")
+        self.assertGreater(log[-1]["eval_accuracy"], 0.6)
+        self.assertEqual(log[-1]["eval_accuracy"], log[-1]["eval_rewards/accuracies"])
+        self.assertLess(log[-1]["eval_min_reward"], log[-1]["eval_max_reward"])
+        config = json.loads((run / "adapter_config.json").read_text())
+        self.assertEqual((config["task_type"], config["modules_to_save"]), ("SEQ_CLS", ["score"]))
+        self.assertTrue(lines(self.ok("info", MODEL, "--adapter", run))[0]["adapter"]["score_head"])
+        replies = [{"ids": [1, 403, 407, 261, 378], "from": 3}]
+        (one,) = lines(self.ok("score", "--model", MODEL, "--adapter", run, "--in", "-", rows=replies))
+        self.ok("merge", "--model", MODEL, "--adapter", run, "--out", merged)
+        (two,) = lines(self.ok("score", "--model", merged, "--in", "-", rows=replies))
+        self.near(two["reward"], one["reward"], 1e-4)
+        self.assertEqual(json.loads((merged / "config.json").read_text())["architectures"], ["LlamaForSequenceClassification"])
+        self.refused("train", "dpo", *words, "--out", self.folder / "x", "--set", "train_on_last_step_only=true", says="process_reward")
+
+    def test_a_critic_leaves_the_adapter_a_language_models(self):
+        rows = [r | {"advantage": 0.5, "return": [1] * len(r["completion_ids"])} for r in self.rows("chosen")]
+        run = self.folder / "run"
+        self.ok("train", "ppo", "--model", MODEL, "--data", self.write("d.jsonl", rows), "--out", run, "--set", "steps=3", "value_weight=0.5")
+        self.assertEqual(json.loads((run / "adapter_config.json").read_text())["task_type"], "CAUSAL_LM")
+        self.assertEqual(set(tensors(run / "value_head.safetensors")), {"score.weight"})
+        self.assertNotIn("base_model.model.score.weight", tensors(run / "adapter_model.safetensors"))
+        where = ("--model", MODEL, "--data", self.folder / "d.jsonl", "--out", self.folder / "g.safetensors")
+        self.ok("grad", "ppo", *where, "--adapter", run)
+        self.refused("grad", "ppo", *where, "--adapter", GOLDEN / "stories_adapter", says="score head")
+        self.ok("grad", "ppo", *where, "--adapter", GOLDEN / "stories_adapter", "--set", "value_weight=0")
+
+
+class Conversations(Case):
+    """Rows with messages, on the small model with a small tokenizer whose folder has chat templates."""
+
+    CHAT = GOLDEN / "chat"
+
+    def setUp(self):
+        super().setUp()
+        cases = json.loads((self.CHAT / "cases.json").read_text(encoding="utf-8"))
+        self.templates, self.talks = cases["templates"], cases["talks"]
+        self.cases = [c for c in cases["cases"] if c["template"] == "marked"]
+
+    def model(self, **config):
+        """The model of the shared data, whose tokenizer has no chat template, with one of a .jinja file."""
+        folder = self.folder / "model"
+        if not folder.is_dir():
+            shutil.copytree(MODEL, folder)
+            (folder / "chat_template.jinja").write_text(
+                "{{ '<s>' }}{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}</s>{% else %}Say: {{ m.content }}\n{% endif %}{% endfor %}",
+                encoding="utf-8")
+        return folder
+
+    def test_render(self):
+        for case in self.cases:
+            row = {"messages": self.talks[case["talk"]]}
+            found = lines(self.ok("render", "--model", self.CHAT, "--ids", "--in", "-", rows=[row]))[0]
+            self.assertEqual(found, {"text": case["text"], "ids": case["ids"], "assistant_mask": case["mask"]})
+            self.assertEqual(lines(self.ok("render", "--model", self.CHAT, "--in", "-", rows=[row])), [{"text": case["text"]}])
+        template = self.folder / "t.jinja"
+        template.write_text("{{ bos_token }}{{ x }}{{ tools is defined }}{{ strftime_now('%Y') }}{{ messages | length }}", encoding="utf-8")
+        row = {"messages": [], "x": "é", "strftime_now": "then"}
+        self.assertEqual(lines(self.ok("render", "--template", template, "--in", "-", rows=[row]))[0]["text"], "éFalsethen0")
+        found = lines(self.ok("render", "--template", template, "--model", self.CHAT, "--in", "-", rows=[row]))[0]
+        self.assertEqual(found["text"], "<s>éTruethen0")
+
+    def test_render_refuses(self):
+        row = {"messages": [{"role": "user", "content": "x"}]}
+        self.refused("render", "--in", "-", rows=[row], says="--template")
+        self.refused("render", "--template", "chatmll", "--in", "-", rows=[row], says="chatml, zephyr, llama2, vicuna, alpaca")
+        self.refused("render", "--template", "no/file.jinja", "--in", "-", rows=[row], says="there is no file")
+        self.refused("render", "--template", "chatml", "--ids", "--in", "-", rows=[row], says="give --model")
+        self.refused("render", "--template", "chatml", "--in", "-", rows=[{"messages": "x"}], says="standard input:1")
+        self.refused("render", "--model", TINY, "--in", "-", rows=[row], says="template=chatml")
+        bad = self.folder / "t.jinja"
+        bad.write_text("a\n{% if x %}", encoding="utf-8")
+        self.refused("render", "--template", bad, "--in", "-", rows=[row], says="t.jinja:2: {% if %} is never closed")
+        bad.write_text("\n\n{{ raise_exception('no tools here') }}", encoding="utf-8")
+        self.refused("render", "--template", bad, "--in", "-", rows=[row, row], says="standard input:1: ")
+        result = plumb("render", "--template", "chatml", "--model", MODEL if MODEL.is_dir() else self.CHAT, "--ids", "--in", "-",
+                       rows=[{"messages": row["messages"] + [{"role": "assistant", "content": "y"}]}])
+        self.assertEqual(result.returncode, 0)
+        if MODEL.is_dir():
+            self.assertIn("does not learn to stop", result.stderr)
+
+    @needs_data
+    def test_score_and_generate(self):
+        model = self.model()
+        prompt, reply = [{"role": "user", "content": "Once upon a time"}], "there was a dog."
+        found = lines(self.ok("score", "--model", model, "--in", "-", rows=[{"prompt": prompt, "completion": reply}]))[0]
+        text = lines(self.ok("tokenize", "--model", model, "--in", "-", rows=[{"text": "<s>Say: Once upon a time\nthere was a dog.</s>"}]))[0]["ids"]
+        start = len(text) - found["tokens"]
+        same = lines(self.ok("score", "--model", model, "--in", "-", rows=[{"ids": text, "from": start}]))[0]
+        self.assertEqual(found, same)
+        self.assertEqual(text[0], 1)
+        first = lines(self.ok("generate", "--model", model, "--in", "-", "--temperature", "0", "--max-tokens", "8", rows=[{"prompt": prompt}]))
+        ids = lines(self.ok("tokenize", "--model", model, "--in", "-", rows=[{"text": "<s>Say: Once upon a time\n"}]))[0]["ids"]
+        self.assertEqual(first, lines(self.ok("generate", "--model", model, "--in", "-", "--temperature", "0", "--max-tokens", "8", rows=[{"ids": ids}])))
+        self.refused("generate", "--model", MODEL, "--in", "-", rows=[{"prompt": prompt}], says="template=chatml")
+        self.ok("generate", "--model", MODEL, "--template", "vicuna", "--max-tokens", "2", "--in", "-", rows=[{"prompt": prompt}])
+        self.refused("score", "--model", model, "--in", "-", rows=[{"text": "x", "tools": []}], says="goes with messages")
+
+    @needs_data
+    def test_every_turn_is_learnt_in_one_pass(self):
+        model = self.model()
+        talk = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "A little dog."},
+                {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "In the park."}]
+        data = self.write("talk.jsonl", [{"messages": talk}])
+        adapter = DATA / "stories260k" / "lora_init"
+        rendered = lines(self.ok("render", "--model", model, "--ids", "--in", "-", rows=[{"messages": talk}]))[0]
+        ids, mask = rendered["ids"], rendered["assistant_mask"]
+        logp = [None] + lines(self.ok("score", "--model", model, "--in", "-", rows=[{"ids": ids}]))[0]["logp"]
+
+        def loss(learnt):
+            return -sum(logp[i] for i in learnt) / len(learnt)
+
+        def grad(rows, *more):
+            out = self.folder / "g.safetensors"
+            return lines(self.ok("grad", "sft", "--model", model, "--adapter", adapter, "--data", rows, "--out", out, *more))[0]["loss"], tensors(out)
+
+        said = [i for i in range(len(ids)) if mask[i]]
+        last = [i for i in said if all(mask[i:])]
+        self.assertLess(len(last), len(said))
+        for setting, learnt in ((None, said), ("assistant", said), ("completion", last), ("all", range(1, len(ids)))):
+            more = [] if setting is None else ["--set", f"tokens={setting}"]
+            self.near(grad(data, *more)[0], loss(list(learnt)), 1e-5)
+        # The turns one by one, weighted by their tokens, give the same gradient.
+        cut = self.write("turns.jsonl", [{"prompt_ids": ids[: last[0]], "completion_ids": ids[last[0] :]},
+                                         {"prompt_ids": ids[: said[0]], "completion_ids": ids[said[0] : said[-len(last) - 1] + 1]}])
+        whole, parts = grad(data), grad(cut)
+        self.near(whole[0], parts[0], 1e-6)
+        for name, (_, numbers) in whole[1].items():
+            for a, b in zip(numbers, parts[1][name][1]):
+                self.near(a, b, 1e-5)
+        check = self.ok("train", "sft", "--model", model, "--data", data, "--out", self.folder / "x", "--check")
+        self.assertIn(json.dumps(mask[1:])[1:-1], check.stdout)
+        self.ok("train", "sft", "--model", model, "--data", data, "--out", self.folder / "y", "--set", "steps=2", "rank=2")
+        self.ok("train", "dpo", "--model", model, "--out", self.folder / "z", "--set", "steps=2", "rank=2", "--data",
+                self.write("p.jsonl", [{"prompt": talk[:1], "chosen": talk[1:2], "rejected": "A cat."}] * 2))
+        self.refused("train", "sft", "--model", MODEL, "--data", data, "--out", self.folder / "w", says=("talk.jsonl:1", "template=chatml"))
+        warned = self.ok("train", "sft", "--model", MODEL, "--data", data, "--out", self.folder / "v", "--set", "steps=1", "template=chatml")
+        self.assertIn("will not learn to stop", warned.stderr)
+        self.assertEqual(json.loads((self.folder / "v" / "config.json").read_text())["template"], "chatml")
+        self.refused("train", "dpo", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=all", says="tokens")
+        self.refused("train", "sft", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=most", says="completion, assistant, all")
+
+
+@needs_data
+class SingleReplies(Case):
+    """Thumbs, samples and rankings: gradients against torch, training, what is refused."""
+
+    ADAPTER = GOLDEN / "stories_adapter"
+
+    def gradients_follow(self, file, cases):
+        expected = json.loads((GOLDEN / f"{file}.json").read_text())
+        stored = tensors(GOLDEN / f"{file}.safetensors")
+        for case, method, settings in cases:
+            data, out = self.write("rows.jsonl", expected[case]["rows"]), self.folder / "gradient.safetensors"
+            found = lines(self.ok("grad", method, "--model", MODEL, "--adapter", self.ADAPTER, "--data", data, "--out", out, "--set", *settings))[0]
+            self.near(found["loss"], expected[case].get("loss", expected[case].get("loss_f64")), 1e-5)
+            wanted = {key.split("/", 1)[1]: value for key, value in stored.items() if key.startswith(case + "/")}
+            mine = tensors(out)
+            self.assertEqual(set(mine), set(wanted))
+            for key, (shape, numbers) in wanted.items():
+                self.assertEqual(mine[key][0], shape)
+                scale = max(map(abs, numbers))
+                self.assertLess(max(abs(a - b) for a, b in zip(mine[key][1], numbers)), 2e-5 * scale, (case, key))
+
+    def test_gradients_of_labelled_replies(self):
+        own = ["beta=0.2", "batch=2"]
+        self.gradients_follow("stories_single_replies", [
+            ("kto", "kto", [*own, "undesirable=1.25"]),
+            ("kto_given", "kto", [*own, "undesirable=1.25"]),
+            ("kto_low", "kto", [*own, "undesirable=1.25"]),
+            ("bco", "bco", own),
+            ("apo_zero_unpaired", "apo_zero_unpaired", own),
+        ])
+
+    def test_gradients_of_samples_and_rankings(self):
+        grpo = ["clip_high=0.28", "kl_weight=0.3"]
+        self.gradients_follow("stories_sampled_replies", [
+            ("grpo_fresh", "grpo", grpo),
+            ("grpo", "grpo", grpo),
+            ("ppo", "ppo", ["value_weight=0"]),
+            ("dpo_pl", "dpo_pl", ["beta=0.2"]),
+        ])
+
+    def rows(self, count=12):
+        names = ["Tom", "Lily", "Ben", "Mia"]
+        return [
+            {"prompt": f"{names[i % 4]} saw a big", "completion": f" {('dog', 'cat', 'ball')[i % 3]} in the {('park', 'house')[i % 2]}.", "label": i % 2 == 0}
+            for i in range(count)
+        ]
+
+    def test_training(self):
+        data = self.write("rows.jsonl", self.rows())
+        for method, start in (("kto", 0.5), ("bco", math.log(2)), ("apo_zero_unpaired", 0.5)):
+            run = self.folder / method
+            self.ok("train", method, "--model", MODEL, "--data", data, "--out", run, "--set", "steps=12", "batch=4", "accumulate=2", "rate=3e-3", f"eval_data={data}", "beta=0.5")
+            log = lines_of(run / "log.jsonl")
+            self.near(log[0]["loss"], start, 1e-5)
+            self.assertLess(log[-1]["eval_loss"], start - 0.05)
+            self.assertGreater(log[-1]["eval_rewards/chosen"], log[-1]["eval_rewards/rejected"])
+        self.assertIn("kl", lines_of(self.folder / "kto" / "log.jsonl")[0])
+        self.assertIn("delta", lines_of(self.folder / "bco" / "log.jsonl")[0])
+
+    def test_preferences_are_taken_apart(self):
+        pairs = [{"prompt": r["prompt"], "chosen": r["completion"], "rejected": " no no."} for r in self.rows(4)]
+        apart = [{"prompt": p["prompt"], "completion": p[which], "label": which == "chosen"} for which in ("chosen", "rejected") for p in pairs]
+        results = []
+        for name, rows in (("pairs", pairs), ("apart", apart)):
+            out = self.folder / f"{name}.safetensors"
+            self.ok("grad", "kto", "--model", MODEL, "--adapter", self.ADAPTER, "--data", self.write(f"{name}.jsonl", rows), "--out", out)
+            results.append(tensors(out))
+        self.assertEqual(*results)
+
+    def test_check_shows_labels(self):
+        shown = lines(self.ok("train", "kto", "--model", MODEL, "--data", self.write("rows.jsonl", self.rows()), "--out", self.folder / "none", "--check"))
+        self.assertEqual([row["label"] for row in shown[:2]], [True, False])
+        self.assertFalse((self.folder / "none").exists())
+
+    def test_refused(self):
+        data = self.write("rows.jsonl", self.rows())
+        run = self.folder / "run"
+        train = lambda method, rows, *settings, says: self.refused("train", method, "--model", MODEL, "--data", rows, "--out", run, *settings, says=says)  # noqa: E731
+        train("kto", data, "--set", "batch=1", says=("batch", "accumulate"))
+        train("kto", self.write("one.jsonl", self.rows(1)), says=("one.jsonl:1", "apo_zero_unpaired"))
+        train("bco", self.write("none.jsonl", [{"prompt": "a", "completion": "b"}]), says=("none.jsonl:1", "label"))
+        train("grpo", data, says="advantage")
+        train("ppo", self.write("a.jsonl", [{"prompt": "a", "completion": "b", "advantage": 1}]), "--set", "value_weight=0", "neftune=-1", says="neftune")
+        train("dpo_pl", data, says=("rows.jsonl:1", "completions"))
+        train("bco", data, "--set", "reference_sync=5", "reference_share=0.5", says="reference_share")
+        train("sft", data, "--set", "reference_sync=5", says="reference")
+        self.assertFalse((run / "log.jsonl").exists() and (run / "log.jsonl").stat().st_size)
 
 
 @needs_data

@@ -6,6 +6,8 @@
 #include "catch.hpp"
 #include "support.hpp"
 
+#include <plumb/io/file.hpp>
+#include <plumb/io/json.hpp>
 #include <plumb/text/nfc.hpp>
 #include <plumb/text/patterns.hpp>
 #include <plumb/text/tokenizer.hpp>
@@ -290,8 +292,9 @@ TEST_CASE("malformed and unsupported tokenizer files are refused with the reason
   problem(loading(json::array{}), "bad_file", "expected an object");
   problem(loading(json::object{}), "bad_file", "\"model\"");
   problem(with("model", "{}"), "unsupported", "model unknown");
-  problem(with("model", R"({"type":"Unigram","vocab":[]})"), "unsupported", "Unigram");
-  problem(with("model", R"({"type":"WordPiece","vocab":{}})"), "unsupported", "WordPiece");
+  problem(with("model", R"({"type":"Unigram","vocab":[]})"), "bad_file", "empty");
+  problem(with("model", R"({"type":"WordPiece","vocab":{}})"), "bad_file", "unk_token");
+  problem(with("model", R"({"type":"WordLevel","vocab":{}})"), "unsupported", "WordLevel");
   problem(with("model", R"({"type":"BPE","vocab":{}})"), "bad_file", "merges");
   problem(model("vocab", "[]"), "bad_file", "\"vocab\"");
   problem(model("vocab", R"({"a":-1})"), "bad_file", "out of range");
@@ -315,13 +318,12 @@ TEST_CASE("malformed and unsupported tokenizer files are refused with the reason
   problem(with("added_tokens", R"([{"id":305,"content":"Ġthe"}])"), "bad_file", "two numbers");
   problem(with("added_tokens", "{}"), "bad_file", "expected a list");
   problem(with("normalizer", R"({"type":"NFKC"})"), "unsupported", "NFKC");
-  problem(with("normalizer", R"({"type":"Sequence","normalizers":[{"type":"Lowercase"}]})"), "unsupported",
-          "Lowercase");
-  problem(with("normalizer", R"({"type":"Replace","pattern":{"Regex":" +"},"content":" "})"), "unsupported",
+  problem(with("normalizer", R"({"type":"Sequence","normalizers":[{"type":"Nmt"}]})"), "unsupported", "Nmt");
+  problem(with("normalizer", R"({"type":"Replace","pattern":{"Regex":"x +"},"content":" "})"), "unsupported",
           "regular expression");
   problem(with("normalizer", R"({"type":"Prepend"})"), "bad_file", "\"prepend\"");
   problem(with("normalizer", "[]"), "bad_file", "expected an object");
-  problem(with("pre_tokenizer", R"({"type":"BertPreTokenizer"})"), "unsupported", "BertPreTokenizer");
+  problem(with("pre_tokenizer", R"({"type":"UnicodeScripts"})"), "unsupported", "UnicodeScripts");
   problem(with("pre_tokenizer", R"({"type":"Split","pattern":{"Regex":"\\w+"},"behavior":"Isolated","invert":false})"),
           "unsupported", "\\\\w+");
   problem(with("pre_tokenizer", R"({"type":"Split","pattern":{"String":""},"behavior":"Isolated","invert":false})"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The training loop: exact resumption, independence of splits and threads, optimiser and schedules against torch,
 // memory, callbacks, and what it refuses.
+#include <plumb/io/json.hpp>
 #include <plumb/plumb.hpp>
 #include <plumb/train/environment.hpp>
 
@@ -208,6 +209,105 @@ TEST_CASE("cached references are the scored ones, and belong to one model", "[tr
   CHECK(cache.fill(model + 1, data) == 0);
   plumb_test::write_file(options.reference_cache, "something else");
   CHECK_THROWS_AS(reference_cache(options.reference_cache), error);
+}
+
+TEST_CASE("noise on the embeddings has the scale of its own sequence, whatever else is in the batch",
+          "[train][neftune]") {
+  constexpr index_t width = 32;
+  const auto largest = [](const std::vector<double>& noise, const segment& s) {
+    double most = 0, sum = 0;
+    for (index_t i = s.first * width; i < (s.first + s.length) * width; ++i) {
+      const double x = noise[static_cast<std::size_t>(i)];
+      most = std::max(most, std::abs(x)), sum += x * x;
+    }
+    return std::pair(most, std::sqrt(sum / static_cast<double>(s.length * width)));
+  };
+  forest alone, together;
+  alone.add(some_tokens(40, 1));
+  together.add(some_tokens(200, 2));
+  together.add(some_tokens(40, 1));
+  const auto prompt = together.add(some_tokens(30, 3));
+  const auto longer = together.add(some_tokens(70, 4), prompt), shorter = together.add(some_tokens(10, 5), prompt);
+  const auto by_itself = embedding_noise<double>(alone, width, 5, 7);
+  const auto packed = embedding_noise<double>(together, width, 5, 7);
+  const auto check = [&](const std::vector<double>& noise, const segment& s, index_t length) {
+    const double bound = 5 / std::sqrt(static_cast<double>(length * width));
+    const auto [most, spread] = largest(noise, s);
+    CHECK((most <= bound && most > 0.97 * bound));
+    CHECK(spread == Approx(bound / std::sqrt(3.0)).epsilon(0.1));
+  };
+  check(by_itself, alone[0], 40);
+  check(packed, together[0], 200);
+  check(packed, together[1], 40);
+  check(packed, together[prompt], 100);  // shared: that of the longest sequence it is in
+  check(packed, together[longer], 100);
+  check(packed, together[shorter], 40);
+}
+
+TEST_CASE("noise is for learning only, and a run with it resumes bit for bit", "[train][neftune][resume]") {
+  auto demonstrations = some_pairs(8);
+  for (auto& e : demonstrations) e.replies.resize(1);
+  const auto run = [&](double alpha, double rate, const std::filesystem::path& folder = {}, auto... callbacks) {
+    auto p = fresh(1, 0);
+    auto options = twenty_steps();
+    options.steps = 4, options.log_every = 1, options.rate = rate, options.neftune = alpha;
+    options.eval_data = demonstrations;
+    options.folder = folder;
+    options.resume = true;
+    const auto result = fit(p, sft{}, demonstrations, options, callbacks...);
+    return std::pair(result.log, values(p));
+  };
+  const auto plain = run(0, 0).first, noisy = run(10, 0).first;
+  CHECK(plain.back().find("eval_loss") == noisy.back().find("eval_loss"));
+  CHECK(std::abs(plain.front().find("loss").value() - noisy.front().find("loss").value()) > 1e-4);
+  const auto whole = run(10, 3e-3).second;
+  CHECK(whole != run(0, 3e-3).second);
+  plumb_test::temporary_folder folder;
+  run(10, 3e-3, folder.path(), stop_after{2});
+  CHECK(run(10, 3e-3, folder.path()).second == whole);
+  CHECK_THAT(message_of([&] { run(-1, 0); }), Contains("neftune"));
+}
+
+TEST_CASE("a reference that moves to the policy makes the next step start at ln 2 again", "[train][reference]") {
+  const auto run = [](bool adapter, index_t every, double share, const std::filesystem::path& folder = {},
+                      auto... callbacks) {
+    auto p = adapter ? fresh(1, 0) : train_all(load_model<B>(golden / "tiny_llama", {.threads = 1}));
+    auto options = twenty_steps();
+    options.steps = 9, options.log_every = 1;
+    options.reference_sync = every, options.reference_share = share;
+    options.eval_data = some_pairs(3);
+    options.folder = folder, options.resume = true;
+    const auto result = fit(p, dpo{}, some_pairs(11), options, callbacks...);
+    return std::pair(result.log, values(p));
+  };
+  for (const bool adapter : {true, false}) {
+    CAPTURE(adapter);
+    const auto [log, weights] = run(adapter, 3, 1);
+    for (const std::size_t i : {0u, 3u, 6u}) CHECK(log[i].find("loss").value() == Approx(std::log(2.0)).epsilon(1e-6));
+    for (const std::size_t i : {2u, 4u, 8u}) CHECK(std::abs(log[i].find("loss").value() - std::log(2.0)) > 1e-4);
+    CHECK(log.back().find("eval_loss").value() == Approx(std::log(2.0)).epsilon(1e-6));  // step 9 moved it
+    CHECK(weights != run(adapter, 0, 1).second);
+    for (const index_t stop : {2, 4, 6}) {
+      plumb_test::temporary_folder folder;
+      run(adapter, 3, 1, folder.path(), stop_after{stop});
+      CHECK(run(adapter, 3, 1, folder.path()).second == weights);
+    }
+  }
+  // Half the way: the reference lies between, so the loss does not return to ln 2, and never moving is something else.
+  const auto [half, weights] = run(false, 3, 0.5);
+  CHECK(std::abs(half[3].find("loss").value() - std::log(2.0)) > 1e-4);
+  CHECK(half[2].find("loss") == run(false, 0, 1).first[2].find("loss"));
+  CHECK(half[3].find("loss") != run(false, 0, 1).first[3].find("loss"));
+  plumb_test::temporary_folder folder;
+  run(false, 3, 0.5, folder.path(), stop_after{5});
+  CHECK(run(false, 3, 0.5, folder.path()).second == weights);
+  CHECK_THAT(message_of([&] { run(true, 3, 0.5); }), Contains("reference_share"));
+  auto p = fresh();
+  auto options = twenty_steps();
+  options.reference_sync = 2;
+  auto demonstrations = some_pairs(4);
+  for (auto& e : demonstrations) e.replies.resize(1);
+  CHECK_THAT(message_of([&] { fit(p, sft{}, demonstrations, options); }), Contains("sft") && Contains("reference"));
 }
 
 TEST_CASE("AdamW and clipping follow torch", "[optim][golden]") {

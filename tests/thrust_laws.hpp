@@ -16,44 +16,12 @@
 #include <plumb/core/error.hpp>
 #include <plumb/core/random.hpp>
 #include <plumb/core/view.hpp>
-#include <plumb/objective/dpo.hpp>
-#include <plumb/objective/evaluate_kernel.hpp>
 #include "catch.hpp"
+#include "device_numbers.hpp"
 
 namespace plumb_test {
 
 using plumb::index_t;
-
-/// Numbers in a backend's memory.
-template <class B, class T>
-class numbers {
- public:
-  numbers(typename B::device& d, const std::vector<T>& host, index_t rows, index_t columns)
-      : device_(d), bytes_(sizeof(T) * (host.size() + 1)), extent_{rows, columns} {
-    data_ = static_cast<T*>(B::allocate(d, bytes_));
-    B::upload(d, host.data(), data_, static_cast<index_t>(host.size()));
-  }
-  numbers(typename B::device& d, const std::vector<T>& host) : numbers(d, host, static_cast<index_t>(host.size()), 1) {}
-  numbers(typename B::device& d, T value, index_t rows, index_t columns)
-      : numbers(d, std::vector<T>(static_cast<std::size_t>(rows * columns), value), rows, columns) {}
-  numbers(const numbers&) = delete;
-  numbers& operator=(const numbers&) = delete;
-  ~numbers() { B::release(device_, data_, bytes_); }
-
-  [[nodiscard]] T* data() const { return data_; }
-  [[nodiscard]] plumb::view<T> all() const { return {data_, extent_}; }
-  [[nodiscard]] std::vector<T> host() const {
-    std::vector<T> result(static_cast<std::size_t>(extent_.size()));
-    B::download(device_, data_, result.data(), extent_.size());
-    return result;
-  }
-
- private:
-  typename B::device& device_;
-  std::size_t bytes_;
-  plumb::shape extent_;
-  T* data_;
-};
 
 /// Fixed numbers in [−2, 2) from a stream.
 template <class T>
@@ -235,39 +203,6 @@ void check_forbidden_tokens() {
   CHECK(gradient[300] == Approx(0.5));
 }
 
-/// An objective is a function object like any other: its kernel runs on the backend.
-template <class B>
-void check_objective() {
-  using plumb::level;
-  typename B::device d;
-  std::vector<plumb::record<level::pair>> pairs(3);
-  for (std::size_t i = 0; i < pairs.size(); ++i) {
-    pairs[i].chosen.logp = -10.0 - static_cast<double>(i);
-    pairs[i].chosen.ref = -10.5;
-    pairs[i].rejected.logp = -12.0;
-    pairs[i].rejected.ref = -11.0 - static_cast<double>(i);
-  }
-  const std::vector<double> weights{1.0, 0.0, 0.5};
-  constexpr int slots = plumb::slot_count<level::pair>();
-  const auto evaluate = [&]<class X>(std::type_identity<X>, typename X::device& at) {
-    const numbers<X, plumb::record<level::pair>> records(at, pairs);
-    const numbers<X, double> weight(at, weights), losses(at, 9.0, 3, 1), slopes(at, 9.0, 3, slots);
-    plumb::evaluate_kernel<plumb::dpo> kernel{{}, {}, records.data(), weight.data(), losses.data(), slopes.data()};
-    X::for_each(at, 3, kernel);
-    auto result = losses.host();
-    const auto more = slopes.host();
-    result.insert(result.end(), more.begin(), more.end());
-    return result;
-  };
-  plumb::reference::device host;
-  const auto expected = evaluate(std::type_identity<plumb::reference>{}, host);
-  const auto found = evaluate(std::type_identity<B>{}, d);
-  REQUIRE(found.size() == expected.size());
-  for (std::size_t i = 0; i < found.size(); ++i) CHECK(found[i] == Approx(expected[i]).epsilon(1e-13));
-  CHECK(found[0] > 0);
-  CHECK(found[1] == 0);  // a record of weight 0 is skipped
-}
-
 template <class B>
 void check_all_laws() {
   check_product_rows<B, float>(70, 67, 133);
@@ -285,7 +220,6 @@ void check_all_laws() {
   }
   check_forbidden_tokens<B, float>();
   check_forbidden_tokens<B, double>();
-  check_objective<B>();
 
   typename B::device d;
   const plumb::attention_options wide{1, 1, 257, 1.0, 0};

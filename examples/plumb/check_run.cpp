@@ -40,7 +40,8 @@ json::object describe_sequence(const tokenizer* words, const example& e, const r
   ids.insert(ids.end(), r.tokens.begin(), r.tokens.end());
   json::array mask;
   for (std::size_t i = 0; i < ids.size(); ++i)
-    mask.emplace_back(i >= std::max<std::size_t>(e.prompt.size(), 1) ? 1 : 0);
+    mask.emplace_back(
+        i >= std::max<std::size_t>(e.prompt.size(), 1) && (r.mask.empty() || r.mask[i - e.prompt.size()]) ? 1 : 0);
   json::object out;
   out["ids"] = list(ids);
   out["tokens"] = texts(words, ids);
@@ -56,17 +57,22 @@ std::string readable(const tokenizer* words, std::span<const token_id> ids, std:
   return count < ids.size() && !from_end ? out + "|…" : out;
 }
 
-void show_rows(const common_options& common, const tokenizer* words, std::span<const example> rows, output& out) {
+void show_rows(const common_options& common, const tokenizer* words, std::span<const example> rows, bool labelled,
+               output& out) {
   for (const example& e : rows) {
-    const bool pair = e.replies.size() == 2;
+    const bool pair = e.replies.size() == 2, ranked = e.replies.size() > 2;
     json::object row;
     row["row"] = e.place;
+    if (labelled) row["label"] = e.desirable;
     show(common, e.place);
     show(common, join("  prompt    ", e.prompt.size(), " tokens, not learnt: ", readable(words, e.prompt, 12, true)));
     for (std::size_t k = 0; k < e.replies.size(); ++k) {
       const reply& r = e.replies[k];
-      const std::string label = pair ? (k == 0 ? "chosen" : "rejected") : "reply";
-      row[label] = describe_sequence(words, e, r);
+      const std::string label = pair       ? (k == 0 ? "chosen" : "rejected")
+                                : labelled ? (e.desirable ? "liked" : "disliked")
+                                : ranked   ? join("reply ", k + 1)
+                                           : "reply";
+      row[labelled ? "reply" : label] = describe_sequence(words, e, r);
       show(common, join("  ", label, std::string(10 - label.size(), ' '), r.tokens.size(),
                         " tokens, learnt: ", readable(words, r.tokens, 24, false)));
     }
@@ -81,7 +87,8 @@ void check_run(engine& model, const run_settings& settings, const common_options
   const run_plan plan = plan_run(data.size(), settings.fit);
   const auto results = [&](output& out) {
     show_rows(common, model.has_tokenizer() ? &model.tokenizer() : nullptr,
-              std::span<const example>(data).first(std::min<std::size_t>(3, data.size())), out);
+              std::span<const example>(data).first(std::min<std::size_t>(3, data.size())),
+              has(needs_of(settings.how), need::desirable), out);
 
     // The longest rows at once need the most memory; their speed stands for that of all.
     std::vector<example> longest = data;
@@ -102,7 +109,8 @@ void check_run(engine& model, const run_settings& settings, const common_options
             ? 0
             : 1 + (settings.fit.eval_every > 0 ? static_cast<double>(plan.steps / settings.fit.eval_every) : 0);
     const bool reference = has(needs_of(settings.how), need::reference);
-    const double scored = (reference ? static_cast<double>(sum(data) + sum(held_out)) : 0) +
+    const bool baseline = has(needs_of(settings.how), need::divergence);  // every step's rows once more, mismatched
+    const double scored = (baseline ? trained : 0) + (reference ? static_cast<double>(sum(data) + sum(held_out)) : 0) +
                           evaluations * static_cast<double>(sum(held_out));
     const auto own = static_cast<double>(model.trainable_count()) * static_cast<double>(model.number_size());
     const double checkpoints =

@@ -6,7 +6,7 @@
 
 namespace program {
 
-extern const command info_command, tokenize_command, score_command, generate_command, objectives_command, loss_command,
-    grad_command, train_command, merge_command;
+extern const command info_command, tokenize_command, render_command, score_command, generate_command,
+    objectives_command, loss_command, grad_command, train_command, merge_command, convert_command;
 
 }  // namespace program

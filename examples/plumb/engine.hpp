@@ -7,7 +7,8 @@
 
 #include <plumb/io/json.hpp>
 #include <plumb/models/adapter_options.hpp>
-#include <plumb/rollout/generate.hpp>
+#include <plumb/models/combine_adapters.hpp>
+#include <plumb/rollout/beam_search.hpp>
 #include <plumb/rollout/score.hpp>
 #include <plumb/train/fit.hpp>
 
@@ -50,6 +51,7 @@ struct listener {
   virtual bool on_step(const step_info&) = 0;
   virtual void on_log(const log_entry&) = 0;
   virtual void on_save(const std::filesystem::path&) = 0;
+  virtual void on_warning(const std::string&) = 0;
 };
 
 /// A model, with an adapter or without.
@@ -68,6 +70,8 @@ class engine {
   virtual void load_adapter(const std::filesystem::path& folder) = 0;
   virtual void attach_lora(const lora_options& options) = 0;
   virtual void train_all() = 0;
+  virtual void attach_score_head(std::uint64_t seed, bool critic) = 0;  ///< on what is trained
+  [[nodiscard]] virtual bool has_score_head() const = 0;
   virtual void load_teacher(const std::filesystem::path& folder, const load_options& options) = 0;
   [[nodiscard]] virtual index_t trainable_count() const = 0;
   [[nodiscard]] virtual const lora_options* lora() const = 0;  ///< null without an adapter
@@ -76,6 +80,8 @@ class engine {
   virtual std::vector<token_scores> score(std::span<const scored_tokens> sequences, bool entropy) = 0;
   virtual std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
                                                        const generate_options& options) = 0;
+  virtual std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
+                                                          const beam_options& options) = 0;
   /// `batch` examples at a time; 0: as many as have about 2048 tokens. The loss is that of all rows together.
   virtual gradient differentiate(const method& m, std::vector<example> data, index_t batch) = 0;
   virtual trial try_step(const method& m, std::vector<example> batch) = 0;
@@ -83,6 +89,12 @@ class engine {
 
   virtual void save_adapter(const std::filesystem::path& folder) const = 0;
   virtual void save_merged(const std::filesystem::path& folder) const = 0;
+  /// A model folder with several adapters in its weights; the engine's own adapter is gone.
+  virtual void save_merged_adapters(const std::vector<weighted_adapter>& adapters, const merge_options& how,
+                                    const std::filesystem::path& folder) const = 0;
+  /// One adapter folder that does what the weighted sum of several does; likewise.
+  virtual void save_joined_adapters(const std::vector<weighted_adapter>& adapters,
+                                    const std::filesystem::path& folder) const = 0;
   virtual void save_model(const std::filesystem::path& folder) const = 0;
 };
 

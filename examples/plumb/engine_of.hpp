@@ -5,25 +5,17 @@
 #include "engine.hpp"
 
 #include <plumb/models/adapter.hpp>
+#include <plumb/models/describe_adapter.hpp>
 
 #include <chrono>
 #include <utility>
 
 namespace program {
 
-/// Calls f(objective) for the levels that models can be trained on; another level is errc::unsupported.
+/// Calls f(objective) with the objective itself, of whichever level: models are trained on records of all of them.
 template <class F>
 auto at_trained_level(const method& m, F&& f) {
-  return std::visit(
-      [&](const auto& objective) -> decltype(f(std::get<any_objective<level::pair>>(m))) {
-        constexpr auto own = std::remove_cvref_t<decltype(objective)>::level;
-        if constexpr (own == level::token || own == level::pair)
-          return f(objective);
-        else
-          throw error(errc::unsupported, objective.name(),
-                      join("training on ", name(own), " records is not in this version"));
-      },
-      m);
+  return std::visit([&](const auto& objective) { return f(objective); }, m);
 }
 
 /// The callbacks of `fit` as virtual functions, so that `fit` is compiled once per level.
@@ -32,6 +24,7 @@ struct listening {
   bool on_step(const step_info& info) const { return told.on_step(info); }
   void on_log(const log_entry& entry) const { told.on_log(entry); }
   void on_save(const std::filesystem::path& folder) const { told.on_save(folder); }
+  void on_warning(const std::string& text) const { told.on_warning(text); }
 };
 
 template <class B, class T>
@@ -52,6 +45,13 @@ class engine_of final : public engine {
   }
   void attach_lora(const lora_options& options) override { policy_.emplace(plumb::attach_lora(model_, options)); }
   void train_all() override { policy_.emplace(plumb::train_all(model_)); }
+  void attach_score_head(std::uint64_t seed, bool critic) override {
+    if (!critic && holds_score_head(model_.source()))
+      load_score_head(trained(), model_.source());
+    else
+      plumb::attach_score_head(trained(), {.critic = critic, .seed = seed});
+  }
+  bool has_score_head() const override { return policy_ && policy_->score_head(); }
   void load_teacher(const std::filesystem::path& folder, const load_options& options) override {
     teacher_.emplace(plumb::teacher<B, T>{load_model<B, T>(folder, options)});
   }
@@ -62,11 +62,19 @@ class engine_of final : public engine {
   }
 
   std::vector<token_scores> score(std::span<const scored_tokens> sequences, bool entropy) override {
-    return plumb::score(model_, sequences, entropy);
+    if (!policy_ && holds_score_head(model_.source())) {
+      policy_.emplace(model_, std::vector<named_parameter<B, T>>(), std::nullopt);
+      load_score_head(*policy_, model_.source());
+    }
+    return policy_ ? plumb::score(*policy_, sequences, entropy) : plumb::score(model_, sequences, entropy);
   }
   std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
                                                const generate_options& options) override {
     return plumb::generate(model_, prompts, options);
+  }
+  std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
+                                                  const beam_options& options) override {
+    return plumb::beam_search(model_, prompts, options);
   }
 
   gradient differentiate(const method& m, std::vector<example> data, index_t batch) override {
@@ -79,20 +87,12 @@ class engine_of final : public engine {
       scorer<B, T> scores(model_);
       const auto extra = sums_of(objective);
       const auto asked = request_of(objective, extra);
-      if (has(objective.needs(), need::reference))
-        score_references(scores, std::span(data), {}, 2048, has(objective.needs(), need::tail));
-      std::vector<const example*> all;
-      for (const example& e : data) all.push_back(&e);
-      training_batch scratch;
-      const auto windows = count_window(objective, std::span<const example* const>(all), scratch);
+      run_rows rows{.data = std::move(data)};
+      step_context context = prepare_rows(scores, objective, rows);
+      const auto all = pointers(rows.data);
       gradient out;
-      const auto add = [&](std::size_t first, std::size_t count) {
-        scratch.assign(std::span<const example>(data).subspan(first, count));
-        take(scores, objective, scratch, windows, asked, out);
-      };
-      if (batch < 1) for_each_run(std::span<const example>(data), 2048, add);
-      for (std::size_t at = 0; batch > 0 && at < data.size(); at += static_cast<std::size_t>(batch))
-        add(at, std::min(static_cast<std::size_t>(batch), data.size() - at));
+      const auto parts = batch < 1 ? split_by_tokens(all, 2048) : split_by_count(all, batch);
+      out.loss = run_step(scores, objective, objective.needs(), all, parts, asked, context, out.metrics).loss;
       for (const auto& each : p.trainable()) {
         const auto host = each.parameter->gradient.host();
         const auto extent = each.parameter->value.extent();
@@ -117,24 +117,24 @@ class engine_of final : public engine {
       const auto seconds_since = [](clock::time_point start) {
         return std::chrono::duration<double>(clock::now() - start).count();
       };
-      std::vector<const example*> all;
-      for (const example& e : data) all.push_back(&e);
-      training_batch batch;
+      run_rows rows{.data = std::move(data)};
+      fit_rows<std::remove_cvref_t<decltype(objective)>::level>(rows.data, objective.needs());
+      const auto all = pointers(rows.data);
       for (int round = 0; round < 2; ++round) {  // the first one also fills caches and makes the buffers
-        for (example& e : data)
-          for (reply& r : e.replies) r.reference = missing;
+        for (example& e : rows.data)
+          for (reply& r : e.replies) r.reference = missing, r.token_references.clear();
         auto start = clock::now();
-        score_references(scores, std::span(data), {}, 2048, has(objective.needs(), need::tail));
+        refer(scores, objective, rows.data);
         out.score_seconds = seconds_since(start);
-        const auto windows = count_window(objective, std::span<const example* const>(all), batch);
-        batch.assign(std::span<const example>(data));
-        gradient result;
+        step_context context{.baseline = 0};  // a baseline costs what references cost
+        metric_list metrics;
         start = clock::now();
-        take(scores, objective, batch, windows, asked, result);
+        const auto result =
+            run_step(scores, objective, objective.needs(), all, {std::span(all)}, asked, context, metrics);
         out.seconds = seconds_since(start);
         out.loss = result.loss;
+        out.tokens = static_cast<index_t>(result.tokens);
       }
-      out.tokens = static_cast<index_t>(batch.layout.tokens.size());
       out.buffers = scores.memory();
       return out;
     });
@@ -148,7 +148,20 @@ class engine_of final : public engine {
 
   void save_adapter(const std::filesystem::path& folder) const override { plumb::save_adapter(*policy_, folder); }
   void save_merged(const std::filesystem::path& folder) const override { plumb::save_merged(*policy_, folder); }
-  void save_model(const std::filesystem::path& folder) const override { plumb::save_model(model_, folder); }
+  void save_merged_adapters(const std::vector<weighted_adapter>& adapters, const merge_options& how,
+                            const std::filesystem::path& folder) const override {
+    plumb::save_model(merge_adapters(model_, adapters, how), folder);
+  }
+  void save_joined_adapters(const std::vector<weighted_adapter>& adapters,
+                            const std::filesystem::path& folder) const override {
+    plumb::save_adapter(join_adapters(model_, adapters), folder);
+  }
+  void save_model(const std::filesystem::path& folder) const override {
+    if (has_score_head() && !policy_->score_head()->critic)
+      plumb::save_merged(*policy_, folder);
+    else
+      plumb::save_model(model_, folder);
+  }
 
  private:
   policy<B, T>& trained() {
@@ -166,22 +179,36 @@ class engine_of final : public engine {
                                             const objective_sums<B, T, Objective>& extra) const {
     typename scorer<B, T>::request asked{.learn = true, .head = extra.options({.entropy = true}), .sums = extra.sums()};
     asked.other = teacher_ ? &teacher_->model : nullptr;
+    if (policy_) ask_score_head(asked, *policy_, objective.needs());
     check_comparison(objective.name(), asked.sums, asked.other, policy_ && policy_->lora());
     return asked;
   }
 
-  /// One micro-batch: adds loss and metrics to `out`, gradients to the parameters.
+  static std::vector<const example*> pointers(const std::vector<example>& rows) {
+    std::vector<const example*> out;
+    for (const example& e : rows) out.push_back(&e);
+    return out;
+  }
   template <class Objective>
-  void take(scorer<B, T>& scores, const Objective& objective, const training_batch& batch,
-            std::span<const double> windows, const typename scorer<B, T>::request& asked, gradient& out) {
-    const batch_scores found = scores.run(batch, asked);
-    const auto records = make_records<Objective::level>(batch, found);
-    const evaluation part = evaluate_part(objective, records, windows);
-    out.loss += part.total;
-    collect(objective, records, found, batch, out.metrics);
-    std::vector<T> slopes;
-    spread_slopes<Objective::level>(batch, part.slopes, slopes, found.rows);
-    scores.learn(slopes);
+  void refer(scorer<B, T>& scores, const Objective& objective, std::vector<example>& rows) {
+    score_references(scores, std::span(rows), {}, 2048,
+                     has(objective.needs(), need::tail) || Objective::level == level::token);
+  }
+  /// References and baseline for all rows as one step.
+  template <class Objective>
+  step_context prepare_rows(scorer<B, T>& scores, const Objective& objective, run_rows& rows) {
+    const need needs = objective.needs();
+    fit_rows<Objective::level>(rows.data, needs);
+    if (has(needs, need::divergence)) rows.mismatch(static_cast<index_t>(rows.data.size()));
+    shorten(rows.mismatched.rows, positions());
+    if (has(needs, need::reference)) {
+      refer(scores, objective, rows.data);
+      score_references(scores, std::span(rows.mismatched.rows));
+    }
+    step_context out;
+    if (has(needs, need::divergence))
+      out.baseline = measure_baseline(scores, rows.mismatched, rows.data, pointers(rows.data));
+    return out;
   }
 
   language_model<B, T> model_;

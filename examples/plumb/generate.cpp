@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// plumb generate: replies to prompts, sampled or greedy.
+// plumb generate: replies to prompts, sampled, greedy or by beam search.
+#include "chat.hpp"
 #include "commands.hpp"
 #include "input.hpp"
 #include "output.hpp"
 #include "token_rows.hpp"
-
-#include <plumb/core/random.hpp>
 
 namespace program {
 
@@ -21,11 +20,27 @@ generate_options read_options(const arguments& given, const common_options& comm
   out.sampling.top_p = given.number("--top-p", 1);
   out.sampling.min_p = given.number("--min-p", 0);
   out.sampling.seed = common.seed;
+  out.sampling.repetition_penalty = given.number("--repetition-penalty", 1);
+  out.sampling.presence_penalty = given.number("--presence-penalty", 0);
+  out.sampling.frequency_penalty = given.number("--frequency-penalty", 0);
   out.sampling.check();
-  if (given.whole("--beams", 1, 1) > 1)
-    throw error(errc::unsupported, "--beams",
-                "beam search is not in this version; leave it out, or use --temperature 0 for the most probable token "
-                "each time");
+  return out;
+}
+
+/// Beam search draws nothing, so what shapes a draw does not go with it.
+beam_options read_beams(const arguments& given, const generate_options& options) {
+  if (options.sampling.temperature != 0 && options.sampling.temperature != 1)
+    throw error(errc::bad_argument, "--temperature", "does not go with --beams, which draws nothing");
+  for (const char* other :
+       {"--top-k", "--top-p", "--min-p", "--stop", "--repetition-penalty", "--presence-penalty", "--frequency-penalty"})
+    if (given.has(other))
+      throw error(errc::bad_argument, other, "does not go with --beams, which looks for the most probable reply");
+  beam_options out;
+  out.beams = given.whole("--beams", 4, 1);
+  out.replies = options.samples;
+  out.max_tokens = options.max_tokens;
+  out.length_penalty = given.number("--length-penalty", 1);
+  out.check();
   return out;
 }
 
@@ -42,31 +57,30 @@ int run_generate(const arguments& given) {
   const common_options common = read_common(given);
   const generate_options options = read_options(given, common);
   const auto model = open_model(given.required("--model"), given.text("--adapter"), common);
+  const auto chat = find_chat(given.required("--model"), given.text("--template"), "--template");
   if (!options.stop.empty()) (void)model->tokenizer();  // stop strings are text
+  const bool beams = given.has("--beams");
+  if (!beams && given.has("--length-penalty")) throw error(errc::bad_argument, "--length-penalty", "needs --beams N");
+  const beam_options searched = beams ? read_beams(given, options) : beam_options{};
   constexpr std::size_t together = 32;
   write_output(given.text("--out"), [&](output& out) {
     std::vector<std::vector<token_id>> waiting;
-    std::uint64_t group = 0;
+    generate_options own = options;  // a reply depends on the seed and its row's number, not on where groups are cut
     const auto answer = [&] {
       if (waiting.empty()) return;
-      // A reply depends on the seed and on its row's number alone: groups are cut at fixed rows, each with its own key.
-      generate_options own = options;
-      if (group > 0) own.sampling.seed = derive_key(options.sampling.seed, group);
-      for (const auto& replies : model->generate(waiting, own))
+      for (const auto& replies : beams ? model->beam_search(waiting, searched) : model->generate(waiting, own))
         for (const generated& reply : replies) out.line(generated_row(reply, model->has_tokenizer()));
       out.flush();
-      if (waiting.size() == together) ++group;
+      own.first_prompt += waiting.size();
       waiting.clear();
     };
     read_rows(
         given,
         [&](const json::object& row, const std::string& place) {
-          waiting.push_back(read_prompt(row, *model, place));
+          waiting.push_back(read_prompt(row, *model, place, chat ? &*chat : nullptr));
           if (waiting.size() == together) answer();
         },
-        [&] {
-          if (options.sampling.temperature == 0) answer();  // nothing is drawn, so groups may be cut anywhere
-        });
+        answer);
     answer();
   });
   return 0;
@@ -78,7 +92,8 @@ const command generate_command{
     "generate",
     "",
     "Replies to prompts.",
-    "Rows: {\"prompt\": s} or {\"ids\": [..]}. Results, one row per sample: {\"completion\": s, \"ids\": [..], "
+    "Rows: {\"prompt\": s or messages} or {\"ids\": [..]}. Results, one row per sample: {\"completion\": s, \"ids\": "
+    "[..], "
     "\"logp\": [..],\n"
     "\"finish\": \"stop\" or \"length\"}. ids holds the end-of-text token if one ended the reply; logp is the model's "
     "own, in nats,\n"
@@ -87,6 +102,8 @@ const command generate_command{
     "--temperature 0",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
+     {"--template", "F",
+      "how messages are written: a Jinja file or chatml, zephyr ..; else by the model's own template"},
      {"--in", "F", "prompts; - is standard input"},
      {"--out", "F", "where replies go, instead of standard output"},
      {"--max-tokens", "N", "longest reply (default 128)"},
@@ -96,7 +113,11 @@ const command generate_command{
      {"--min-p", "X", "leave out tokens below this share of the most probable one (default 0)"},
      {"--samples", "N", "replies per prompt (default 1)"},
      {"--stop", "S", "end a reply before this text; may be given several times", option::many},
-     {"--beams", "N", "beam search: not in this version"}},
+     {"--repetition-penalty", "X", "divides the logits of tokens seen in prompt or reply (default 1)"},
+     {"--presence-penalty", "X", "subtracted from the logits of tokens of the reply (default 0)"},
+     {"--frequency-penalty", "X", "the same, once for each time that the token occurred (default 0)"},
+     {"--beams", "N", "search for the most probable replies with N beams, instead of drawing; --samples: how many"},
+     {"--length-penalty", "X", "with --beams: replies count log p / tokens^X (default 1)"}},
     run_generate};
 
 }  // namespace program

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // plumb grad: the gradient of a loss over a whole file, for every trainable tensor.
+#include "chat.hpp"
 #include "commands.hpp"
 #include "output.hpp"
 #include "rows_of_method.hpp"
@@ -34,9 +35,10 @@ int run_grad(const arguments& given) {
   const std::string out = given.required("--out");
   const run_settings settings = read_settings(given, common);
   for (const std::string& key : settings.chosen)
-    if (key != "batch" && key != "max_tokens" && key != "seed")
-      throw error(errc::bad_argument, key,
-                  "is a setting of `train`; of those, `grad` takes batch (rows at a time) and max_tokens");
+    if (key != "batch" && key != "max_tokens" && key != "seed" && key != "template" && key != "tokens")
+      throw error(
+          errc::bad_argument, key,
+          "is a setting of `train`; of those, `grad` takes batch (rows at a time), max_tokens, template and tokens");
   if (settings.adapter.empty() && !settings.full) (void)given.required("--adapter");
   std::error_code failed;
   if (std::filesystem::is_directory(out, failed))
@@ -45,7 +47,9 @@ int run_grad(const arguments& given) {
   const auto model = open_model(settings.model, settings.adapter, common);
   if (!settings.teacher.empty()) open_teacher(*model, settings.teacher, common);
   if (settings.full) model->train_all();
-  auto data = read_examples(settings.how, settings.data, "--data", *model);
+  const auto chat = find_chat(settings.model, settings.chat, "template");
+  auto data = read_examples(settings.how, settings.data, "--data", *model, nullptr, settings.steps,
+                            {.chat = chat ? &*chat : nullptr, .learn = settings.learn});
   shorten(data, settings.chosen.contains("max_tokens") ? settings.fit.max_tokens : model->positions());
   const gradient g =
       model->differentiate(settings.how, std::move(data), settings.chosen.contains("batch") ? settings.fit.batch : 0);

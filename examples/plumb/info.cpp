@@ -6,6 +6,7 @@
 
 #include <plumb/backend/reference.hpp>
 #include <plumb/io/weights.hpp>
+#include <plumb/models/gguf_model.hpp>
 
 #include <map>
 
@@ -40,18 +41,27 @@ json::object describe_architecture(const model_config& c) {
 }
 
 /// Walks through the model's composition, checks that the files have each tensor in its shape, and counts.
-index_t count_parameters(const model_config& config, const weight_files& files) {
+template <class Files>
+index_t count_parameters(const model_config& config, const Files& files) {
   index_t count = 0;
   const auto device = std::make_shared<typename reference::device>();
   (void)make_network<reference, float>(device, config, 1, [&](const std::string& wanted, shape extent) {
-    const std::string name = plumb::detail::stored_name(files, wanted);
-    const auto expected = plumb::detail::stored_shape(config, name, extent);
+    constexpr bool one_file = std::is_same_v<Files, gguf_model>;  // which holds every map as [outputs, inputs]
+    std::string name = wanted;
+    std::vector<index_t> expected{extent.rows, extent.columns};
+    if constexpr (!one_file) {
+      name = plumb::detail::stored_name(files, wanted);
+      expected = plumb::detail::stored_shape(config, name, extent);
+    } else if (extent.rows == 1) {
+      expected = {extent.columns};
+    }
     if (!files.contains(name))
-      throw error(errc::bad_model, name,
-                  join("the files lack this tensor; config.json asks for ", plumb::detail::describe_shape(expected)));
+      throw error(
+          errc::bad_model, name,
+          join("the files lack this tensor; the configuration asks for ", plumb::detail::describe_shape(expected)));
     if (files.shape(name) != expected && files.shape(name) != std::vector{extent.rows, extent.columns})
       throw error(errc::bad_model, name,
-                  join("expected shape ", plumb::detail::describe_shape(expected), " from config.json, found ",
+                  join("expected shape ", plumb::detail::describe_shape(expected), " from the configuration, found ",
                        plumb::detail::describe_shape(files.shape(name)), " in the file"));
     count += extent.rows * extent.columns;
     return weight_ptr<reference, float>();
@@ -84,9 +94,31 @@ json::array describe_files(const weight_files& files) {
 }
 
 json::value describe_tokenizer(const std::filesystem::path& folder) {
-  if (!std::filesystem::exists(folder / "tokenizer.json")) return nullptr;
-  const auto words = tokenizer::load(folder);
-  return json::object{{"tokens", words.size()}};
+  const auto words = tokenizer::find(folder);
+  return words ? json::value(json::object{{"tokens", words->size()}}) : json::value(nullptr);
+}
+
+/// The same three facts about a GGUF file.
+void describe_gguf(const gguf_model& model, json::object& out) {
+  std::map<ggml_type, index_t> numbers;
+  std::size_t bytes = 0;
+  for (const auto& tensor : model.file().tensors()) {
+    numbers[tensor.type] += tensor.elements;
+    bytes += tensor.bytes;
+  }
+  ggml_type most = ggml_type::f32;
+  for (const auto& [type, count] : numbers)
+    if (count > numbers[most]) most = type;
+  std::string type(name(most));
+  for (char& c : type) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  out["parameters"] = count_parameters(model.config(), model);
+  out["dtype"] = type;
+  out["bytes"] = bytes;
+  out["files"] = json::array{json::object{{"name", model.file().path().filename().string()},
+                                          {"bytes", model.file().size()},
+                                          {"tensors", model.file().tensors().size()}}};
+  const auto words = model.tokenizer();
+  out["tokenizer"] = words ? json::value(json::object{{"tokens", words->size()}}) : json::value(nullptr);
 }
 
 int run_info(const arguments& given) {
@@ -94,21 +126,27 @@ int run_info(const arguments& given) {
   const std::string folder = given.operand(), adapter = given.text("--adapter");
   std::error_code failed;
   if (!std::filesystem::exists(folder, failed))
-    throw error(errc::not_found, "MODEL", join("there is no folder \"", folder, "\""));
-  if (!std::filesystem::is_directory(folder, failed))
+    throw error(errc::not_found, "MODEL", join("there is no folder or file \"", folder, "\""));
+  const bool one_file = is_gguf(folder);
+  if (!one_file && !std::filesystem::is_directory(folder, failed))
     throw error(errc::unsupported, "MODEL",
-                join("\"", folder, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
-  const model_config config = read_config(folder);
-  const auto files = weight_files::open(folder);
-
+                join("\"", folder, "\" is a file, but not a GGUF file; give a GGUF file or a Hugging Face folder"));
   json::object out;
   out["model"] = folder;
-  out["architecture"] = describe_architecture(config);
-  out["parameters"] = count_parameters(config, files);
-  out["dtype"] = main_type(files);
-  out["bytes"] = files.total_bytes();
-  out["files"] = describe_files(files);
-  out["tokenizer"] = describe_tokenizer(folder);
+  if (one_file) {
+    const auto model = gguf_model::open(folder);
+    out["architecture"] = describe_architecture(model.config());
+    describe_gguf(model, out);
+  } else {
+    const model_config config = read_config(folder);
+    const auto files = weight_files::open(folder);
+    out["architecture"] = describe_architecture(config);
+    out["parameters"] = count_parameters(config, files);
+    out["dtype"] = main_type(files);
+    out["bytes"] = files.total_bytes();
+    out["files"] = describe_files(files);
+    out["tokenizer"] = describe_tokenizer(folder);
+  }
   out["trainable_parameters"] = 0;  // a model alone is frozen
   if (!adapter.empty()) {
     const auto model = open_model(folder, adapter, common);
@@ -125,13 +163,14 @@ int run_info(const arguments& given) {
 
 }  // namespace
 
-const command info_command{"info",
-                           "MODEL",
-                           "What a model folder holds: architecture, sizes, files, and an adapter's share.",
-                           "Prints one JSON object. The weights are not loaded unless an adapter is to be put on them.",
-                           "  plumb info stories260k/hf",
-                           {{"--adapter", "ADAPTER", "a PEFT folder: also its rank, targets and trainable parameters"},
-                            {"--out", "F", "where the result goes, instead of standard output"}},
-                           run_info};
+const command info_command{
+    "info",
+    "MODEL",
+    "What a model folder or GGUF file holds: architecture, sizes, files, and an adapter's share.",
+    "Prints one JSON object. The weights are not loaded unless an adapter is to be put on them.",
+    "  plumb info stories260k/hf",
+    {{"--adapter", "ADAPTER", "a PEFT folder: also its rank, targets and trainable parameters"},
+     {"--out", "F", "where the result goes, instead of standard output"}},
+    run_info};
 
 }  // namespace program

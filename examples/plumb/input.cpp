@@ -5,6 +5,7 @@
 #include "output.hpp"
 
 #include <plumb/core/nearest.hpp>
+#include <plumb/io/file.hpp>
 
 #include <algorithm>
 #include <cerrno>

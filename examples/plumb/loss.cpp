@@ -69,28 +69,96 @@ const json::value* find_field(const json::object& row, const field& f) {
   return v && !v->is_null() ? v : nullptr;
 }
 
+/// The fields of a record that are in the row; `within` is where the row is part of a larger one, "replies.0.".
 template <level L>
-record<L> read_record(const json::object& row, const any_objective<L>& objective, const std::string& place,
-                      sequence_names& names) {
+record<L> read_fields(const json::object& row, need needs, const std::string& objective, const std::string& place,
+                      sequence_names& names, const std::string& within = "") {
   check_fields<L>(row, place);
   record<L> out;
   record<L>::fields(
       [&](const field& f, auto& member) {
         if (const json::value* const v = find_field(row, f)) return read_member(*v, f, place, names, member);
-        if (f.role == role::optional || f.asks == need::none || !has(objective.needs(), f.asks)) return;
+        if (f.role == role::optional || f.asks == need::none || !has(needs, f.asks)) return;
         std::string_view remedy;
         for (const auto& each : all_needs)
           if (each.what == f.asks) remedy = each.remedy;
         throw error(
             errc::bad_data, place,
-            join("the objective ", objective.name(), " needs \"", path(f), "\", which the record lacks; ", remedy));
+            join("the objective ", objective, " needs \"", within, path(f), "\", which the record lacks; ", remedy));
       },
       "", out);
   return out;
 }
 
 template <level L>
-void print_losses(const any_objective<L>& objective, const std::vector<record<L>>& records, output& out) {
+record<L> read_record(const json::object& row, const any_objective<L>& objective, const std::string& place,
+                      sequence_names& names) {
+  const json::value* const mask = json::find(row, "mask");
+  const bool counts = !mask || !mask->is_bool() || mask->as_bool();  // a token that does not count may lack anything
+  return read_fields<L>(row, counts ? objective.needs() : need::none, objective.name(), place, names);
+}
+
+/// {"rewards": [best … worst]} or {"replies": [{"reward": x, "logp": x, ..}, ..]}, best first. Bare rewards are what the
+/// objective ranks by: the scores, or of an objective on log-probabilities alone those per token.
+record<level::group> read_record(const json::object& row, const any_objective<level::group>& objective,
+                                 const std::string& place, sequence_names& names) {
+  check_keys(row, {"rewards", "replies", "weight"}, place);
+  const json::value* const rewards = json::find(row, "rewards");
+  const json::value* const replies = json::find(row, "replies");
+  if (!rewards == !replies)
+    throw error(
+        errc::bad_data, place,
+        join("expected one of \"rewards\" (best to worst) and \"replies\", found ", rewards ? "both" : "neither"));
+  record<level::group> out;
+  out.weight = json::get_or<double>(row, "weight", 1.0, place);
+  if (rewards) {
+    const need needs = objective.needs();
+    const bool scores = needs == need::reward;
+    if (!scores && needs != (need::logp | need::tokens))
+      throw error(errc::bad_data, place,
+                  join("the objective ", objective.name(), " needs ", describe_needs(needs),
+                       " of every reply, which \"rewards\" do not say; give \"replies\""));
+    for (const double x : json::as<std::vector<double>>(*rewards, "\"rewards\"", place)) {
+      out.replies.emplace_back();
+      if (scores)
+        out.replies.back().reward = x;
+      else
+        out.replies.back().logp = x, out.replies.back().tokens = 1;
+    }
+  } else {
+    for (const json::value& each : json::as<json::array>(*replies, "\"replies\"", place)) {
+      const std::string part = join("replies.", out.replies.size());
+      out.replies.push_back(read_fields<level::sequence>(json::as_object(each, join("\"", part, "\""), place),
+                                                         objective.needs(), objective.name(), place, names,
+                                                         part + "."));
+    }
+  }
+  if (out.replies.size() < 2)
+    throw error(errc::bad_data, place, join("expected at least two replies to rank, found ", out.replies.size()));
+  return out;
+}
+
+/// Slopes by path. Of a group: of what the row gave, "rewards.0" or "replies.0.logp".
+template <level L>
+json::object slopes_of(const any_objective<L>& objective, const evaluation& result, index_t i, bool bare) {
+  json::object out;
+  const index_t replies =
+      L == level::group ? result.first[static_cast<std::size_t>(i) + 1] - result.first[static_cast<std::size_t>(i)] : 1;
+  for (index_t k = 0; k < replies; ++k)
+    for_each_slot<unit_level<L>>([&](const field& f, int slot) {
+      if (!has(objective.needs(), f.asks)) return;
+      const auto column = static_cast<int>(k) * result.slots + slot;
+      const std::string name = L != level::group ? path(f)
+                               : bare            ? join("rewards.", k)
+                                                 : join("replies.", k, ".", path(f));
+      out[name] = result.slope(i, column);
+    });
+  return out;
+}
+
+template <level L>
+void print_losses(const any_objective<L>& objective, const std::vector<record<L>>& records,
+                  const std::vector<bool>& bare, output& out) {
   const evaluation result = objective.evaluate(records);
   metric_list metrics;
   objective.collect_metrics(records, metrics);
@@ -101,12 +169,9 @@ void print_losses(const any_objective<L>& objective, const std::vector<record<L>
   first["metrics"] = std::move(named);
   out.line(first);
   for (std::size_t i = 0; i < records.size(); ++i) {
-    json::object row, slopes;
+    json::object row;
     row["loss"] = result.losses[i];
-    for_each_slot<L>([&](const field& f, int slot) {
-      if (has(objective.needs(), f.asks)) slopes[path(f)] = result.slope(static_cast<index_t>(i), slot);
-    });
-    row["slopes"] = std::move(slopes);
+    row["slopes"] = slopes_of(objective, result, static_cast<index_t>(i), bare[i]);
     out.line(row);
   }
 }
@@ -193,14 +258,16 @@ int run_loss(const arguments& given) {
         [&](const auto& objective) {
           constexpr level own = std::remove_cvref_t<decltype(objective)>::level;
           std::vector<record<own>> records;
+          std::vector<bool> bare;  // of groups: rewards without anything else
           sequence_names names;
           read_rows(
               given,
               [&](const json::object& row, const std::string& place) {
                 records.push_back(read_record(row, objective, place, names));
+                bare.push_back(json::find(row, "rewards") != nullptr);
               },
               [] {});
-          print_losses(objective, records, out);
+          print_losses(objective, records, bare, out);
         },
         m);
   });
@@ -214,7 +281,7 @@ const command loss_command{
     "OBJECTIVE",
     "An objective's loss, metrics and slopes on records given as numbers.",
     "Records of pairs: {\"chosen\": {\"logp\": x, \"ref\": x, \"tokens\": n}, \"rejected\": {..}}; of tokens: "
-    "{\"logp\": x, \"mask\": b, ..}.\n"
+    "{\"logp\": x, \"mask\": b, ..}; of rankings: {\"rewards\": [best, .., worst]}.\n"
     "logp and ref are sums over the tokens of a reply, in nats. What the objective does not need may be left out.\n"
     "First result: {\"loss\": x, \"metrics\": {..}} of the batch; then per record {\"loss\": x, \"slopes\": "
     "{\"chosen.logp\": dL/dx, ..}},\n"

@@ -15,8 +15,9 @@ namespace {
 
 using namespace program;
 
-constexpr std::array commands{&info_command, &tokenize_command, &score_command, &generate_command, &objectives_command,
-                              &loss_command, &grad_command,     &train_command, &merge_command};
+constexpr std::array commands{&info_command,     &tokenize_command,   &render_command, &score_command,
+                              &generate_command, &objectives_command, &loss_command,   &grad_command,
+                              &train_command,    &merge_command,      &convert_command};
 
 enum exit_code { done = 0, failed = 1, wrong_input = 2, interrupted = 130 };
 
@@ -36,7 +37,7 @@ const command& find_command(std::string_view name) {
     if (c->name == name) return *c;
     names.push_back(c->name);
   }
-  for (const std::string_view later : {"render", "convert", "eval"})
+  for (const std::string_view later : {"eval"})
     if (name == later)
       throw plumb::error(
           plumb::errc::unsupported, "",

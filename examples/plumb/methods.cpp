@@ -47,6 +47,10 @@ std::string name_of(const method& m) {
 need needs_of(const method& m) {
   return std::visit([](const auto& objective) { return objective.needs(); }, m);
 }
+bool says_scores(const method& m) { return has(needs_of(m), need::reward) && !has(needs_of(m), need::logp); }
+bool reads_steps(const method& m) {
+  return std::holds_alternative<any_objective<level::token>>(m) && has(needs_of(m), need::target);
+}
 std::vector<parameter> parameters_of(const method& m) {
   return std::visit([](const auto& objective) { return objective.parameters(); }, m);
 }

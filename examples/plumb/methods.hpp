@@ -15,7 +15,8 @@ namespace program {
 using namespace plumb;
 
 /// An objective chosen on the command line, by the level of its records.
-using method = std::variant<any_objective<level::token>, any_objective<level::sequence>, any_objective<level::pair>>;
+using method = std::variant<any_objective<level::token>, any_objective<level::sequence>, any_objective<level::pair>,
+                            any_objective<level::group>>;
 
 /// Keys and values as the user wrote them.
 using settings_list = std::vector<std::pair<std::string, std::string>>;
@@ -31,6 +32,10 @@ void apply_settings(method& m, const settings_list& settings);
 
 std::string name_of(const method& m);
 need needs_of(const method& m);
+/// Does it train a score head alone, of what is no language model any more?
+bool says_scores(const method& m);
+/// Are its rows solutions with a label after each step?
+bool reads_steps(const method& m);
 std::vector<parameter> parameters_of(const method& m);
 
 /// "reference, tokens" as the names of single needs.

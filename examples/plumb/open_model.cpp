@@ -4,6 +4,7 @@
 #include "engine.hpp"
 
 #include <plumb/fwd.hpp>
+#include <plumb/io/gguf.hpp>
 
 namespace program {
 
@@ -20,11 +21,13 @@ void check_folder(const std::string& model, const char* option) {
   std::error_code failed;
   if (!std::filesystem::exists(model, failed))
     throw error(errc::not_found, option,
-                join("there is no folder \"", model,
-                     "\"; give a Hugging Face folder (config.json, model.safetensors, tokenizer.json)"));
-  if (!std::filesystem::is_directory(model, failed))
+                join("there is no folder or file \"", model,
+                     "\"; give a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a GGUF file"));
+  for (const char* pickle : {".bin", ".pt", ".pth", ".ckpt"})
+    if (model.ends_with(pickle)) (void)weight_files::open(model);  // refuses it and says the way out
+  if (!std::filesystem::is_directory(model, failed) && !is_gguf(model))
     throw error(errc::unsupported, option,
-                join("\"", model, "\" is a file; this version reads Hugging Face folders, not single files (GGUF)"));
+                join("\"", model, "\" is a file, but not a GGUF file; give a GGUF file or a Hugging Face folder"));
 }
 
 }  // namespace

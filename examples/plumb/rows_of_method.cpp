@@ -4,7 +4,11 @@
 
 #include "arguments.hpp"
 
-#include <plumb/data/read.hpp>
+#include <plumb/data/read_labelled.hpp>
+#include <plumb/data/read_ranked.hpp>
+#include <plumb/data/read_sampled.hpp>
+#include <plumb/data/read_unpaired.hpp>
+#include <plumb/train/run.hpp>
 
 namespace program {
 
@@ -34,33 +38,55 @@ void check_ids(const example& e, index_t vocabulary) {
   for (const reply& r : e.replies) check(r.tokens);
 }
 
-}  // namespace
-
-std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option,
-                                   const engine& model, std::vector<std::string>* skipped) {
-  const level own =
-      std::visit([](const auto& objective) { return std::remove_cvref_t<decltype(objective)>::level; }, m);
-  if (own == level::sequence)
-    throw error(errc::unsupported, name_of(m), "training on single replies with labels is not in this version");
-  const need offered = own == level::pair
-                           ? need::logp | need::reference | need::tokens | need::margin | need::tail |
-                                 need::sequential_kl | need::confidence
-                           : need::logp | need::entropy | need::log_partition | need::mean_logp | need::statistic;
-  for (const std::string& each : need_names(needs_of(m))) {
-    const auto covered = need_names(offered);
-    if (std::find(covered.begin(), covered.end(), each) == covered.end())
-      throw error(
-          errc::unsupported, name_of(m),
-          join("it needs ", each, " for every record, which training from a file does not provide in this version"));
-  }
+/// Solutions with labelled steps, or replies with ratings; those without a rating are left out.
+std::vector<example> read_labelled(bool in_steps, const std::string& path, std::string_view option, const engine& model,
+                                   const step_options& steps, const read_options& how) {
   const plumb::tokenizer* const words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
   std::vector<example> out;
   json::for_each_row(existing_file(path, option), [&](json::value&& row, const std::string& place) {
-    if (skipped && own == level::pair && says_nothing(row)) return skipped->push_back(place);
-    out.push_back(own == level::pair ? parse_pair(row, place, words) : parse_demonstration(row, place, words));
+    auto e = in_steps ? parse_steps(row, place, words, steps) : parse_rated(row, place, words, how);
+    if (!e) return;
+    check_ids(*e, model.config().vocabulary);
+    out.push_back(*std::move(e));
+  });
+  if (out.empty())
+    throw error(errc::bad_data, path, "the file has no rows to learn from: none of its replies has a rating or label");
+  return out;
+}
+
+}  // namespace
+
+std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option,
+                                   const engine& model, std::vector<std::string>* skipped, const step_options& steps,
+                                   const read_options& how) {
+  const need needs = needs_of(m);
+  if ((needs & (need::reward | need::value)) != need::none && !model.has_score_head())
+    throw error(errc::bad_argument, name_of(m),
+                join("needs ", has(needs, need::reward) ? "rewards" : "values",
+                     ", which a score head gives, and the adapter has none; make one with it: plumb train ", name_of(m),
+                     " --adapter ADAPTER"));
+  if (has(needs, need::target)) return read_labelled(reads_steps(m), path, option, model, steps, how);
+  const level own =
+      std::visit([](const auto& objective) { return std::remove_cvref_t<decltype(objective)>::level; }, m);
+  const plumb::tokenizer* const words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
+  std::vector<example> out;
+  json::for_each_row(existing_file(path, option), [&](json::value&& row, const std::string& place) {
+    const bool labels = own == level::sequence && has(needs, need::desirable);
+    const bool two = own == level::pair || (labels && plumb::detail::is_preference(row));
+    if (skipped && two && says_nothing(row)) return skipped->push_back(place);
+    out.push_back(two                   ? parse_pair(row, place, words, how)
+                  : labels              ? parse_unpaired(row, place, words, how)
+                  : own == level::group ? parse_ranked(row, place, words, how)
+                                        : parse_sampled(row, place, words, how));
     check_ids(out.back(), model.config().vocabulary);
   });
   if (out.empty()) throw error(errc::bad_data, path, "the file has no rows to learn from");
+  if (own == level::sequence && has(needs, need::desirable)) out = unpair(std::move(out));
+  std::visit(
+      [&](const auto& objective) {
+        check_method(objective, needs_filled(out) | (model.has_score_head() ? scored_needs : need::none));
+      },
+      m);
   return out;
 }
 

@@ -126,6 +126,8 @@ void write_documents(const fs::path& folder, const run_settings& settings, const
                     base.empty() ? fs::path(settings.model).parent_path().filename().string() : base);
   page.subtitle = settings.full ? "All weights" : "LoRA adapter";
   page.log = read_log(folder / "log.jsonl");
+  for (const log_entry& entry : page.log)
+    for (const std::string& text : entry.warnings) page.warnings.push_back(join("Step ", entry.step, ": ", text));
   page.samples = summary.samples;
   page.configuration = pairs;
   page.machine = describe_environment(common.backend(), summary.threads);
@@ -139,6 +141,7 @@ void write_documents(const fs::path& folder, const run_settings& settings, const
   card.base_model = settings.model;
   card.method = settings.objective;
   card.adapter = !settings.full;
+  if (says_scores(settings.how)) card.pipeline = "text-classification";
   card.hyper_parameters = pairs;
   log_entry last;
   for (const log_entry& entry : page.log)

@@ -24,6 +24,9 @@ void for_each_setting(Settings& s, About&& about) {
   about("schedule", s.fit.schedule);
   about("weight_decay", s.fit.weight_decay);
   about("clip_norm", s.fit.clip_norm);
+  about("neftune", s.fit.neftune);
+  about("reference_sync", s.fit.reference_sync);
+  about("reference_share", s.fit.reference_share);
   about("max_tokens", s.fit.max_tokens);
   about("rank", s.lora.rank);
   about("alpha", s.lora.alpha);
@@ -34,6 +37,10 @@ void for_each_setting(Settings& s, About&& about) {
   about("eval_every", s.fit.eval_every);
   about("save_every", s.fit.save_every);
   about("log_every", s.fit.log_every);
+  about("step_separator", s.steps.separator);
+  about("train_on_last_step_only", s.steps.last_step_only);
+  about("template", s.chat);
+  about("tokens", s.learn);
 }
 
 [[noreturn]] void wrong(const std::string& key, std::string_view expected, const std::string& text) {
@@ -55,6 +62,18 @@ void set(const std::string& key, const std::string& text, std::uint64_t& out) {
 }
 void set(const std::string&, const std::string& text, schedule::kind& out) { out = schedule_from_name(text); }
 void set(const std::string&, const std::string& text, std::string& out) { out = text; }
+void set(const std::string& key, const std::string& text, bool& out) {
+  if (text != "true" && text != "false") wrong(key, "true or false", text);
+  out = text == "true";
+}
+constexpr std::string_view learnt_names[] = {"usual", "completion", "assistant", "all"};
+void set(const std::string& key, const std::string& text, learnt_part& out) {
+  const auto* const found = std::find(std::begin(learnt_names), std::end(learnt_names), text);
+  if (found == std::end(learnt_names)) wrong(key, "completion, assistant, all or usual", text);
+  out = static_cast<learnt_part>(found - std::begin(learnt_names));
+}
+/// Settings of rows with labelled steps alone.
+bool is_of_steps(std::string_view key) { return key == "step_separator" || key == "train_on_last_step_only"; }
 /// "q_proj,v_proj", "all-linear", or a regular expression when it holds a character that only those have.
 void set(const std::string& key, const std::string& text, lora_options& out) {
   out.targets.clear();
@@ -76,6 +95,7 @@ void set(const std::string& key, const std::string& text, lora_options& out) {
 
 json::value show(const auto& number) { return number; }
 json::value show(const schedule::kind& kind) { return json::string(name(kind)); }
+json::value show(learnt_part part) { return json::string(learnt_names[static_cast<std::size_t>(part)]); }
 json::value show(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
 json::value show(const lora_options& o) {
   if (!o.pattern.empty()) return json::value(o.pattern);
@@ -156,6 +176,7 @@ json::object run_settings::describe(const common_options& common) const {
   for_each_setting(*this, [&](const char* key, const auto& member) {
     const bool of_lora = std::string_view(key) == "rank" || std::string_view(key) == "alpha" ||
                          std::string_view(key) == "dropout" || std::string_view(key) == "targets";
+    if (is_of_steps(key) && !reads_steps(how)) return;
     if (!(of_lora && full)) out[key] = show(member);
   });
   out["also"] = show(also);
@@ -228,7 +249,22 @@ run_settings read_settings(const arguments& given, common_options& common) {
   if (!taught && !out.teacher.empty())
     throw error(errc::bad_argument, "--teacher",
                 join(out.objective, " takes no teacher; leave it out, or choose distill"));
+  for (const std::string& key : out.chosen)
+    if (is_of_steps(key) && !reads_steps(out.how))
+      throw error(errc::bad_argument, key,
+                  join(out.objective, " reads no rows with labelled steps; process_reward does"));
+  // Preferences and replies with labels say themselves what is learnt.
+  if (out.learn != learnt_part::usual && !on_tokens)
+    throw error(errc::bad_argument, "tokens",
+                join(out.objective, " learns from whole replies; leave the setting out, or choose sft"));
   out.fit.check();
+  if (out.fit.reference_sync > 0 && !has(needs_of(out.how), need::reference))
+    throw error(errc::bad_argument, "reference_sync",
+                join(out.objective, " has no reference that could follow the policy; leave it at 0"));
+  if (out.fit.reference_share != 1 && !out.full)
+    throw error(
+        errc::bad_argument, "reference_share",
+        "expected 1 with an adapter, whose factors cannot be mixed like weights; leave it, or train with --full");
   out.lora.seed = out.fit.seed;
   const plumb::detail::lora_plan plan(out.lora);  // checks, and fills in alpha
   out.lora = plan.options();

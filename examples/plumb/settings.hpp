@@ -5,6 +5,7 @@
 #include "arguments.hpp"
 #include "methods.hpp"
 
+#include <plumb/data/read_labelled.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/adapter_options.hpp>
 #include <plumb/train/options.hpp>
@@ -21,6 +22,9 @@ struct run_settings {
   bool full = false;  ///< all weights are trained, without an adapter
   fit_options fit{.log_every = 1};
   lora_options lora;
+  step_options steps;  ///< how solutions with labelled steps are read
+  std::string chat;    ///< template of rows with messages: a Jinja file or a format; empty: the model's own
+  learnt_part learn = learnt_part::usual;
   method how = find_method("sft");
   std::string also;                           ///< further terms, "0.2*sft_chosen"
   std::set<std::string, std::less<>> chosen;  ///< keys that the user gave

@@ -4,7 +4,9 @@
 
 #include "input.hpp"
 
+#include <plumb/data/messages.hpp>
 #include <plumb/data/read.hpp>
+#include <plumb/data/row.hpp>
 
 namespace program {
 
@@ -26,11 +28,24 @@ void refuse_both(const data_row& row, std::string_view text, std::string_view id
     throw error(errc::bad_data, row.place, join("expected \"", text, "\" or \"", ids, "\", found both"));
 }
 
+/// What a template reads goes with messages only.
+void check_chat_keys(const data_row& row) {
+  for (const char* const key : {"tools", "documents", "chat_template_kwargs"})
+    if (row.has(key) && !plumb::detail::is_conversation(row))
+      throw error(errc::bad_data, row.place,
+                  join("\"", key, "\" goes with messages, found texts or ids; leave it out"));
+}
+
 }  // namespace
 
-scored_tokens read_scored(const json::object& object, const engine& model, const std::string& place) {
-  check_keys(object, {"text", "prompt", "completion", "prompt_ids", "completion_ids", "ids", "from"}, place);
+scored_tokens read_scored(const json::object& object, const engine& model, const std::string& place,
+                          const chat_template* chat) {
+  check_keys(object,
+             {"text", "prompt", "completion", "prompt_ids", "completion_ids", "ids", "from", "tools", "documents",
+              "chat_template_kwargs"},
+             place);
   const data_row row{object, place};
+  check_chat_keys(row);
   scored_tokens out;
   if (row.has("from") && !row.has("ids"))
     throw error(errc::bad_data, place, "\"from\" goes with \"ids\"; leave it out, or give ids");
@@ -41,7 +56,17 @@ scored_tokens read_scored(const json::object& object, const engine& model, const
   if (row.has("completion") || row.has("completion_ids")) {
     refuse_both(row, "prompt", "prompt_ids");
     refuse_both(row, "completion", "completion_ids");
-    if (row.has("completion") && !row.has("prompt_ids")) {  // texts: tokenised as one, as the model will see them
+    if (plumb::detail::is_conversation(row)) {
+      if (!row.has("prompt") || !row.has("completion"))
+        throw error(errc::bad_data, place,
+                    "expected messages or texts as \"prompt\" and \"completion\", found one of them");
+      example e;
+      plumb::detail::read_chat_replies(e, row, {"completion"}, model.tokenizer(), {.chat = chat});
+      out.ids = std::move(e.prompt);
+      out.from = static_cast<index_t>(out.ids.size());
+      out.ids.insert(out.ids.end(), e.replies[0].tokens.begin(), e.replies[0].tokens.end());
+    } else if (row.has("completion") &&
+               !row.has("prompt_ids")) {  // texts: tokenised as one, as the model will see them
       const std::string completion = row.text("completion");
       if (completion.empty())
         throw error(errc::bad_data, place, "the completion is empty; it needs at least one token to score");
@@ -84,18 +109,22 @@ scored_tokens read_scored(const json::object& object, const engine& model, const
   return out;
 }
 
-std::vector<token_id> read_prompt(const json::object& object, const engine& model, const std::string& place) {
-  check_keys(object, {"prompt", "prompt_ids", "ids"}, place);
+std::vector<token_id> read_prompt(const json::object& object, const engine& model, const std::string& place,
+                                  const chat_template* chat) {
+  check_keys(object, {"prompt", "prompt_ids", "ids", "tools", "documents", "chat_template_kwargs"}, place);
   const data_row row{object, place};
+  check_chat_keys(row);
+  const bool messages = plumb::detail::is_conversation(row);
   const int kinds = (row.has("prompt") ? 1 : 0) + (row.has("ids") ? 1 : 0) + (row.has("prompt_ids") ? 1 : 0);
   if (kinds > 1)
     throw error(errc::bad_data, place, "expected one of \"prompt\", \"prompt_ids\" or \"ids\", found several");
   if (kinds == 0) plumb::detail::unknown_row(row, "\"prompt\" or \"ids\"");
-  std::vector<token_id> ids = row.has("prompt")       ? model.tokenizer().encode(row.text("prompt"))
+  std::vector<token_id> ids = messages            ? plumb::detail::chat_prompt(row, model.tokenizer(), {.chat = chat})
+                              : row.has("prompt") ? model.tokenizer().encode(row.text("prompt"))
                               : row.has("prompt_ids") ? row.ids("prompt_ids")
                                                       : row.ids("ids");
   // A template that closes every text with an end token would have the model answer after the end.
-  if (row.has("prompt"))
+  if (row.has("prompt") && !messages)
     while (ids.size() > 1 && model.ends(ids.back()) && !model.tokenizer().suffix().empty()) ids.pop_back();
   check_ids(ids, model, place);
   if (ids.empty())

@@ -16,11 +16,8 @@ tokenizer open_tokenizer(const std::string& path) {
   std::error_code failed;
   if (!std::filesystem::exists(path, failed))
     throw error(errc::not_found, "--model",
-                join("there is no folder or file \"", path, "\"; give a model folder or a tokenizer.json"));
-  for (const std::string_view ending : {".gguf", ".model", ".tiktoken"})
-    if (path.ends_with(ending))
-      throw error(errc::unsupported, "--model",
-                  join("tokenizers in ", ending, " files are not in this version; give a tokenizer.json"));
+                join("there is no folder or file \"", path,
+                     "\"; give a model folder, a tokenizer.json, tokenizer.model, .tiktoken or GGUF file"));
   return tokenizer::load(path);
 }
 
@@ -63,7 +60,7 @@ const command tokenize_command{
     "their ids either way, as in transformers; --special adds those that belong around a text, and keeps them when "
     "decoding.",
     "  echo '{\"text\": \"Once upon a time\"}' | plumb tokenize --model stories260k/hf --in -",
-    {{"--model", "MODEL", "a Hugging Face folder, or a tokenizer.json"},
+    {{"--model", "MODEL", "a Hugging Face folder, tokenizer.json, tokenizer.model, .tiktoken or GGUF file"},
      {"--in", "F", "rows; - is standard input"},
      {"--out", "F", "where results go, instead of standard output"},
      {"--decode", "", "from ids to text"},

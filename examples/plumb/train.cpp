@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // plumb train: from a model folder and a file of rows to an adapter, with log, report and checkpoints.
+#include "chat.hpp"
 #include "check_run.hpp"
 #include "commands.hpp"
 #include "output.hpp"
@@ -10,6 +11,7 @@
 #include <plumb/train/environment.hpp>
 #include <plumb/train/run.hpp>
 
+#include <algorithm>
 #include <stdexcept>
 #include <thread>
 
@@ -32,6 +34,7 @@ class follower final : public listener {
     shown_.log(entry);
   }
   void on_save(const fs::path& folder) override { saved_ = folder; }
+  void on_warning(const std::string& text) override { shown_.note(join("warning: ", text)); }
   [[nodiscard]] const fs::path& saved() const noexcept { return saved_; }
 
  private:
@@ -73,6 +76,16 @@ void print_result(const json::object& result) {
   write_output("", [&](output& out) { out.line(result); });
 }
 
+/// Is one of the last tokens of a reply a control token, or one that ends a text? A line end may follow the end of a turn.
+bool ends_a_turn(const example& e, const engine& model) {
+  for (const reply& r : e.replies)
+    for (std::size_t back = 1; back <= std::min<std::size_t>(3, r.tokens.size()); ++back) {
+      const token_id id = r.tokens[r.tokens.size() - back];
+      if (model.ends(id) || model.tokenizer().is_special(id)) return true;
+    }
+  return false;
+}
+
 int run_train(const arguments& given) {
   common_options common = read_common(given);
   const bool check = given.has("--check");
@@ -91,6 +104,8 @@ int run_train(const arguments& given) {
     model->attach_lora(settings.lora);
   else
     settings.lora = *model->lora();
+  if ((needs_of(settings.how) & (need::reward | need::value)) != need::none && !model->has_score_head())
+    model->attach_score_head(settings.fit.seed, !has(needs_of(settings.how), need::reward));
   if (!settings.chosen.contains("max_tokens"))
     settings.fit.max_tokens = std::min(settings.fit.max_tokens, model->positions());
   if (settings.fit.max_tokens > model->positions())
@@ -98,15 +113,26 @@ int run_train(const arguments& given) {
         errc::bad_argument, "max_tokens",
         join("expected at most the model's ", model->positions(), " positions, found ", settings.fit.max_tokens));
   std::vector<std::string> skipped;
-  auto data = read_examples(settings.how, settings.data, "--data", *model, &skipped);
+  const auto chat = find_chat(settings.model, settings.chat, "template");
+  const read_options rows{.chat = chat ? &*chat : nullptr, .learn = settings.learn};
+  auto data = read_examples(settings.how, settings.data, "--data", *model, &skipped, settings.steps, rows);
+  if (chat && model->has_tokenizer() &&
+      std::none_of(data.begin(), data.end(), [&](const example& e) { return ends_a_turn(e, *model); }))
+    tell(
+        common,
+        "warning: no reply ends with a token that ends a text or a turn, so the model will not learn to stop; choose a "
+        "template whose end this tokenizer knows as one token");
   if (!settings.eval_data.empty())
-    settings.fit.eval_data = read_examples(settings.how, settings.eval_data, "eval_data", *model, &skipped);
+    settings.fit.eval_data =
+        read_examples(settings.how, settings.eval_data, "eval_data", *model, &skipped, settings.steps, rows);
   if (!skipped.empty())
     tell(common,
          join("warning: ", skipped.size(), skipped.size() == 1 ? " row has" : " rows have",
               " the same reply as chosen and as rejected and will be left out; the first is ", skipped.front()));
   shorten(data, settings.fit.max_tokens);  // complains about prompts that are too long before anything is written
   shorten(settings.fit.eval_data, settings.fit.max_tokens);
+  if (has(needs_of(settings.how), need::divergence))
+    run_rows{.data = data, .held_out = settings.fit.eval_data}.mismatch(plan_run(data.size(), settings.fit).per_step);
   if (check) return check_run(*model, settings, common, std::move(data), std::move(settings.fit.eval_data)), 0;
   if (!settings.adapter.empty() && has(needs_of(settings.how), need::reference))
     tell(common,
@@ -127,7 +153,8 @@ int run_train(const arguments& given) {
   run_summary summary;
   summary.started = started;
   summary.threads = common.threads > 0 ? common.threads : static_cast<index_t>(std::thread::hardware_concurrency());
-  const showcase shown(settings.fit.eval_data.empty() ? data : settings.fit.eval_data, *model);
+  const auto& seen = settings.fit.eval_data.empty() ? data : settings.fit.eval_data;
+  const showcase shown(says_scores(settings.how) ? std::vector<example>() : seen, *model);
   progress bar(common.quiet);
   bar.wait("sampling replies, to compare with later ones");
   const auto before = shown.answers(*model);
@@ -168,18 +195,29 @@ const command train_command{
     "train",
     "METHOD",
     "Trains a model on a file of rows: an adapter, a log, a report, checkpoints.",
-    "METHOD is an objective (plumb objectives). Rows of sft: {\"prompt\": s, \"completion\": s}, {\"text\": s} or "
-    "Alpaca's keys; of dpo and\n"
+    "METHOD is an objective (plumb objectives). Rows of sft: {\"prompt\": s, \"completion\": s}, {\"text\": s}, "
+    "{\"messages\": [..]} or Alpaca's keys; of dpo and\n"
     "other objectives on pairs: {\"prompt\": s, \"chosen\": s, \"rejected\": s}; ids in place of texts: prompt_ids, "
     "completion_ids, chosen_ids,\n"
-    "rejected_ids. DIR gets the adapter as PEFT keeps it, log.jsonl, config.json, report.html, README.md and "
+    "rejected_ids. kto, bco and apo_zero_unpaired learn from {\"prompt\": s, \"completion\": s, \"label\": true}, ppo, "
+    "grpo and their kin from\n"
+    "{\"prompt\": s, \"completion\": s, \"advantage\": x}, rankings are {\"prompt\": s, \"completions\": [best, .., "
+    "worst]}. A reward model learns from pairs (reward), from {\"prompt\": s, \"completion\": s, \"rating\": x} "
+    "(reward_regression) or\n"
+    "from {\"prompt\": s, \"completions\": [step, ..], \"labels\": [true, ..]} (process_reward); its score head is "
+    "saved with "
+    "the adapter.\n"
+    "DIR gets the adapter as PEFT keeps it, log.jsonl, config.json, report.html, README.md and "
     "checkpoints. Ctrl-C stops\n"
     "after the step, with a checkpoint to resume from.\n\n"
     "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, schedule (linear, cosine, "
     "constant),\n"
-    "weight_decay, clip_norm, max_tokens, rank, alpha, dropout, targets (q_proj,v_proj or a regular expression), seed, "
+    "weight_decay, clip_norm, neftune, reference_sync, reference_share, max_tokens, rank, alpha, dropout, targets "
+    "(q_proj,v_proj or a regular expression), seed, "
     "eval_data,\n"
-    "eval_every, save_every, log_every, the objective's own parameters, and also=0.2*NAME to add another objective.",
+    "eval_every, save_every, log_every, template (of rows with messages: a Jinja file or chatml, zephyr ..),\ntokens "
+    "(which are learnt: completion, assistant, all), the objective's own parameters, and also=0.2*NAME to add another "
+    "objective.",
     "  plumb train dpo --model stories260k/hf --data preference/instruction-data-with-preference.json --out run --set "
     "steps=20 batch=4 max_tokens=256",
     {{"--model", "MODEL", "a Hugging Face folder"},

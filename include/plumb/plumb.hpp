@@ -5,11 +5,15 @@
 #include <plumb/backend/cpu.hpp>
 #include <plumb/backend/reference.hpp>
 #include <plumb/data/read.hpp>
+#include <plumb/data/read_ranked.hpp>
+#include <plumb/data/read_sampled.hpp>
+#include <plumb/data/read_unpaired.hpp>
 #include <plumb/models/adapter.hpp>
 #include <plumb/models/language_model.hpp>
 #include <plumb/models/policy.hpp>
 #include <plumb/objective/all.hpp>
 #include <plumb/objective/compose.hpp>
+#include <plumb/rollout/beam_search.hpp>
 #include <plumb/rollout/generate.hpp>
 #include <plumb/rollout/score.hpp>
 #include <plumb/train/fit.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expect: objectives on records have level token, sequence or pair; rows and groups do not
+// expect: objectives on records have level token, sequence, pair or group
 #include <plumb/objective/evaluate.hpp>
 
 struct mine {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// expect: prepare() must return plain numbers: they are copied to the device byte by byte
+// expect: prepare() must return plain numbers, or a std::vector of them with one element per record
 #include <plumb/objective/evaluate.hpp>
 
 #if defined(FIXED)
-using constant = double;
-#else
 using constant = std::vector<double>;
+#else
+using constant = std::vector<std::vector<double>>;
 #endif
 
 struct mine {
@@ -14,7 +14,7 @@ struct mine {
   static constexpr auto needs = plumb::need::logp;
   constant prepare(std::span<const plumb::token_record<>>) const { return {}; }
   template <class Real>
-  constexpr Real operator()(const plumb::token_record<Real>& r, const constant&) const {
+  constexpr Real operator()(const plumb::token_record<Real>& r, const constant::value_type&) const {
     return -r.logp;
   }
 };

@@ -12,14 +12,9 @@
 #include <cstring>
 #include <type_traits>
 
-#include <plumb/backend/cpu_attention.hpp>
-#include <plumb/backend/cpu_attention_backward.hpp>
 #include <plumb/backend/cpu_device.hpp>
-#include <plumb/backend/cpu_elementwise.hpp>
-#include <plumb/backend/cpu_logits.hpp>
-#include <plumb/backend/cpu_products.hpp>
+#include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/backend/cpu_row_sums.hpp>
-#include <plumb/backend/cpu_rows.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/error.hpp>
 #include <plumb/core/view.hpp>

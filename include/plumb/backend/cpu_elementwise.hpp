@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_kernels.hpp>
+#include <plumb/backend/cpu_vector.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/random.hpp>
 #include <plumb/core/view.hpp>
@@ -15,8 +17,6 @@ namespace plumb::inline v0::detail {
 
 /// Numbers per task: large enough that handing it out costs little.
 inline constexpr index_t elementwise_grain = 1 << 14;
-
-enum class pointwise : std::uint8_t { add, multiply, multiply_add, add_scaled };
 
 /// out = a + b, out = a b, out += a b or out += factor a.
 template <class T, pointwise Kind>

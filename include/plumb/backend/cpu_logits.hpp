@@ -6,7 +6,9 @@
 #include <limits>
 
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_vector.hpp>
 #include <plumb/backend/plan.hpp>
+#include <plumb/core/row_sum.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
@@ -115,6 +117,15 @@ void cpu_row_gradients(cpu_device& d, view<T> z, const std::int32_t* targets, co
       z.row(i)[targets[i]] += s;
     }
   });
+}
+
+/// log Σ exp(sharpness z) of one row.
+template <class T>
+double cpu_log_partition(cpu_device& d, index_t columns, const T* z, double sharpness) {
+  if (sharpness != 1) return log_partition_of(z, columns, sharpness);
+  logit_sums<T> sums;
+  run_with<logit_sums_body<T>>(d.instructions(), columns, z, &sums);
+  return static_cast<double>(sums.highest) + std::log(static_cast<double>(sums.total));
 }
 
 }  // namespace plumb::inline v0::detail

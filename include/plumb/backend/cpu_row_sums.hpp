@@ -5,19 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include <plumb/backend/cpu_logits.hpp>
+#include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/core/row_sum.hpp>
+#include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
-
-/// log Σ exp(sharpness z) of one row.
-template <class T>
-double cpu_log_partition(cpu_device& d, index_t columns, const T* z, double sharpness) {
-  if (sharpness != 1) return log_partition_of(z, columns, sharpness);
-  logit_sums<T> sums;
-  run_with<logit_sums_body<T>>(d.instructions(), columns, z, &sums);
-  return static_cast<double>(sums.highest) + std::log(static_cast<double>(sums.total));
-}
 
 /// Without `slope` fills out[i] = S_i, with it adds slope_i ∂S_i/∂z_i to `dz`.
 template <class T, class Phi>

@@ -9,6 +9,7 @@
 
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_elementwise.hpp>
+#include <plumb/backend/cpu_vector.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/view.hpp>
 

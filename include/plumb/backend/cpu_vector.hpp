@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <plumb/backend/cpu_instructions.hpp>
 #include <plumb/core/types.hpp>
 
 #if !defined(__GNUC__)
@@ -29,20 +30,6 @@ struct avx2_set {
 struct avx512_set {
   static constexpr int bytes = 64, tile_rows = 14, tile_vectors = 2;
 };
-
-enum class instruction_set : std::uint8_t { portable, avx2, avx512 };
-
-/// The best set that this machine has.
-inline instruction_set best_instruction_set() noexcept {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("fma"))
-    return instruction_set::avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return instruction_set::avx2;
-#endif
-  return instruction_set::portable;
-}
 
 // `Body::run<Set>(…)` is forced inline into a function that may use the set's instructions. Vectors never cross a
 // function that is not inlined: how they are passed depends on compiler flags.

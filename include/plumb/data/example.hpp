@@ -21,6 +21,7 @@ struct reply {
   std::vector<double> old_values{};  ///< [tokens] what the value head said at sampling time
   std::vector<double> returns{};     ///< [tokens] what the value head regresses on
   std::vector<double> targets{};     ///< [tokens] labels, NaN where a token has none; or one rating of the whole reply
+  std::vector<bool> mask{};          ///< [tokens] false: context that is not learnt; empty: all are
   double weight = 1;                 ///< of the reply's tokens or records in the loss; 0 leaves them out
 };
 

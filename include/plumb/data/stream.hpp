@@ -11,7 +11,10 @@
 #include <range/v3/view/facade.hpp>
 #include <range/v3/view/transform.hpp>
 
+#include <plumb/core/error.hpp>
 #include <plumb/data/read.hpp>
+#include <plumb/io/file.hpp>
+#include <plumb/io/json.hpp>
 
 namespace plumb::inline v0 {
 

@@ -1,33 +1,24 @@
 // SPDX-License-Identifier: BSL-1.0
 // Files of the operating system (POSIX): reading whole, mapping read-only, and writing so that nothing half-done remains.
+// Bodies: file_impl.hpp.
 #pragma once
 
-#include <cerrno>
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <plumb/core/error.hpp>
+#include <plumb/core/function_ref.hpp>
 
 namespace plumb::inline v0 {
 
 namespace detail {
 
 /// The error for a refused system call; a missing file is `not_found`, all else is `io`.
-inline error file_error(const std::filesystem::path& path, std::string_view doing, int number) {
-  const errc code = number == ENOENT || number == ENOTDIR ? errc::not_found : errc::io;
-  return error(code, path.string(), join(doing, " failed: ", std::generic_category().message(number)));
-}
+error file_error(const std::filesystem::path& path, std::string_view doing, int number);
 
 /// Owns a file descriptor.
 class descriptor {
@@ -42,41 +33,16 @@ class descriptor {
 
   [[nodiscard]] int get() const noexcept { return number_; }
   /// Closes now and tells whether the system accepted it; some file systems report a full disk only here.
-  int reset() noexcept { return number_ < 0 ? 0 : ::close(std::exchange(number_, -1)); }
+  int reset() noexcept;
 
  private:
   int number_;
 };
 
-/// Opens a regular file for reading and returns its size; folders and devices are refused.
-inline std::pair<descriptor, std::size_t> open_for_reading(const std::filesystem::path& path) {
-  descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // non-blocking: a pipe must not hang us
-  if (file.get() < 0) throw file_error(path, "opening for reading", errno);
-  struct ::stat status{};
-  if (::fstat(file.get(), &status) != 0) throw file_error(path, "reading the size", errno);
-  if (!S_ISREG(status.st_mode)) {
-    throw error(errc::io, path.string(),
-                join("expected a file, found ", S_ISDIR(status.st_mode) ? "a folder" : "a device or pipe"));
-  }
-  return {std::move(file), static_cast<std::size_t>(status.st_size)};
-}
-
 }  // namespace detail
 
 /// The whole content of a regular file; throws `not_found` or `io`.
-inline std::string read_file(const std::filesystem::path& path) {
-  auto [file, size] = detail::open_for_reading(path);
-  std::string content(size, '\0');
-  std::size_t done = 0;
-  while (done < size) {
-    const ::ssize_t got = ::read(file.get(), content.data() + done, size - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw detail::file_error(path, "reading", errno);
-    if (got == 0) throw error(errc::io, path.string(), "the file became shorter while it was read");
-    done += static_cast<std::size_t>(got);
-  }
-  return content;
-}
+std::string read_file(const std::filesystem::path& path);
 
 /// A file seen as memory, read-only; pages are loaded when they are first touched and shared between processes.
 ///
@@ -84,14 +50,7 @@ inline std::string read_file(const std::filesystem::path& path) {
 class mapped_file {
  public:
   mapped_file() = default;
-  explicit mapped_file(const std::filesystem::path& path) {
-    auto [file, size] = detail::open_for_reading(path);
-    if (size == 0) return;  // an empty range cannot be mapped, and need not be
-    void* const at = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-    if (at == MAP_FAILED) throw detail::file_error(path, "mapping", errno);
-    data_ = static_cast<const std::byte*>(at);
-    size_ = size;
-  }
+  explicit mapped_file(const std::filesystem::path& path);
   mapped_file(mapped_file&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   mapped_file& operator=(mapped_file&& other) noexcept {
@@ -99,9 +58,7 @@ class mapped_file {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~mapped_file() {
-    if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
-  }
+  ~mapped_file();
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   [[nodiscard]] std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
@@ -115,34 +72,15 @@ class mapped_file {
 /// What `write_file_atomically` hands to its callback: bytes in order, a full disk is an error.
 class writer {
  public:
-  writer(int number, const std::filesystem::path& path) : number_(number), path_(path) { buffer_.reserve(capacity); }
+  writer(int number, const std::filesystem::path& path);
   writer(const writer&) = delete;
 
-  void write(std::span<const std::byte> bytes) {
-    if (bytes.empty()) return;
-    if (buffer_.size() + bytes.size() > capacity) flush();
-    if (bytes.size() >= capacity) {
-      send(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    } else {
-      buffer_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    }
-  }
-  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
-  void flush() {
-    send(buffer_.data(), buffer_.size());
-    buffer_.clear();
-  }
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  void flush();
 
  private:
-  void send(const char* data, std::size_t size) {
-    while (size > 0) {
-      const ::ssize_t sent = ::write(number_, data, size);
-      if (sent < 0 && errno == EINTR) continue;
-      if (sent < 0) throw detail::file_error(path_, "writing", errno);
-      data += sent;
-      size -= static_cast<std::size_t>(sent);
-    }
-  }
+  void send(const char* data, std::size_t size);
 
   static constexpr std::size_t capacity = 1u << 18;
   int number_;
@@ -150,63 +88,11 @@ class writer {
   std::string buffer_;
 };
 
-namespace detail {
-
-/// A temporary file beside its target; removed on destruction unless it was renamed into place.
-class temporary_file {
- public:
-  explicit temporary_file(const std::filesystem::path& target) : target_(target) {
-    for (int attempt = 0; file_.get() < 0; ++attempt) {
-      path_ = target;
-      path_.replace_filename(join(".", target.filename().string(), ".", static_cast<long>(::getpid()), "-",
-                                  reinterpret_cast<std::uintptr_t>(this) / 16, "-", attempt, ".tmp"));
-      file_ = descriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-      if (file_.get() < 0 && (errno != EEXIST || attempt == 100)) throw file_error(target, "creating", errno);
-    }
-  }
-  temporary_file(const temporary_file&) = delete;
-  ~temporary_file() {
-    if (!committed_) ::unlink(path_.c_str());
-  }
-
-  [[nodiscard]] int number() const noexcept { return file_.get(); }
-
-  void commit() {
-    if (::fsync(file_.get()) != 0) throw file_error(target_, "writing to disk", errno);
-    if (file_.reset() != 0) throw file_error(target_, "closing", errno);
-    if (::rename(path_.c_str(), target_.c_str()) != 0) throw file_error(target_, "putting in place", errno);
-    committed_ = true;
-    const auto folder = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
-    const descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    // Some file systems cannot sync a folder (EINVAL); there the rename is as durable as it gets.
-    if (parent.get() >= 0 && ::fsync(parent.get()) != 0 && errno != EINVAL) {
-      throw file_error(target_, "writing the folder to disk", errno);
-    }
-  }
-
- private:
-  std::filesystem::path target_, path_;
-  descriptor file_;
-  bool committed_ = false;
-};
-
-}  // namespace detail
-
 /// Writes `path` so that at every instant it is absent, the old file, or the complete new one, even after a power cut.
 ///
 /// `f(writer&)` produces the content, into a temporary file of the same folder, which is then synced and renamed.
 /// When `f` or the disk fails, the temporary is removed, an older file stays as it was, and the exception passes on.
 /// A symbolic link at `path` is replaced by a file. The folder must exist.
-template <class F>
-void write_file_atomically(const std::filesystem::path& path, F&& f) {
-  if (path.filename().empty()) throw error(errc::bad_argument, path.string(), "expected the name of a file to write");
-  detail::temporary_file file(path);
-  {
-    writer out(file.number(), path);
-    f(out);
-    out.flush();
-  }
-  file.commit();
-}
+void write_file_atomically(const std::filesystem::path& path, function_ref<void(writer&)> f);
 
 }  // namespace plumb::inline v0

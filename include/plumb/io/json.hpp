@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // JSON for the whole library: parse, dump, rows of files, and typed look-ups whose errors say what was expected.
+// Bodies: json_impl.hpp.
 #pragma once
 
 #include <cmath>
@@ -12,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include <boost/json/value.hpp>
+
 #include <plumb/core/error.hpp>
 #include <plumb/io/json_lines.hpp>
 #include <plumb/io/json_parse.hpp>
@@ -20,17 +23,7 @@
 namespace plumb::inline v0::json {
 
 /// A value in a few words, for messages: `the string "adam"`, `the number 3`, `an object with 2 keys`.
-inline std::string describe(const value& v) {
-  if (const auto* const text = v.if_string()) {
-    const std::string_view all(text->data(), text->size());
-    return join("the string ", dump(value(boost::json::string_view(all.data(), all.size() > 40 ? 40 : all.size()))));
-  }
-  if (v.is_number()) return join("the number ", dump(v));
-  if (v.is_bool()) return v.get_bool() ? "true" : "false";
-  if (const auto* const items = v.if_array()) return join("a list of ", items->size(), " items");
-  if (const auto* const members = v.if_object()) return join("an object with ", members->size(), " keys");
-  return "null";
-}
+std::string describe(const value& v);
 
 namespace detail {
 
@@ -119,15 +112,10 @@ T as(const value& v, std::string_view what, const std::string& place) {
 }
 
 /// The member `key`, or null when the object lacks it.
-inline const value* find(const object& from, std::string_view key) {
-  return from.if_contains(boost::json::string_view(key.data(), key.size()));
-}
+const value* find(const object& from, std::string_view key);
 
 /// The object that a value must be; `place` and `what` as in `as`. No copy is made.
-inline const object& as_object(const value& v, std::string_view what, const std::string& place) {
-  if (const auto* const o = v.if_object()) return *o;
-  throw error(errc::bad_file, place, join(what, ": expected an object, found ", describe(v)));
-}
+const object& as_object(const value& v, std::string_view what, const std::string& place);
 
 /// The member `key` as a `T`; missing or of another type throws `bad_file` at `place`.
 template <class T>

@@ -1,20 +1,39 @@
 // SPDX-License-Identifier: BSL-1.0
-// The body of plumb::json::parse. Boost.JSON's parser is a large template; compiling it once spares every other file a
-// quarter of a second. Included by boost_json_impl.hpp, or by itself where Boost's compiled library is linked: in exactly
-// one .cpp of a program.
+// The bodies of io/json_parse.hpp; Boost.JSON's parser is a large template. Collected by plumb/impl.hpp, which one .cpp of a
+// program includes.
 #pragma once
 
 #include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
 #include <system_error>
 
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
 
+#include <plumb/io/file.hpp>
 #include <plumb/io/json_parse.hpp>
 
 namespace plumb::inline v0::json {
 
 namespace detail {
+
+std::string place_of(std::string_view text, std::size_t offset, const std::string& place, std::size_t line) {
+  for (const char c : text.substr(0, offset)) line += c == '\n' ? 1 : 0;
+  return join(place.empty() ? std::string_view("JSON") : std::string_view(place), ":", line);
+}
+
+std::string excerpt(std::string_view text, std::size_t offset) {
+  if (offset >= text.size()) return "the end of the text";
+  std::string near;
+  for (const char c : text.substr(offset, 24)) near += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  while (!near.empty() && (static_cast<unsigned char>(near.back()) & 0xC0u) == 0x80u) near.pop_back();
+  if (!near.empty() && static_cast<unsigned char>(near.back()) >= 0xC0u) near.pop_back();  // a cut character
+  return join("\"", near, "\"");
+}
 
 /// Receives the parser's events and builds a value; doubles are read from their digits, because
 /// Boost.JSON before 1.83 may miss the nearest double by one unit in the last place.
@@ -98,7 +117,7 @@ struct builder {
 };
 
 /// How many members all objects of a value have together.
-inline std::size_t count_members(const value& v) {
+std::size_t count_members(const value& v) {
   std::size_t count = 0;
   if (const object* const o = v.if_object()) {
     count = o->size();
@@ -142,6 +161,11 @@ value parse(std::string_view text, const std::string& place, const limits& limit
     fail(0, "an object gives the same key twice");
   }
   return result;
+}
+
+value parse_file(const std::filesystem::path& path, const limits& limit) {
+  const mapped_file file(path);
+  return parse(file.text(), path.string(), limit);
 }
 
 }  // namespace plumb::inline v0::json

@@ -17,6 +17,7 @@
 #include <plumb/models/adapter_config.hpp>
 #include <plumb/models/adapter_merge.hpp>
 #include <plumb/models/policy.hpp>
+#include <plumb/models/score_head.hpp>
 
 namespace plumb::inline v0 {
 
@@ -24,6 +25,8 @@ namespace detail {
 
 /// What PEFT puts before the name of a module in adapter_model.safetensors.
 inline constexpr std::string_view peft_prefix = "base_model.model.";
+/// Where the critic of a policy lies in its adapter's folder.
+inline constexpr const char* value_head_file = "value_head.safetensors";
 
 /// A list of tensors for a message, cut after a few.
 inline std::string some_of(const std::vector<std::string>& names) {
@@ -99,6 +102,8 @@ bool is_base_copy(const language_model<B, T>& model, const weight_files& files, 
 
 /// Writes the adapter as a PEFT folder: adapter_model.safetensors, then adapter_config.json, each whole or not at all.
 ///
+/// A score head goes with it ("modules_to_save": ["score"], "task_type": "SEQ_CLS"): PEFT puts both on transformers'
+/// …ForSequenceClassification with num_labels=1. A critic lies apart, in value_head.safetensors, which PEFT does not read.
 /// Everything is checked before the first byte is written. Errors: errc::bad_argument for a policy without an adapter,
 /// errc::not_finite for a weight that is NaN or infinite, errc::io.
 template <class B, class T>
@@ -107,19 +112,29 @@ void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
     throw error(errc::bad_argument, folder.string(),
                 "the policy trains the model's own weights; write them with save_model");
   const auto& model = p.model();
-  const std::string config = adapter_config_text({*p.lora(), model.source()}, detail::target_names(model, *p.lora()));
+  const bool critic = p.score_head() && p.score_head()->critic;
+  const std::string config =
+      adapter_config_text({*p.lora(), model.source(), p.score_head() && !critic, model.config().family == "gpt2"},
+                          detail::target_names(model, *p.lora()));
   std::vector<std::vector<T>> numbers;
-  std::vector<tensor_data> tensors;
+  std::vector<tensor_data> tensors, values;
   for (const auto& [name, parameter] : p.trainable()) {
     numbers.push_back(parameter->value.host());
     for (const T x : numbers.back())
       if (!std::isfinite(x))
         throw error(errc::not_finite, name, "the adapter holds NaN or infinite numbers; training diverged");
     const auto extent = parameter->value.extent();
-    tensors.push_back(
-        as_tensor(join(detail::peft_prefix, name), {extent.rows, extent.columns}, std::span<const T>(numbers.back())));
+    const bool apart = critic && parameter == p.score_head()->weight;
+    (apart ? values : tensors)
+        .push_back(as_tensor(apart ? name : join(detail::peft_prefix, name), {extent.rows, extent.columns},
+                             std::span<const T>(numbers.back())));
   }
   detail::make_folder(folder);
+  std::error_code absent;
+  if (critic)
+    write_safetensors(folder / detail::value_head_file, values, {{"format", "pt"}});
+  else
+    std::filesystem::remove(folder / detail::value_head_file, absent);  // of an earlier adapter
   write_safetensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
   write_file_atomically(folder / "adapter_config.json", [&](writer& out) { out.write(config); });
 }
@@ -152,6 +167,11 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
       if (!files.contains(*key)) absent.push_back(*key);
     }
   });
+  const std::string score_key = join(detail::peft_prefix, score_name);
+  if (config.score_head) {
+    expected.insert(score_key);
+    if (!files.contains(score_key)) absent.push_back(score_key);
+  }
   if (plans.empty())
     throw error(errc::bad_model, folder.string(),
                 join("\"target_modules\" matches no linear map of the model; it has: ", detail::linear_kinds(model)));
@@ -167,6 +187,16 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
     detail::check_adapter_tensor(files, a, {plan.rank(name), map->inputs()});
     detail::check_adapter_tensor(files, b, {map->outputs(), plan.rank(name)});
   }
+  const shape score_extent{1, model.network().sizes().width};
+  std::optional<weight_files> critic;
+  if (std::filesystem::exists(folder / detail::value_head_file)) critic = weight_files::open(folder, "value_head");
+  if (critic && config.score_head)
+    throw error(errc::bad_model, folder.string(),
+                "expected one score head, found that of a reward model and value_head.safetensors; delete the latter");
+  if (critic && !critic->contains(score_name))
+    throw error(errc::bad_model, (folder / detail::value_head_file).string(), "the file lacks score.weight");
+  if (config.score_head) detail::check_adapter_tensor(files, score_key, score_extent);
+  if (critic) detail::check_adapter_tensor(*critic, score_name, score_extent);
 
   std::vector<std::pair<tensor<B, T>, tensor<B, T>>> values;  // all of them, before the model is touched
   for (const auto& [map, name, a, b] : plans) {
@@ -175,46 +205,18 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
     };
     values.emplace_back(read(a, {plan.rank(name), map->inputs()}), read(b, {map->outputs(), plan.rank(name)}));
   }
+  tensor<B, T> score;
+  if (config.score_head || critic) {
+    const auto host = critic ? detail::read_finite<T>(*critic, score_name) : detail::read_finite<T>(files, score_key);
+    score = tensor<B, T>(model.device(), score_extent, std::span<const T>(host));
+  }
   detail::bare(model);
   std::vector<named_parameter<B, T>> trainable;
   for (std::size_t i = 0; i < plans.size(); ++i)
     detail::put_adapter(*plans[i].map, plans[i].name, plan, std::move(values[i].first), std::move(values[i].second),
                         trainable);
-  return {model, std::move(trainable), plan.options()};
-}
-
-/// An adapter in a few facts, as `plumb info --adapter` shows them; empty for a policy without an adapter.
-template <class B, class T>
-json::object describe_adapter(const policy<B, T>& p) {
-  json::object out;
-  if (!p.lora()) return out;
-  const lora_options& o = *p.lora();
-  index_t modules = 0, least = o.rank, most = o.rank;
-  p.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
-    if (!map.adapter) return;
-    const index_t rank = map.adapter->rank();
-    least = modules == 0 ? rank : std::min(least, rank);
-    most = modules == 0 ? rank : std::max(most, rank);
-    ++modules;
-  });
-  out["peft_type"] = "LORA";
-  out["r"] = o.rank;
-  if (least != o.rank || most != o.rank) out["r_range"] = json::array{least, most};
-  out["lora_alpha"] = o.alpha;
-  out["lora_dropout"] = o.dropout;
-  out["use_rslora"] = o.rank_stabilised;
-  if (!o.pattern.empty()) {
-    out["target_modules"] = o.pattern;
-  } else {
-    json::array names;
-    for (const std::string& name : detail::target_names(p.model(), o)) names.emplace_back(name);
-    out["target_modules"] = std::move(names);
-  }
-  out["modules"] = modules;
-  out["trainable_parameters"] = p.trainable_count();
-  out["trainable_share"] =
-      static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
-  out["bytes"] = p.trainable_count() * static_cast<index_t>(sizeof(T));
+  policy<B, T> out{model, std::move(trainable), plan.options()};
+  if (config.score_head || critic) detail::put_score_head(out, std::move(score), critic.has_value());
   return out;
 }
 

@@ -18,6 +18,7 @@
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/llama.hpp>
 #include <plumb/models/policy.hpp>
+#include <plumb/models/score_head_files.hpp>
 
 namespace plumb::inline v0 {
 
@@ -88,6 +89,7 @@ language_model<B, T> merge_adapter(const policy<B, T>& p) {
 /// Writes the policy as a Hugging Face folder that needs no adapter: model.safetensors (fp32 or fp64), the tokenizer,
 /// then config.json. Each file is whole or not at all; one merged weight at a time is in the device's memory.
 ///
+/// With a score head the folder is transformers' …ForSequenceClassification with one label; `load_score_head` reads it back.
 /// A tied head with an adapter is written as `lm_head.weight` with "tie_word_embeddings": false.
 /// Errors: errc::not_finite, errc::io.
 template <class B, class T>
@@ -111,12 +113,22 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
     tensors.push_back(
         as_tensor(name, detail::stored_shape(model.config(), name, extent), std::span<const T>(numbers.back())));
   });
+  const bool scores = p.score_head() && !p.score_head()->critic;  // a critic is no part of the language model
+  if (scores) {
+    const auto& head = p.score_head()->weight->value;
+    numbers.push_back(head.host());
+    for (const T x : numbers.back())
+      if (!std::isfinite(x))
+        throw error(errc::not_finite, score_name, "the weight holds NaN or infinite numbers; training diverged");
+    tensors.push_back(as_tensor(score_name, {1, head.extent().columns}, std::span<const T>(numbers.back())));
+  }
   model_config config = detail::merged_config(model.config(), adapted);
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   detail::make_folder(folder);
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   if (model.has_tokenizer()) model.tokenizer().save(folder);
   write_config(config, folder);
+  if (scores) detail::mark_as_classifier(folder);
 }
 
 }  // namespace plumb::inline v0

@@ -2,6 +2,7 @@
 // A language model as a user holds it: network, tokenizer and configuration, read from or written to a folder.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <set>
@@ -13,6 +14,7 @@
 #include <plumb/io/weights.hpp>
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/families.hpp>
+#include <plumb/models/gguf_model.hpp>
 #include <plumb/models/stored_weight.hpp>
 #include <plumb/text/tokenizer.hpp>
 
@@ -92,6 +94,19 @@ device_ptr<B> make_device([[maybe_unused]] int threads) {
     return std::make_shared<typename B::device>();
 }
 
+/// A weight of numbers from a file, which must be finite.
+template <class B, class T>
+weight_ptr<B, T> finite_weight(const device_ptr<B>& device, const std::string& name, shape extent,
+                               const std::vector<T>& host) {
+  for (std::size_t i = 0; i < host.size(); ++i)
+    if (!std::isfinite(host[i]))
+      throw error(errc::not_finite, name,
+                  join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+  auto out = std::make_shared<weight_tensor<B, T>>();
+  out->value = tensor<B, T>(device, extent, std::span<const T>(host));
+  return out;
+}
+
 /// Reads one weight after checking that the file holds what the configuration says; nothing is allocated before.
 template <class B, class T>
 weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const model_config& config,
@@ -109,44 +124,72 @@ weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& fi
                      describe_shape(files.shape(name)), " in the file"));
   std::vector<T> host(static_cast<std::size_t>(extent.size()));
   files.read(name, std::span<T>(host));
-  for (std::size_t i = 0; i < host.size(); ++i)
-    if (!std::isfinite(host[i]))
-      throw error(errc::not_finite, name,
-                  join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
   if (turned) host = transposed(std::span<const T>(host), extent.columns, extent.rows);
-  auto out = std::make_shared<weight_tensor<B, T>>();
-  out->value = tensor<B, T>(device, extent, std::span<const T>(host));
-  return out;
+  return finite_weight<B, T>(device, name, extent, host);
 }
 
-}  // namespace detail
+/// The same from a GGUF file, which holds every map as [outputs, inputs].
+template <class B, class T>
+weight_ptr<B, T> read_weight(const device_ptr<B>& device, const gguf_model& files, const model_config&,
+                             const std::string& name, shape extent) {
+  const bool there = files.contains(name);
+  const bool fits = there && (files.shape(name) == std::vector{extent.rows, extent.columns} ||
+                              (extent.rows == 1 && files.shape(name) == std::vector{extent.columns}));
+  if (!fits)
+    throw error(errc::bad_model, name,
+                join("expected this tensor in shape ", describe_shape(std::array{extent.rows, extent.columns}), " in ",
+                     files.file().path().string(), ", found ",
+                     there ? describe_shape(files.shape(name)) : std::string("none")));
+  std::vector<float> host(static_cast<std::size_t>(extent.size()));
+  files.read(name, host);
+  if constexpr (std::is_same_v<T, float>)
+    return finite_weight<B, T>(device, name, extent, host);
+  else
+    return finite_weight<B, T>(device, name, extent, std::vector<T>(host.begin(), host.end()));
+}
 
-/// Reads a model folder of the hub's layout: config.json, model.safetensors (or shards), tokenizer.json (if there).
-/// Errors name the file or tensor: errc::not_found, bad_file, bad_model, not_finite, unsupported.
-template <class B, class T = float>
-language_model<B, T> load_model(const std::filesystem::path& folder, const load_options& options = {}) {
-  const model_config config = read_config(folder);
-  const weight_files files = weight_files::open(folder);
-  std::optional<tokenizer> words;
-  if (std::filesystem::exists(folder / "tokenizer.json")) words = tokenizer::load(folder);
+/// The checks that tokenizer and configuration belong together, then the network. `place` names the configuration.
+template <class B, class T, class Files>
+language_model<B, T> assemble_model(const model_config& config, std::optional<tokenizer> words, const Files& files,
+                                    const load_options& options, const std::string& source, const std::string& place) {
   if (words && words->size() > config.vocabulary)
-    throw error(errc::bad_model, (folder / "tokenizer.json").string(),
+    throw error(errc::bad_model, source,
                 join("the tokenizer has ", words->size(), " tokens, but the model only ", config.vocabulary,
                      " (\"vocab_size\"); they do not belong together"));
   for (const token_id id : config.eos)
     if (id < 0 || id >= config.vocabulary)
-      throw error(errc::bad_model, (folder / "config.json").string(),
+      throw error(errc::bad_model, place,
                   join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
   if (words && !words->eos() && !config.eos.empty() && config.eos.front() < words->size())
     words->set_eos(config.eos.front());
   if (words && !words->bos() && config.bos && *config.bos >= 0 && *config.bos < words->size())
     words->set_bos(*config.bos);
-  const auto device = detail::make_device<B>(options.threads);
+  const auto device = make_device<B>(options.threads);
   const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
   auto net = make_network<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
-    return detail::read_weight<B, T>(device, files, config, name, extent);
+    return read_weight<B, T>(device, files, config, name, extent);
   });
-  return {device, std::move(net), std::move(words), config, folder.string()};
+  return {device, std::move(net), std::move(words), config, source};
+}
+
+}  // namespace detail
+
+/// Reads a model: a folder of the hub's layout (config.json, model.safetensors or shards, tokenizer.json if there), or a
+/// GGUF file. Errors name the file or tensor: errc::not_found, bad_file, bad_model, not_finite, unsupported.
+template <class B, class T = float>
+language_model<B, T> load_model(const std::filesystem::path& folder, const load_options& options = {}) {
+  if (is_gguf(folder)) {
+    const auto file = gguf_model::open(folder);
+    return detail::assemble_model<B, T>(file.config(), file.tokenizer(), file, options, folder.string(),
+                                        folder.string());
+  }
+  model_config config = read_config(folder);
+  const weight_files files = weight_files::open(folder);
+  // A reward model has a score head in place of a language head; the embedding stands in, as in a tied model.
+  if (files.contains("score.weight") && !files.contains("lm_head.weight")) config.tied_head = true;
+  std::optional<tokenizer> words = tokenizer::find(folder);
+  return detail::assemble_model<B, T>(config, std::move(words), files, options, folder.string(),
+                                      (folder / "config.json").string());
 }
 
 /// The first values of a new model: normal numbers whose deviation follows from each map's width, so that signals keep

@@ -12,6 +12,7 @@
 
 #include <plumb/models/adapter_options.hpp>
 #include <plumb/models/language_model.hpp>
+#include <plumb/nn/score_head.hpp>
 
 namespace plumb::inline v0 {
 
@@ -34,6 +35,14 @@ class policy {
   [[nodiscard]] const std::vector<named_parameter<B, T>>& trainable() const noexcept { return trainable_; }
   /// The adapter's options; empty when the model's own weights are trained.
   [[nodiscard]] const std::optional<lora_options>& lora() const noexcept { return lora_; }
+  /// The head that says one number, of reward models and critics; empty unless attached (models/score_head.hpp).
+  [[nodiscard]] const std::optional<plumb::score_head<B, T>>& score_head() const noexcept { return score_; }
+  /// Puts a head on, in place of an earlier one, or takes it off; its weight is the last of `trainable`.
+  void set_score_head(std::optional<plumb::score_head<B, T>> head) {
+    if (score_) std::erase_if(trainable_, [&](const auto& p) { return p.parameter == score_->weight; });
+    score_ = std::move(head);
+    if (score_) trainable_.push_back({"score.weight", score_->weight});
+  }
   [[nodiscard]] index_t trainable_count() const noexcept {
     index_t total = 0;
     for (const auto& p : trainable_) total += p.parameter->value.size();
@@ -58,6 +67,7 @@ class policy {
   language_model<B, T> model_;
   std::vector<named_parameter<B, T>> trainable_;
   std::optional<lora_options> lora_;
+  std::optional<plumb::score_head<B, T>> score_;
   bool adapters_ = true;
 };
 

@@ -16,8 +16,9 @@ struct embedding {
   double factor = 1;  ///< Gemma: √width
 
   variable<B, T> operator()(pass<B, T>& p) const {
-    const auto x = gather_rows(p.tape, p.tape.leaf(*weight), p.batch.token_ids, p.batch.tokens);  // [tokens, width]
-    return factor == 1 ? x : scale(p.tape, x, static_cast<T>(factor));                            // [tokens, width]
+    auto x = gather_rows(p.tape, p.tape.leaf(*weight), p.batch.token_ids, p.batch.tokens);  // [tokens, width]
+    if (factor != 1) x = scale(p.tape, x, static_cast<T>(factor));                          // [tokens, width]
+    return p.noise.empty() ? x : add(p.tape, x, variable<B, T>{p.noise});                   // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

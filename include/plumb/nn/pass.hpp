@@ -60,6 +60,7 @@ struct pass {
   std::uint64_t key = 0;            ///< random stream of this pass
   std::uint64_t drawn = 0;          ///< how many keys its parts have taken
   index_t layer = 0;                ///< the block that runs now
+  view<const T> noise{};            ///< [tokens, width] added to the embeddings; empty: none
 
   /// A new random stream for one part; the order of the parts fixes it.
   std::uint64_t next_key() noexcept { return derive_key(key, drawn++); }

@@ -13,6 +13,7 @@ namespace plumb::inline v0 {
 template <class B, class T>
 struct score_head {
   weight_ptr<B, T> weight;  ///< [1, width]; "score.weight" in files
+  bool critic = false;      ///< says values beside a policy's words; false: the model is one that says scores
 
   /// The numbers of chosen rows of `hidden` [tokens, width], as [count, 1]; `rows` [count] lies on the device.
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> hidden, const std::int32_t* rows, index_t count) const {

@@ -82,6 +82,12 @@ class any_objective {
     for (const term& t : terms_) all = all | t.held->needs();
     return all;
   }
+  /// Does a record's loss depend on the other records of its step?
+  [[nodiscard]] bool couples() const {
+    for (const term& t : terms_)
+      if (t.held->couples()) return true;
+    return false;
+  }
   /// The φ of the term whose row statistic is a Phi, or null.
   template <class Phi>
   [[nodiscard]] const Phi* find_row_function() const {
@@ -153,6 +159,7 @@ class any_objective {
     [[nodiscard]] virtual std::unique_ptr<base> clone() const = 0;
     [[nodiscard]] virtual const char* name() const = 0;
     [[nodiscard]] virtual need needs() const = 0;
+    [[nodiscard]] virtual bool couples() const = 0;
     [[nodiscard]] virtual reduction default_reduction() const = 0;
     [[nodiscard]] virtual evaluation evaluate(records, std::span<const double>) const = 0;
     virtual void collect(records, metric_list&) const = 0;
@@ -165,13 +172,9 @@ class any_objective {
     explicit holder(const O& o) : objective(o) {}
     std::unique_ptr<base> clone() const override { return std::make_unique<holder>(objective); }
     const char* name() const override { return O::name; }
-    need needs() const override {
-      if constexpr (requires { objective.active_needs(); })
-        return objective.active_needs();
-      else
-        return O::needs;
-    }
-    reduction default_reduction() const override { return plumb::default_reduction<O>(); }
+    need needs() const override { return objective_needs(objective); }
+    bool couples() const override { return couples_records<O>(); }
+    reduction default_reduction() const override { return plumb::default_reduction(objective); }
     evaluation evaluate(records batch, std::span<const double> weights) const override {
       return evaluate_weighted(objective, batch, weights);
     }

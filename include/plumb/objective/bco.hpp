@@ -12,16 +12,17 @@ namespace plumb::inline v0 {
 
 /// Trains the reward β log π/π_ref to be above its mean for liked replies and below it for disliked ones.
 ///
-///   v = β (log π(y|x) − log π_ref(y|x)),   δ = mean of v over the batch
+///   v = β (log π(y|x) − log π_ref(y|x)),   δ = mean of v over the batch, or over all that training has seen
 ///   L = −log σ(v − δ) for a liked reply,   −log σ(δ − v) for a disliked one
 ///   ∂L/∂log π = −β σ(δ − v) for a liked reply,   β σ(v − δ) for a disliked one
 ///
-/// v from sums over tokens; δ is a constant of the batch: no slope. At policy = reference L = ln 2.
+/// v from sums over tokens; δ is a constant of the batch: no slope. Rows that bear a `mean_ratio`, as those of a training
+/// run do, have δ = β · mean_ratio. At policy = reference L = ln 2.
 struct bco {
   static constexpr const char* name = "bco";
   static constexpr const char* paper = "Jung et al. 2024, arXiv:2404.04656";
   static constexpr auto level = plumb::level::sequence;
-  static constexpr auto needs = need::logp | need::reference | need::desirable;
+  static constexpr auto needs = need::logp | need::reference | need::desirable | need::mean_ratio;
 
   double beta = 0.1;
 
@@ -33,7 +34,7 @@ struct bco {
   constexpr double prepare(std::span<const sequence_record<>> rows) const {
     double sum = 0, count = 0;
     for (const auto& r : rows) {
-      const double value = reward(r);
+      const double value = running(r) ? beta * r.mean_ratio : reward(r);
       if (value - value != 0) continue;  // missing or infinite
       sum += value;
       ++count;
@@ -49,7 +50,10 @@ struct bco {
   /// The reward that the policy implies: β log π/π_ref.
   constexpr double reward(const sequence_record<double>& reply) const { return beta * reply.log_ratio(); }
 
-  constexpr void metrics(const sequence_record<double>& r, auto& add) const { add("delta", reward(r)); }
+  constexpr void metrics(const sequence_record<double>& r, auto& add) const {
+    add("delta", running(r) ? beta * r.mean_ratio : reward(r));
+  }
+  static constexpr bool running(const auto& r) { return r.mean_ratio - r.mean_ratio == 0; }
 };
 
 }  // namespace plumb::inline v0

@@ -6,6 +6,7 @@
 #include <plumb/objective/record.hpp>
 #include <plumb/objective/reduction.hpp>
 #include <span>
+#include <vector>
 
 namespace plumb::inline v0 {
 
@@ -38,8 +39,22 @@ template <class O>
 concept objective_like = with_name<O> && with_level<O> && with_needs<O>;
 
 template <class O>
-constexpr void pass_metrics(const O& objective, const auto& r, auto& add) {
-  if constexpr (requires { objective.metrics(r, add); }) objective.metrics(r, add);
+constexpr void pass_metrics(const O& objective, const auto& r, auto& add, const prepared<O>& constant) {
+  if constexpr (requires { objective.metrics(r, add, constant); })
+    objective.metrics(r, add, constant);
+  else if constexpr (requires { objective.metrics(r, add); })
+    objective.metrics(r, add);
+}
+/// The reduction depends on a parameter.
+template <class O>
+concept with_own_reduction = requires(const O& o) { o.own_reduction(); };
+
+template <class O>
+constexpr const char* pass_conflict(const O& objective) {
+  if constexpr (requires { objective.conflict(); })
+    return objective.conflict();
+  else
+    return nullptr;
 }
 template <class O>
 constexpr void pass_describe(auto& self, auto& about) {
@@ -54,6 +69,7 @@ struct scaled_objective {
   static constexpr const char* name = O::name;
   static constexpr auto level = O::level;
   static constexpr auto needs = O::needs;
+  static constexpr bool couples = couples_records<O>();
   static constexpr auto reduction = default_reduction<O>();
 
   O objective;
@@ -70,12 +86,27 @@ struct scaled_objective {
   constexpr typename Record::real operator()(const Record& r, const Constant&... constant) const {
     return weight * objective(r, constant...);
   }
+  template <class Record>
+  constexpr typename Record::real operator()(std::span<const Record> all) const
+    requires(detail::on_span<O>)
+  {
+    return weight * objective(all);
+  }
   constexpr double reward(const sequence_record<double>& reply) const
     requires detail::with_reward<O>
   {
     return objective.reward(reply);
   }
-  constexpr void metrics(const record<O::level>& r, auto& add) const { detail::pass_metrics(objective, r, add); }
+  constexpr need active_needs() const { return objective_needs(objective); }
+  constexpr plumb::reduction own_reduction() const
+    requires detail::with_own_reduction<O>
+  {
+    return objective.own_reduction();
+  }
+  constexpr const char* conflict() const { return detail::pass_conflict(objective); }
+  constexpr void metrics(const auto& r, auto& add, const prepared<O>& constant = {}) const {
+    detail::pass_metrics(objective, r, add, constant);
+  }
 };
 
 /// L_1 + L_2, of one level. It needs what either needs; rewards are those of the first part that has some.
@@ -84,9 +115,10 @@ struct sum_objective {
   static constexpr const char* name = detail::sum_name<A, B>.letters;
   static constexpr auto level = A::level;
   static constexpr auto needs = A::needs | B::needs;
+  static constexpr bool couples = couples_records<A>() || couples_records<B>();
   static constexpr auto reduction = default_reduction<A>();
 
-  /// The batch constants of both parts.
+  /// The constants of both parts, of the batch or of one record.
   struct constants {
     prepared<A> first;
     prepared<B> second;
@@ -101,17 +133,30 @@ struct sum_objective {
     detail::pass_describe<B>(self.second, about);
   }
 
-  constexpr constants prepare(std::span<const record<A::level>> records) const
+  constexpr auto prepare(std::span<const record<A::level>> records) const
     requires(detail::with_prepare<A> || detail::with_prepare<B>)
   {
-    constants both{};
-    if constexpr (detail::with_prepare<A>) both.first = first.prepare(records);
-    if constexpr (detail::with_prepare<B>) both.second = second.prepare(records);
-    return both;
+    if constexpr (prepares_each<A> || prepares_each<B>) {
+      std::vector<constants> each(records.size());
+      put<&constants::first>(each, first, records);
+      put<&constants::second>(each, second, records);
+      return each;
+    } else {
+      constants both{};
+      if constexpr (detail::with_prepare<A>) both.first = first.prepare(records);
+      if constexpr (detail::with_prepare<B>) both.second = second.prepare(records);
+      return both;
+    }
   }
   template <class Record>
   constexpr typename Record::real operator()(const Record& r, const constants& both = {}) const {
     return apply(first, r, both.first) + apply(second, r, both.second);
+  }
+  template <class Record>
+  constexpr typename Record::real operator()(std::span<const Record> all) const
+    requires(detail::on_span<A> && detail::on_span<B>)
+  {
+    return first(all) + second(all);
   }
   constexpr double reward(const sequence_record<double>& reply) const
     requires(detail::with_reward<A> || detail::with_reward<B>)
@@ -121,9 +166,28 @@ struct sum_objective {
     else
       return second.reward(reply);
   }
-  constexpr void metrics(const record<A::level>& r, auto& add) const {
-    detail::pass_metrics(first, r, add);
-    detail::pass_metrics(second, r, add);
+  constexpr need active_needs() const { return objective_needs(first) | objective_needs(second); }
+  constexpr const char* conflict() const {
+    const char* const found = detail::pass_conflict(first);
+    return found ? found : detail::pass_conflict(second);
+  }
+  constexpr void metrics(const auto& r, auto& add, const constants& both = {}) const {
+    detail::pass_metrics(first, r, add, both.first);
+    detail::pass_metrics(second, r, add, both.second);
+  }
+
+ private:
+  /// One part's constants into every record's, the batch's own repeated.
+  template <auto Member, class O>
+  static constexpr void put(std::vector<constants>& each, const O& part, std::span<const record<A::level>> records) {
+    if constexpr (prepares_each<O>) {
+      const auto own = part.prepare(records);
+      for (std::size_t i = 0; i < each.size() && i < own.size(); ++i) each[i].*Member = own[i];
+      if (own.size() != records.size()) each.resize(own.size());  // the wrong number is reported by the evaluation
+    } else if constexpr (detail::with_prepare<O>) {
+      const auto own = part.prepare(records);
+      for (constants& c : each) c.*Member = own;
+    }
   }
 };
 
@@ -146,7 +210,13 @@ constexpr auto operator+(const A& first, const B& second) {
         detail::never<A>,
         "plumb: only objectives of one level can be added: a token's loss and a pair's loss are sums over different "
         "things; for a preference objective plus likelihood use sft_chosen, not sft");
-  else if constexpr (!(default_reduction<A>() == default_reduction<B>()))
+  else if constexpr (batch_objective<A> != batch_objective<B>)
+    static_assert(
+        detail::never<A>,
+        "plumb: one of these objectives is about single records, the other about the whole batch; add them as "
+        "any_objective, which evaluates each in its own way");
+  else if constexpr (detail::with_own_reduction<A> || detail::with_own_reduction<B> ||
+                     !(default_reduction<A>() == default_reduction<B>()))
     static_assert(detail::never<A>,
                   "plumb: these objectives reduce a batch differently (see reduction.hpp); add them as any_objective, "
                   "which reduces each in its own way");

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <plumb/core/error.hpp>
 #include <plumb/objective/evaluate_kernel.hpp>
+#include <plumb/objective/evaluate_span.hpp>
 #include <plumb/objective/paths.hpp>
+#include <plumb/objective/prepare.hpp>
 #include <plumb/objective/weights.hpp>
 #include <span>
 #include <string>
@@ -17,12 +19,15 @@ namespace plumb::inline v0 {
 /// What an objective says about a batch.
 struct evaluation {
   std::vector<double> losses;  ///< [records], of each record alone, not weighted; 0 for skipped ones
-  std::vector<double> slopes;  ///< [records, slots], ∂total/∂slot: of the batch's loss, weights included
+  std::vector<double> slopes;  ///< [rows, slots], ∂total/∂slot: of the batch's loss, weights included
   double total = 0;            ///< the batch's loss, Σ w_i L_i
   int slots = 0;
+  std::vector<index_t> first;  ///< [records + 1] of groups: its row of slopes for each reply begin here; else empty
 
+  /// A record is a row; a group's slots are those of its replies, one after another (`slot_paths`).
   [[nodiscard]] double slope(index_t record, int slot) const {
-    return slopes[static_cast<std::size_t>(record * slots + slot)];
+    const index_t row = first.empty() ? record : first[static_cast<std::size_t>(record)];
+    return slopes[static_cast<std::size_t>(row * slots + slot)];
   }
 };
 
@@ -31,15 +36,16 @@ template <level L>
 void check_finite(std::string_view name, need needs, std::span<const record<L>> records, const evaluation& result) {
   for (std::size_t i = 0; i < records.size(); ++i) {
     bool finite = std::isfinite(result.losses[i]);
-    for (int s = 0; s < result.slots; ++s) finite = finite && std::isfinite(result.slope(static_cast<index_t>(i), s));
+    int count = result.slots;
+    if constexpr (L == level::group) count *= static_cast<int>(records[i].replies.size());
+    for (int s = 0; s < count; ++s) finite = finite && std::isfinite(result.slope(static_cast<index_t>(i), s));
     if (finite) continue;
     std::string cause;
-    const auto look = [&](const field& f, const auto& member) {
+    visit_fields(records[i], [&](const field& f, const std::string& where, const auto& member) {
       if (cause.empty() && f.asks != need::none && has(needs, f.asks) && !std::isfinite(static_cast<double>(member)))
         cause =
-            join("field '", path(f), std::isnan(static_cast<double>(member)) ? "' is missing (NaN)" : "' is infinite");
-    };
-    record<L>::fields(look, "", records[i]);
+            join("field '", where, std::isnan(static_cast<double>(member)) ? "' is missing (NaN)" : "' is infinite");
+    });
     if (cause.empty())
       cause = "every field that it declares in `needs` is finite: does it read another one, or overflow?";
     throw error(errc::not_finite, std::string(name),
@@ -54,19 +60,22 @@ evaluation evaluate_weighted(const O& objective, std::span<const record<O::level
                              std::span<const double> weights) {
   if (records.size() != weights.size())
     throw error(errc::bad_argument, O::name, join("expected ", records.size(), " weights, found ", weights.size()));
-  using kernel = evaluate_kernel<O>;
   evaluation result;
-  result.slots = kernel::slots;
-  result.losses.resize(records.size());
-  result.slopes.resize(records.size() * static_cast<std::size_t>(kernel::slots));
-  prepared<O> constant{};
-  if constexpr (detail::with_prepare<O>) constant = objective.prepare(records);
-  const kernel run{objective, constant, records.data(), weights.data(), result.losses.data(), result.slopes.data()};
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    run(static_cast<index_t>(i));
-    result.total += weights[i] * result.losses[i];
+  result.slots = slot_count<O::level>();
+  if constexpr (O::level == level::group) {
+    detail::evaluate_groups(objective, records, weights, result.losses, result.slopes, result.first);
+  } else if constexpr (batch_objective<O>) {
+    detail::evaluate_batch(objective, records, weights, result.losses, result.slopes);
+  } else {
+    result.losses.resize(records.size());
+    result.slopes.resize(records.size() * static_cast<std::size_t>(result.slots));
+    const auto constants = plumb::prepare(objective, records);
+    const evaluate_kernel<O> run{objective,      constants.data(),     records.data(),
+                                 weights.data(), result.losses.data(), result.slopes.data()};
+    for (std::size_t i = 0; i < records.size(); ++i) run(static_cast<index_t>(i));
   }
-  check_finite<O::level>(O::name, O::needs, records, result);
+  for (std::size_t i = 0; i < records.size(); ++i) result.total += weights[i] * result.losses[i];
+  check_finite<O::level>(O::name, objective_needs(objective), records, result);
   return result;
 }
 
@@ -81,7 +90,7 @@ evaluation evaluate(const O& objective, const Records& records, const reduction&
 }
 template <class O, class Records>
 evaluation evaluate(const O& objective, const Records& records) {
-  return plumb::evaluate(objective, records, default_reduction<O>());
+  return plumb::evaluate(objective, records, default_reduction(objective));
 }
 
 }  // namespace plumb::inline v0

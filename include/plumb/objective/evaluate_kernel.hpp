@@ -34,7 +34,8 @@ constexpr record<L, dual_of<L>> seed(const record<L>& plain) {
 /// Evaluates record i: losses[i] = L_i (unweighted) and slopes[i, s] = w_i ∂L_i/∂slot_s.
 ///
 /// A plain struct of pointers and numbers; a backend's for_each may run it anywhere, on any thread, in any order:
-/// records [n], weights [n], losses [n], slopes [n, slot_count]. A record of weight 0 is skipped: loss 0, slopes 0,
+/// records [n], weights [n], losses [n], slopes [n, slot_count]. constants: [n] when the objective prepares one per
+/// record, [1] when it prepares one for the batch, else null. A record of weight 0 is skipped: loss 0, slopes 0,
 /// whatever it holds.
 template <class O>
 struct evaluate_kernel {
@@ -42,7 +43,7 @@ struct evaluate_kernel {
   static constexpr int slots = slot_count<O::level>();
 
   O objective;
-  prepared<O> constant;
+  const prepared<O>* constants;
   const record<O::level>* records;
   const double* weights;
   double* losses;
@@ -56,9 +57,17 @@ struct evaluate_kernel {
       for (int s = 0; s < slots; ++s) slope[s] = 0;
       return;
     }
-    const dual_of<O::level> loss = apply(objective, seed<O::level>(records[i]), constant);
+    const dual_of<O::level> loss = value(i);
     losses[i] = loss.value;
     for (int s = 0; s < slots; ++s) slope[s] = weight * loss.slope[s];
+  }
+
+ private:
+  constexpr dual_of<O::level> value(index_t i) const {
+    if constexpr (detail::with_prepare<O>)
+      return objective(seed<O::level>(records[i]), constants[prepares_each<O> ? i : 0]);
+    else
+      return objective(seed<O::level>(records[i]));
   }
 };
 

@@ -3,17 +3,18 @@
 #pragma once
 
 #include <cmath>
-#include <plumb/objective/concept.hpp>
+#include <plumb/objective/prepare.hpp>
 #include <plumb/objective/record.hpp>
+#include <plumb/objective/weights.hpp>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace plumb::inline v0 {
 
-/// A mean that is not finished: sum and weight. Two of them add up to the metric of both batches.
+/// A mean that is not finished: sum and weight. Two of them add up to the metric of both batches. A name that begins
+/// with "min_" or "max_" is an extreme instead: its sum is the least or the largest value so far, its weight 1.
 struct metric {
   std::string name;
   double sum = 0;
@@ -31,16 +32,19 @@ class metric_list {
   /// Adds an unfinished mean as it is: a checkpoint gives back the same bits.
   void add_sum(std::string_view name, double sum, double weight) {
     metric& m = entry(name);
-    m.sum += sum;
-    m.weight += weight;
+    const bool least = name.starts_with("min_"), extreme = least || name.starts_with("max_");
+    if (extreme && weight > 0) {
+      const double value = sum / weight;
+      m.sum = m.weight > 0 && (least ? m.sum < value : m.sum > value) ? m.sum : value;
+      m.weight = 1;
+    } else if (!extreme) {
+      m.sum += sum;
+      m.weight += weight;
+    }
   }
   /// Adds another batch's metrics.
   void merge(const metric_list& other) {
-    for (const metric& m : other.entries_) {
-      metric& mine = entry(m.name);
-      mine.sum += m.sum;
-      mine.weight += m.weight;
-    }
+    for (const metric& m : other.entries_) add_sum(m.name, m.sum, m.weight);
   }
   /// The metric of that name; null when there is none.
   [[nodiscard]] const metric* find(std::string_view name) const {
@@ -78,26 +82,39 @@ struct ignore_metric {
 };
 template <class O>
 concept with_metrics = requires(const O& o, const record<O::level>& r, ignore_metric& add) { o.metrics(r, add); };
+template <class O>
+concept with_constant_metrics =
+    requires(const O& o, const record<O::level>& r, ignore_metric& add, const prepared<O>& c) { o.metrics(r, add, c); };
 
 template <class O>
 void reply_metrics(const O& objective, const sequence_record<double>& reply, const char* side, metric_list& out) {
   const std::string end(side);
   if constexpr (with_reward<O>) out.add("rewards/" + end, objective.reward(reply));
-  if constexpr (has(O::needs, need::logp)) out.add("logps/" + end, reply.logp);
+  if (has(objective_needs(objective), need::logp)) out.add("logps/" + end, reply.logp);
 }
 
 }  // namespace detail
 
-/// Adds the metrics of these records to `out`; masked tokens are skipped.
+/// Adds the metrics of these records to `out`; masked tokens and records of weight 0 are skipped, other weights do not
+/// count.
 ///
 /// pair      rewards/chosen, rewards/rejected, rewards/accuracies (chosen strictly above rejected, so 0 at policy =
 ///           reference), rewards/margins: with reward(); logps/chosen, logps/rejected [nats, sums over tokens]
 /// sequence  rewards/… and logps/… of desirable rows as chosen, of undesirable ones as rejected
 /// token     logps/mean, entropy [nats per token]; kl, the mean of log π − log π_ref; mean_token_accuracy
-/// and whatever the objective's own metrics(record, add) adds.
+/// group     rewards/chosen of the best reply, rewards/rejected the mean of the others, rewards/margins their difference,
+///           rewards/accuracies the share of all pairs of replies that the rewards rank right; logps/… in the same way
+/// and whatever the objective's own metrics(record, add[, constant]) adds.
 template <class O>
+  requires has_fixed_slots<O::level>
 void collect_metrics(const O& objective, std::span<const record<O::level>> records, metric_list& out) {
+  [[maybe_unused]] const need read = objective_needs(objective);
+  [[maybe_unused]] std::vector<prepared<O>> constants;
+  if constexpr (detail::with_constant_metrics<O>) constants = plumb::prepare(objective, records);
+  std::size_t next = 0;
   for (const auto& r : records) {
+    [[maybe_unused]] const std::size_t at = next++;
+    if (!detail::counts(r) || r.weight == 0) continue;
     if constexpr (O::level == level::pair) {
       if constexpr (detail::with_reward<O>) {
         const double chosen = objective.reward(r.chosen);
@@ -107,23 +124,51 @@ void collect_metrics(const O& objective, std::span<const record<O::level>> recor
         out.add("rewards/accuracies", chosen > rejected ? 1 : 0);
         out.add("rewards/margins", chosen - rejected);
       }
-      if constexpr (has(O::needs, need::logp)) {
+      if (has(read, need::logp)) {
         out.add("logps/chosen", r.chosen.logp);
         out.add("logps/rejected", r.rejected.logp);
       }
     } else if constexpr (O::level == level::sequence) {
       detail::reply_metrics(objective, r, r.desirable ? "chosen" : "rejected", out);
     } else {
-      if (!r.mask) continue;
-      if constexpr (has(O::needs, need::logp)) out.add("logps/mean", r.logp);
+      if (has(read, need::logp)) out.add("logps/mean", r.logp);
       if (!std::isnan(r.entropy)) out.add("entropy", r.entropy);
-      if constexpr (has(O::needs, need::logp | need::reference)) out.add("kl", r.log_ratio());
+      if (has(read, need::logp | need::reference)) out.add("kl", r.log_ratio());
       if (!std::isnan(r.correct)) out.add("mean_token_accuracy", r.correct);
     }
-    if constexpr (detail::with_metrics<O>) {
-      const auto add = [&out](const char* name, double value) { out.add(name, value); };
+    const auto add = [&out](const char* name, double value) { out.add(name, value); };
+    if constexpr (detail::with_constant_metrics<O>)
+      objective.metrics(r, add, constants[prepares_each<O> ? at : 0]);
+    else if constexpr (detail::with_metrics<O>)
       objective.metrics(r, add);
+  }
+}
+
+template <class O>
+  requires(O::level == level::group)
+void collect_metrics(const O& objective, std::span<const record<O::level>> groups, metric_list& out) {
+  for (const auto& group : groups) {
+    const std::span<const sequence_record<>> ranked(group.replies);
+    if (group.weight == 0 || ranked.size() < 2) continue;
+    const auto add_sides = [&](const std::string& name, const auto& of) {
+      double others = 0;
+      for (const auto& reply : ranked.subspan(1)) others += of(reply) / static_cast<double>(ranked.size() - 1);
+      out.add(name + "/chosen", of(ranked[0]));
+      out.add(name + "/rejected", others);
+      return of(ranked[0]) - others;
+    };
+    if constexpr (detail::with_reward<O>) {
+      const auto reward = [&](const auto& reply) { return objective.reward(reply); };
+      const double margin = add_sides("rewards", reward);
+      double right = 0, pairs = 0;
+      for (std::size_t i = 0; i < ranked.size(); ++i)
+        for (std::size_t j = i + 1; j < ranked.size(); ++j, ++pairs) right += reward(ranked[i]) > reward(ranked[j]);
+      out.add("rewards/accuracies", right / pairs);
+      out.add("rewards/margins", margin);
     }
+    if (has(objective_needs(objective), need::logp)) add_sides("logps", [](const auto& reply) { return reply.logp; });
+    const auto add = [&out](const char* name, double value) { out.add(name, value); };
+    if constexpr (requires { objective.metrics(ranked, add); }) objective.metrics(ranked, add);
   }
 }
 

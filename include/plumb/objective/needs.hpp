@@ -6,6 +6,7 @@
 #include <plumb/core/error.hpp>
 #include <plumb/objective/concept.hpp>
 #include <plumb/objective/evaluate_kernel.hpp>
+#include <plumb/objective/evaluate_span.hpp>
 #include <plumb/objective/paths.hpp>
 #include <plumb/objective/record.hpp>
 #include <string>
@@ -24,8 +25,9 @@ struct need_description {
 /// Every need, in the order of its bits.
 inline constexpr need_description all_needs[] = {
     {need::logp, "logp", "run the policy on the completions, or give `logp` per record"},
-    {need::reward, "reward", "attach a reward head to the model, or give `reward` per record"},
-    {need::value, "value", "attach a value head and compute returns, or give `value` and `return` per record"},
+    {need::reward, "reward", "attach a reward head to the model (attach_score_head), or give `reward` per record"},
+    {need::value, "value",
+     "attach a value head (attach_score_head) and compute returns, or give `value` and `return` per record"},
     {need::entropy, "entropy", "ask the head for entropies, or give `entropy` per record"},
     {need::reference, "reference",
      "attach an adapter, pass a reference model, or add reference log-probs (`ref`) to the data"},
@@ -46,6 +48,7 @@ inline constexpr need_description all_needs[] = {
      "attach an adapter or pass a reference model, or give `sequential_kl` per record"},
     {need::confidence, "confidence", "ask the head for it, or give `confidence` per record"},
     {need::target, "target", "add the rating or label to hit (`target`) to the data"},
+    {need::mean_ratio, "mean_ratio", "leave it to training, which keeps it, or give `mean_ratio` per record"},
 };
 
 /// "logp, reference".
@@ -58,7 +61,7 @@ inline std::string describe_needs(need needs) {
 }
 
 /// Needs that data may leave out: their fields have a sensible value of their own.
-inline constexpr need optional_needs = need::margin | need::divergence;
+inline constexpr need optional_needs = need::margin | need::divergence | need::mean_ratio;
 
 /// Throws errc::bad_argument for the first need that is not provided, saying how to provide it. Call before training.
 inline void require_needs(std::string_view objective, need needs, need provided) {
@@ -73,21 +76,20 @@ inline void require_needs(std::string_view objective, need needs, need provided)
 template <level L>
 std::string missing_field(need needs, const record<L>& r) {
   std::string found;
-  record<L>::fields(
-      [&](const field& f, const auto& member) {
-        if (found.empty() && f.role != role::optional && has(needs, f.asks) && std::isnan(static_cast<double>(member)))
-          found = path(f);
-      },
-      "", r);
+  visit_fields(r, [&](const field& f, const std::string& where, const auto& member) {
+    if (found.empty() && f.role != role::optional && has(needs, f.asks) && std::isnan(static_cast<double>(member)))
+      found = where;
+  });
   return found;
 }
 
 /// The first field that the formula reads without declaring it in `needs` (its path), or empty text. Puts NaN into one
 /// undeclared field at a time and looks for it in loss and slopes; a field that is read in rare cases only may escape.
-/// Objectives with `prepare` are probed with a default constant.
+/// Objectives with `prepare` are probed with a default constant. Declared are the needs of the objective as it is, with
+/// its parameters.
 template <class O>
 std::string undeclared_field(const O& objective) {
-  constexpr level L = O::level;
+  constexpr level L = unit_level<O::level>;
   record<L> ordinary;
   int count = 0;
   record<L>::fields(
@@ -97,9 +99,17 @@ std::string undeclared_field(const O& objective) {
       },
       "", ordinary);
   const auto poisoned = [&](const record<L>& r) {
-    const auto loss = apply(objective, seed<L>(r), prepared<O>{});
-    bool nan = std::isnan(loss.value);
-    for (const double slope : loss.slope) nan = nan || std::isnan(slope);
+    bool nan = false;
+    if constexpr (O::level == level::group || batch_objective<O>) {
+      detail::span_runner<O> runner(objective);
+      for (int k = 0; k < 3; ++k) runner.add(r);
+      nan = std::isnan(runner.run());
+      for (std::size_t k = 0; k < runner.variables(); ++k) nan = nan || std::isnan(runner.slope(k));
+    } else {
+      const auto loss = apply(objective, seed<L>(r), prepared<O>{});
+      nan = std::isnan(loss.value);
+      for (const double slope : loss.slope) nan = nan || std::isnan(slope);
+    }
     return nan;
   };
   if (poisoned(ordinary)) return {};  // NaN for reasons of its own: nothing can be told
@@ -112,7 +122,7 @@ std::string undeclared_field(const O& objective) {
     record<L>::fields(
         [&](const field& f, auto& member) {
           if constexpr (std::is_same_v<decltype(member), double&>) {
-            if (index++ != probe || has(O::needs, f.asks)) return;
+            if (index++ != probe || has(objective_needs(objective), f.asks)) return;
             member = missing;
             candidate = path(f);
           }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What an objective sees: one record (a token, a sequence or a pair) of differentiable slots and plain numbers.
+// What an objective sees: one record (a token, a sequence, a pair, a group) of differentiable slots and plain numbers.
 #pragma once
 
 #include <concepts>
@@ -39,6 +39,7 @@ enum class need : unsigned {
   sequential_kl = 1u << 16,  ///< Σ_t KL(π_ref ‖ π) along the completion: a differentiable slot (tdpo)
   confidence = 1u << 17,     ///< how sure the policy is of the completion, detached (wpo)
   target = 1u << 18,         ///< the number to hit: an attribute's rating, a step's label
+  mean_ratio = 1u << 19,     ///< mean log-ratio of all replies that training has seen so far (bco)
 };
 
 constexpr need operator|(need a, need b) {
@@ -84,6 +85,7 @@ struct token_record {
   Real log_partition = missing;  ///< log Σ_v exp z_v, of the logits z
   Real mean_logp = missing;      ///< (1/V) Σ_v log π(v | x, y_<t)
   Real statistic = missing;      ///< Σ_v φ(log π(v | x, y_<t), …), with the φ of the objective
+  Real reward = missing;         ///< the scalar head's output at the token itself, r(x, y_≤t): process_reward
   double ref = missing;          ///< logp under the reference
   double old = missing;          ///< logp when the token was sampled
   double advantage = missing;    ///< A_t
@@ -93,6 +95,7 @@ struct token_record {
   double correct = missing;  ///< 1 where the most probable token is the target, else 0: for the accuracy metric alone
   bool mask = true;          ///< false: the token does not count; it is skipped, never multiplied by zero
   index_t sequence = 0;      ///< which completion it belongs to
+  double weight = 1;         ///< of its loss among the others (objective/weights.hpp)
 
   /// log π − log π_ref.
   constexpr Real log_ratio() const { return logp - ref; }
@@ -105,6 +108,7 @@ struct token_record {
     visit(field{part, "log_partition", need::log_partition, role::slot}, r.log_partition...);
     visit(field{part, "mean_logp", need::mean_logp, role::slot}, r.mean_logp...);
     visit(field{part, "statistic", need::statistic, role::slot}, r.statistic...);
+    visit(field{part, "reward", need::reward, role::slot}, r.reward...);
     visit(field{part, "ref", need::reference, role::plain}, r.ref...);
     visit(field{part, "old", need::old_logp, role::plain}, r.old...);
     visit(field{part, "advantage", need::advantage, role::plain}, r.advantage...);
@@ -114,6 +118,7 @@ struct token_record {
     visit(field{part, "correct", need::none, role::optional}, r.correct...);
     visit(field{part, "mask", need::none, role::optional}, r.mask...);
     visit(field{part, "sequence", need::none, role::optional}, r.sequence...);
+    visit(field{part, "weight", need::none, role::optional}, r.weight...);
   }
 };
 
@@ -135,7 +140,9 @@ struct sequence_record {
   double ref_tail = missing;     ///< tail under the reference
   double confidence = missing;  ///< mean_t (log π(y_t) − log Σ_v π(v)²), at most 0 for greedy replies: wpo's log-weight
   double target = missing;      ///< the rating that the reward should hit
+  double mean_ratio = missing;  ///< mean log-ratio of the replies seen so far, when training keeps one
   bool desirable = true;        ///< liked or disliked
+  double weight = 1;            ///< of its loss among the others; as part of a pair or group it has none of its own
 
   /// log π − log π_ref of the whole completion: what most preference objectives are made of.
   constexpr Real log_ratio() const { return logp - ref; }
@@ -156,7 +163,9 @@ struct sequence_record {
     visit(field{part, "ref_tail", need::tail, role::plain}, r.ref_tail...);
     visit(field{part, "confidence", need::confidence, role::plain}, r.confidence...);
     visit(field{part, "target", need::target, role::plain}, r.target...);
+    visit(field{part, "mean_ratio", need::mean_ratio, role::optional}, r.mean_ratio...);
     visit(field{part, "desirable", need::desirable, role::plain}, r.desirable...);
+    if (!*part) visit(field{part, "weight", need::none, role::optional}, r.weight...);
   }
 };
 
@@ -169,14 +178,20 @@ struct pair_record {
   sequence_record<Real> chosen;
   sequence_record<Real> rejected;
   double margin = 0;  ///< how much better chosen is, from the data
+  double weight = 1;  ///< of its loss among the others
 
   template <class Visit, class... Record>
   static constexpr void fields(Visit&& visit, const char* part, Record&... r) {
     sequence_record<Real>::fields(visit, "chosen", r.chosen...);
     sequence_record<Real>::fields(visit, "rejected", r.rejected...);
     visit(field{part, "margin", need::margin, role::optional}, r.margin...);
+    visit(field{part, "weight", need::none, role::optional}, r.weight...);
   }
 };
+
+/// The completions of one prompt, the best first: objective/group.hpp.
+template <class Real = double>
+struct group_record;
 
 namespace detail {
 template <level L>
@@ -197,6 +212,12 @@ struct record_at<level::pair> {
   using type = pair_record<Real>;
 };
 
+template <>
+struct record_at<level::group> {
+  template <class Real>
+  using type = group_record<Real>;
+};
+
 struct slot_counter {
   int count = 0;
   constexpr void operator()(const field& f, const auto&...) { count += f.role == role::slot ? 1 : 0; }
@@ -207,16 +228,23 @@ struct slot_counter {
 template <level L, class Real = double>
 using record = typename detail::record_at<L>::template type<Real>;
 
-/// A level whose objectives are functions of one record.
+/// A level whose objectives are functions of records: all but rows of the vocabulary.
 template <level L>
-concept has_record = requires { sizeof(record<L>); };
+concept has_record = requires { typename record<L>; };
+/// A level whose records have the same slots each: all but groups, too.
+template <level L>
+concept has_fixed_slots = has_record<L> && L != level::group;
 
-/// How many differentiable slots a record has: 6 per token, 4 per sequence, 8 per pair.
+/// The level of what an objective's formula is handed: a group is a span of sequences.
+template <level L>
+inline constexpr level unit_level = L == level::group ? level::sequence : L;
+
+/// How many differentiable slots a record has: 7 per token, 4 per sequence, 8 per pair, 4 per reply of a group.
 template <level L>
 constexpr int slot_count() {
-  const record<L> empty;
+  const record<unit_level<L>> empty;
   detail::slot_counter counter;
-  record<L>::fields(counter, "", empty);
+  record<unit_level<L>>::fields(counter, "", empty);
   return counter.count;
 }
 

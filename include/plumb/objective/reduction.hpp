@@ -38,5 +38,14 @@ constexpr reduction default_reduction() {
   else
     return reduction::mean();
 }
+/// What this objective asks for with its parameters as they are: `constexpr plumb::reduction own_reduction() const` in
+/// the struct, or the same for all of its type.
+template <class O>
+constexpr reduction default_reduction(const O& objective) {
+  if constexpr (requires { reduction(objective.own_reduction()); })
+    return objective.own_reduction();
+  else
+    return default_reduction<O>();
+}
 
 }  // namespace plumb::inline v0

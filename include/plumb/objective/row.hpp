@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// Objectives on rows of the vocabulary: evaluated on one row, and as an objective on tokens that training takes.
+// Objectives on rows of the vocabulary, and how one becomes an objective on tokens. One row alone: evaluate_row.hpp.
 #pragma once
 
-#include <plumb/core/row_sum.hpp>
 #include <plumb/objective/concept.hpp>
 #include <plumb/objective/record.hpp>
-#include <span>
-#include <vector>
 
 namespace plumb::inline v0 {
 
@@ -18,24 +15,6 @@ concept row_objective = detail::with_name<O> && detail::with_level<O> && O::leve
                           { O::compares } -> std::convertible_to<bool>;
                           { o(logp, 0.0) } -> std::same_as<dual<1>>;
                         };
-
-/// What a row objective says about one row.
-struct row_evaluation {
-  double loss = 0;
-  std::vector<double> slopes;  ///< [vocabulary], ∂loss/∂logit of the student
-};
-
-/// Evaluates φ on rows of logits (log-probabilities will do) [vocabulary]; `other` is empty when φ does not compare.
-template <row_objective O>
-row_evaluation evaluate_row(const O& phi, std::span<const double> logits, std::span<const double> other = {}) {
-  row_evaluation out;
-  out.slopes.resize(logits.size());
-  double sharpness = 1;
-  if constexpr (requires { phi.temperature; }) sharpness = 1 / phi.temperature;
-  out.loss = row_sum_of(phi, logits.data(), other.empty() ? nullptr : other.data(), static_cast<index_t>(logits.size()),
-                        sharpness, 1.0, out.slopes.data());
-  return out;
-}
 
 /// A row objective as an objective on tokens: the head makes Σ_v φ, the loss of a token is that sum.
 template <row_objective Phi>

@@ -32,10 +32,19 @@ constexpr bool counts(const Record& r) {
     return true;
 }
 
+template <class Record>
+double own_weight(const Record& r, std::size_t which) {
+  if (!(r.weight >= 0) || std::isinf(r.weight))
+    throw error(errc::bad_data, join("record ", which),
+                join("\"weight\": expected a finite number, at least 0, found ", r.weight));
+  return r.weight;
+}
+
 }  // namespace detail
 
 /// How many of the units that `how` divides by are among these records: valid tokens (or records) for the mean,
-/// sequences with at least one valid token otherwise. Sum it over the micro-batches of a step for `reduction::over`.
+/// sequences with at least one valid token otherwise; whatever their weight. Sum it over the micro-batches of a step for
+/// `reduction::over`.
 template <level L>
 double window_units(const reduction& how, std::span<const record<L>> records) {
   if constexpr (L == level::token) {
@@ -49,8 +58,14 @@ double window_units(const reduction& how, std::span<const record<L>> records) {
   return count;
 }
 
-/// The weight of each record, [records]; 0 for masked tokens.
-/// Throws errc::bad_argument for a window smaller than the batch, and a constant length that is not positive.
+/// The weight of each record, [records]: the reduction's share times the record's own `weight`; 0 for masked tokens.
+///
+///   L = Σ_i w_i L_i / N,   N the number of valid records, not Σ w_i
+///
+/// so that a weight says how much a record counts beside one of weight 1, whoever else is in the batch, and a loss
+/// changes steadily as a weight goes to 0, where the record is skipped (SteerLM's weighted likelihood).
+/// Throws errc::bad_argument for a window smaller than the batch, and a constant length that is not positive;
+/// errc::bad_data for a record whose weight is negative, infinite or NaN.
 template <level L>
 std::vector<double> weights(const reduction& how, std::span<const record<L>> records) {
   const double here = window_units<L>(how, records);
@@ -74,12 +89,13 @@ std::vector<double> weights(const reduction& how, std::span<const record<L>> rec
       for (std::size_t i = 0; i < result.size(); ++i) {
         if (!records[i].mask) continue;
         const auto same = std::ranges::equal_range(sequences, records[i].sequence);
-        result[i] = share / static_cast<double>(same.size());
+        result[i] = share / static_cast<double>(same.size()) * detail::own_weight(records[i], i);
       }
       return result;
     }
   }
-  for (std::size_t i = 0; i < result.size(); ++i) result[i] = detail::counts(records[i]) ? share : 0;
+  for (std::size_t i = 0; i < result.size(); ++i)
+    result[i] = detail::counts(records[i]) ? share * detail::own_weight(records[i], i) : 0;
   return result;
 }
 

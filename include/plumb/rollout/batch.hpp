@@ -10,6 +10,7 @@
 
 #include <plumb/data/example.hpp>
 #include <plumb/nn/forest.hpp>
+#include <plumb/objective/group.hpp>
 #include <plumb/objective/record.hpp>
 
 namespace plumb::inline v0 {
@@ -26,6 +27,7 @@ struct training_batch {
   batch_layout layout;
   std::vector<std::int32_t> rows;      ///< [predictions] row of the hidden state
   std::vector<std::int32_t> targets;   ///< [predictions] token to predict
+  std::vector<std::int32_t> own_rows;  ///< [predictions] row of the predicted token itself, which a score head reads
   std::vector<span_of_reply> replies;  ///< in the order of the examples
   std::vector<const example*> examples;
 
@@ -47,14 +49,18 @@ struct training_batch {
     segments.clear();
     replies.clear();
     predictions_.clear();
+    own_rows.clear();
     index_t prompt = forest::root;
     for (std::size_t i = 0; i < examples.size(); ++i) {
       const example& e = *examples[i];
       if (i == 0 || e.prompt != examples[i - 1]->prompt) prompt = segments.add(e.prompt);
       for (const reply& r : e.replies) {
         const auto first = static_cast<index_t>(predictions_.size());
-        segments.predictions(segments.add(r.tokens, prompt), predictions_);
+        const index_t own = segments.add(r.tokens, prompt);
+        segments.predictions(own, predictions_);
         const auto count = static_cast<index_t>(predictions_.size()) - first;
+        const index_t end = segments[own].first + segments[own].length;
+        for (index_t row = end - count; row < end; ++row) own_rows.push_back(static_cast<std::int32_t>(row));
         if (count == 0)
           throw error(errc::bad_data, e.place,
                       "the reply has no token to learn from; give it text (an empty reply has no log-probability)");
@@ -71,16 +77,19 @@ struct training_batch {
 
 /// Where the head's statistics lie among the rows of its result, and their slopes on the way back; below 0: not asked for.
 struct statistic_rows {
-  index_t count = 1;  ///< row 0: log-probabilities
+  index_t count = 1;
+  index_t logp = 0;
   index_t entropy = -1;
   index_t log_partition = -1;
   index_t mean_logp = -1;
   index_t sequential_kl = -1;
   index_t statistic = -1;
   index_t collision = -1;
+  index_t reward = -1;
+  index_t value = -1;
 };
 
-/// What the head said about each prediction of a batch, in host memory. Empty vectors were not asked for.
+/// What the heads said about each prediction of a batch, in host memory. Empty vectors were not asked for.
 struct batch_scores {
   std::vector<double> logp;           ///< [predictions] nats
   std::vector<double> entropy;        ///< [predictions] nats
@@ -90,6 +99,8 @@ struct batch_scores {
   std::vector<double> sequential_kl;  ///< [predictions] KL of the other network's distribution to this one's
   std::vector<double> statistic;      ///< [predictions] the objective's own Σ_v φ
   std::vector<double> collision;      ///< [predictions] Σ_v p_v²
+  std::vector<double> reward;         ///< [predictions] the score head on the token itself: r(x, y_≤t)
+  std::vector<double> value;          ///< [predictions] the score head on the row that predicts the token: V(x, y_<t)
   statistic_rows rows;                ///< how the way back wants the slopes
 };
 
@@ -99,7 +110,7 @@ namespace detail {
 template <level L>
 constexpr int slot_index(std::string_view part, std::string_view name) {
   int found = -1;
-  for_each_slot<L>([&](const field& f, int slot) {
+  for_each_slot<unit_level<L>>([&](const field& f, int slot) {
     if (part == f.part && name == f.name) found = slot;
   });
   return found;
@@ -124,9 +135,41 @@ inline sequence_record<double> sequence_of(const training_batch& b, const batch_
       sum += s.logp[i] - std::log(s.collision[i]);
     out.confidence = sum / static_cast<double>(span.count);
   }
+  if (!s.reward.empty()) out.reward = s.reward[static_cast<std::size_t>(span.first + span.count - 1)];
+  if (r.targets.size() == 1) out.target = r.targets[0];
   out.ref = r.reference;
   out.tokens = static_cast<double>(span.count);
   return out;
+}
+
+/// Objectives on whole replies count all of their tokens.
+inline void refuse_masks(const example& e) {
+  for (const reply& r : e.replies)
+    if (!r.mask.empty())
+      throw error(errc::bad_data, e.place,
+                  "an objective on whole replies counts all of a reply's tokens; leave the mask empty");
+}
+
+/// What the data says about the token at `place` of a reply: numbers for every token, or one for all of them.
+/// A label of NaN is no label: the token does not count.
+inline void fill_from_data(const reply& r, std::size_t place, token_record<double>& out) {
+  const auto pick = [&](const std::vector<double>& numbers, double& to) {
+    if (numbers.size() == r.tokens.size())
+      to = numbers[place];
+    else if (numbers.size() == 1)
+      to = numbers[0];
+  };
+  out.old = out.logp;  // as numbers: a reply that does not say how likely it was when sampled was sampled just now
+  out.old_value = out.value;
+  pick(r.token_references, out.ref);
+  pick(r.old, out.old);
+  pick(r.advantages, out.advantage);
+  out.old_value = out.value;  // likewise
+  pick(r.old_values, out.old_value);
+  pick(r.returns, out.ret);
+  pick(r.targets, out.target);
+  if (!r.targets.empty() && std::isnan(out.target)) out.mask = false;
+  if (place < r.mask.size() && !r.mask[place]) out.mask = false;
 }
 
 /// Fills in what of a reply lies beyond the first `shared` tokens: the pair's shorter length.
@@ -134,11 +177,12 @@ inline void fill_tail(const training_batch& b, const batch_scores& s, index_t wh
                       sequence_record<double>& out) {
   const auto span = b.replies[static_cast<std::size_t>(which)];
   if (!s.logp.empty()) out.tail = 0;
-  const bool known = r.token_references.size() == static_cast<std::size_t>(span.count);
+  const bool known = !r.token_references.empty();
+  const std::size_t before = r.tokens.size() - static_cast<std::size_t>(span.count);  // tokens that nothing predicts
   if (known || shared >= span.count) out.ref_tail = 0;
   for (index_t i = shared; i < span.count; ++i) {
     if (!s.logp.empty()) out.tail += s.logp[static_cast<std::size_t>(span.first + i)];
-    if (known) out.ref_tail += r.token_references[static_cast<std::size_t>(i)];
+    if (known) out.ref_tail += r.token_references[before + static_cast<std::size_t>(i)];
   }
 }
 
@@ -152,6 +196,7 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
   index_t which = 0;
   for (const example* each : b.examples) {
     const example& e = *each;
+    if constexpr (L != level::token) detail::refuse_masks(e);
     if constexpr (L == level::pair) {
       if (e.replies.size() != 2)
         throw error(errc::bad_data, e.place,
@@ -164,16 +209,34 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
       detail::fill_tail(b, scores, which, e.replies[0], shared, r.chosen);
       detail::fill_tail(b, scores, which + 1, e.replies[1], shared, r.rejected);
       r.margin = e.margin;
+      r.weight = e.replies[0].weight;
       out.push_back(r);
       which += 2;
+    } else if constexpr (L == level::group) {
+      if (e.replies.size() < 2)
+        throw error(errc::bad_data, e.place,
+                    join("a ranking needs at least two replies, the best first; found ", e.replies.size()));
+      group_record<double> group;
+      for (const reply& answer : e.replies) group.replies.push_back(detail::sequence_of(b, scores, which++, answer));
+      group.weight = e.replies[0].weight;
+      out.push_back(std::move(group));
     } else {
       for (const reply& answer : e.replies) {
         if constexpr (L == level::sequence) {
           auto r = detail::sequence_of(b, scores, which, answer);
           r.desirable = e.desirable;
+          r.kl = e.kl;
+          r.weight = answer.weight;
+          if (answer.advantages.size() == 1) r.advantage = answer.advantages[0];
+          if (answer.advantages.size() > 1)
+            throw error(errc::bad_data, e.place,
+                        join("expected one advantage for the whole reply, found ", answer.advantages.size()));
+          r.old = answer.old.empty() ? r.logp : 0;  // a reply that does not say so was sampled just now
+          const auto unseen = answer.tokens.size() - static_cast<std::size_t>(r.tokens);  // nothing predicts them
+          for (std::size_t i = unseen; i < answer.old.size(); ++i) r.old += answer.old[i];
           out.push_back(r);
         } else {
-          static_assert(L == level::token, "plumb: training makes records of tokens, sequences and pairs");
+          static_assert(L == level::token, "plumb: training makes records of tokens, sequences, pairs and groups");
           const auto span = b.replies[static_cast<std::size_t>(which)];
           for (index_t i = span.first; i < span.first + span.count; ++i) {
             const auto at = static_cast<std::size_t>(i);
@@ -184,6 +247,11 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
             if (!scores.log_partition.empty()) r.log_partition = scores.log_partition[at];
             if (!scores.mean_logp.empty()) r.mean_logp = scores.mean_logp[at];
             if (!scores.statistic.empty()) r.statistic = scores.statistic[at];
+            if (!scores.reward.empty()) r.reward = scores.reward[at];
+            if (!scores.value.empty()) r.value = scores.value[at];
+            detail::fill_from_data(answer, answer.tokens.size() - static_cast<std::size_t>(span.first + span.count - i),
+                                   r);
+            r.weight = answer.weight;
             r.sequence = which;
             out.push_back(r);
           }
@@ -196,7 +264,7 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
 }
 
 /// ∂loss/∂(what the head said) of every prediction, [where.count, predictions], from the slopes [records, slots] of the
-/// records: a token's own, or its sequence's. Without `where`, of the log-probabilities alone.
+/// records (of groups: [replies, slots]): a token's own, or its sequence's. Without `where`, of the log-probabilities alone.
 template <level L, class T>
 void spread_slopes(const training_batch& b, std::span<const double> slopes, std::vector<T>& out,
                    const statistic_rows& where = {}) {
@@ -209,28 +277,32 @@ void spread_slopes(const training_batch& b, std::span<const double> slopes, std:
       if (which < 0) return;
       for (std::size_t i = 0; i < predictions; ++i) row(which)[i] = static_cast<T>(slopes[i * slots + slot]);
     };
-    spread(detail::slot_index<L>("", "logp"), 0);
+    spread(detail::slot_index<L>("", "logp"), where.logp);
     spread(detail::slot_index<L>("", "entropy"), where.entropy);
     spread(detail::slot_index<L>("", "log_partition"), where.log_partition);
     spread(detail::slot_index<L>("", "mean_logp"), where.mean_logp);
     spread(detail::slot_index<L>("", "statistic"), where.statistic);
+    spread(detail::slot_index<L>("", "reward"), where.reward);
+    spread(detail::slot_index<L>("", "value"), where.value);
   } else {
     struct part_slots {
-      int logp, sequential_kl, tail;
+      int logp, sequential_kl, tail, reward;
     };
     const auto fill = [&](std::size_t reply, std::size_t record, const part_slots& slot, index_t shared) {
       const auto span = b.replies[reply];
       const double* const own = slopes.data() + record * slots;
       for (index_t i = 0; i < span.count; ++i) {
         const double slope = own[slot.logp] + (i >= shared ? own[slot.tail] : 0);
-        row(0)[span.first + i] = static_cast<T>(slope);
+        if (where.logp >= 0) row(where.logp)[span.first + i] = static_cast<T>(slope);
         if (where.sequential_kl >= 0)
           row(where.sequential_kl)[span.first + i] = static_cast<T>(own[slot.sequential_kl]);
       }
+      if (where.reward >= 0) row(where.reward)[span.first + span.count - 1] = static_cast<T>(own[slot.reward]);
     };
     const auto slots_of = [](std::string_view part) {
-      return part_slots{detail::slot_index<L>(part, "logp"), detail::slot_index<L>(part, "sequential_kl"),
-                        detail::slot_index<L>(part, "tail")};
+      constexpr level unit = unit_level<L>;  // a group's slopes are those of its replies, one after another
+      return part_slots{detail::slot_index<unit>(part, "logp"), detail::slot_index<unit>(part, "sequential_kl"),
+                        detail::slot_index<unit>(part, "tail"), detail::slot_index<unit>(part, "reward")};
     };
     if constexpr (L == level::pair) {
       for (std::size_t i = 0; i < b.examples.size(); ++i) {

@@ -7,6 +7,7 @@
 #include <plumb/nn/head.hpp>
 #include <plumb/objective/distill.hpp>
 #include <plumb/objective/record.hpp>
+#include <plumb/rollout/scorer.hpp>
 
 namespace plumb::inline v0 {
 
@@ -46,9 +47,9 @@ class objective_sums {
   using sum_of = vocabulary_sum_of<B, T, Phi>;
 
  public:
-  objective_sums(const Objective& method, need needs, index_t vocabulary) : needs_(needs) {
+  objective_sums(const Objective& method, need needs, index_t words) : needs_(needs) {
     if constexpr (has(possible, need::mean_logp))
-      if (has(needs, need::mean_logp)) mean_.emplace(mean_log_probability{1 / static_cast<double>(vocabulary)});
+      if (has(needs, need::mean_logp)) mean_.emplace(mean_log_probability{1 / static_cast<double>(words)});
     if constexpr (has(possible, need::sequential_kl))
       if (has(needs, need::sequential_kl)) kl_.emplace(forward_divergence{});
     if constexpr (has(possible, need::confidence))
@@ -101,5 +102,20 @@ class objective_sums {
   [[no_unique_address]] slot<!std::is_same_v<function, detail::no_function>, function> own_;
   [[no_unique_address]] slot<chosen_later, distill> later_;
 };
+
+/// What a score head provides. (A token that does not say which value it had when it was sampled was sampled just now.)
+inline constexpr need scored_needs = need::reward | need::value | need::old_value;
+
+/// Asks for what the score head and the language head must make for these needs. A reward model makes no
+/// log-probabilities: nothing of the size of the vocabulary is computed.
+template <class B, class T>
+void ask_score_head(typename scorer<B, T>::request& asked, const policy<B, T>& p, need needs) {
+  asked.score = p.score_head() ? &*p.score_head() : nullptr;
+  asked.rewards = has(needs, need::reward);
+  asked.values = has(needs, need::value);
+  constexpr need of_words = need::logp | need::entropy | need::reference | need::old_logp | need::log_partition |
+                            need::mean_logp | need::statistic | need::tail | need::sequential_kl | need::confidence;
+  asked.words = (needs & of_words) != need::none || !(asked.rewards || asked.values);
+}
 
 }  // namespace plumb::inline v0

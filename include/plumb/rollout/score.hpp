@@ -19,13 +19,15 @@ struct scored_tokens {
 struct token_scores {
   std::vector<double> logp;
   std::vector<double> entropy;  ///< empty unless asked for
+  double reward = missing;      ///< the score head's number at the last token; NaN without such a head
 };
 
 /// Scores sequences in batches of at most `batch_tokens` tokens; what one sequence gets does not depend on the others.
-/// `adapters` off scores the reference. Throws errc::bad_argument, naming the sequence, for a `from` that leaves nothing to score.
+/// `adapters` off scores the reference; `head` adds rewards. Throws errc::bad_argument, naming the sequence, for a `from` that leaves nothing to score.
 template <class B, class T>
 std::vector<token_scores> score(const language_model<B, T>& model, std::span<const scored_tokens> sequences,
-                                bool entropy = false, bool adapters = true, index_t batch_tokens = 2048) {
+                                bool entropy = false, bool adapters = true, index_t batch_tokens = 2048,
+                                const score_head<B, T>* head = nullptr) {
   std::vector<example> data;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const auto& s = sequences[i];
@@ -44,16 +46,24 @@ std::vector<token_scores> score(const language_model<B, T>& model, std::span<con
   training_batch batch;
   for_each_run(data, batch_tokens, [&](std::size_t first, std::size_t count) {
     batch.assign(std::span<const example>(data).subspan(first, count));
-    const batch_scores scores = engine.run(batch, {.adapters = adapters, .head = {.entropy = entropy}});
+    const batch_scores scores = engine.run(
+        batch, {.adapters = adapters, .head = {.entropy = entropy}, .score = head, .rewards = head != nullptr});
     for (const auto& r : batch.replies) {
       const auto begin = static_cast<std::ptrdiff_t>(r.first), end = static_cast<std::ptrdiff_t>(r.first + r.count);
       token_scores s;
       s.logp.assign(scores.logp.begin() + begin, scores.logp.begin() + end);
       if (entropy) s.entropy.assign(scores.entropy.begin() + begin, scores.entropy.begin() + end);
+      if (head) s.reward = scores.reward[static_cast<std::size_t>(end - 1)];
       out.push_back(std::move(s));
     }
   });
   return out;
+}
+
+/// The same for a policy with its adapter, and with its score head if it has one.
+template <class B, class T>
+std::vector<token_scores> score(const policy<B, T>& p, std::span<const scored_tokens> sequences, bool entropy = false) {
+  return score(p.model(), sequences, entropy, true, 2048, p.score_head() ? &*p.score_head() : nullptr);
 }
 
 }  // namespace plumb::inline v0

@@ -2,12 +2,15 @@
 // Runs batches through a network: log-probabilities with or without a tape. Training, scoring and references share it.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include <plumb/models/policy.hpp>
+#include <plumb/nn/embedding_noise.hpp>
 #include <plumb/nn/head.hpp>
+#include <plumb/nn/score_head.hpp>
 #include <plumb/rollout/batch.hpp>
 
 namespace plumb::inline v0 {
@@ -22,10 +25,15 @@ class scorer {
   struct request {
     bool adapters = true;
     bool learn = false;     ///< keep what the way back needs
-    std::uint64_t key = 0;  ///< random stream of dropout; used when learning
-    head_options head;
+    std::uint64_t key = 0;  ///< random stream of dropout and noise; used when learning
+    double noise = 0;       ///< α of NEFTune's noise on the embeddings; used when learning
+    head_options head{};
     head_sums<B, T> sums{};                       ///< sums over the vocabulary, beside log p
     const language_model<B, T>* other = nullptr;  ///< whom sums compare with; null: the model itself, adapter off
+    bool words = true;                            ///< run the language head: log-probabilities and all beside them
+    const score_head<B, T>* score = nullptr;      ///< the head that says one number, for `rewards` and `values`
+    bool rewards = false;                         ///< its number for every predicted token itself
+    bool values = false;                          ///< its number for every row that predicts
   };
 
   /// Scores every prediction of the batch. Forgets the previous batch.
@@ -35,6 +43,7 @@ class scorer {
     tape_.reset();
     tape_.set_recording(what.learn);
     pass_.emplace(pass<B, T>{tape_, upload(tape_, batch.layout), nullptr, what.adapters, what.learn, what.key});
+    if (what.learn && what.noise > 0) pass_->noise = upload_noise(batch, what);
     const auto count = batch.prediction_count();
     const auto* rows = upload(tape_, std::span<const std::int32_t>(batch.rows));
     const auto* targets = upload(tape_, std::span<const std::int32_t>(batch.targets));
@@ -50,26 +59,39 @@ class scorer {
       B::gather_rows(tape_.device(), all.value, rows, states);
       other = {&compared.network(), &*other_pass_, states};
     }
-    result_ = score_rows(*pass_, model_.network(), hidden, rows, targets, count, what.head,
-                         static_cast<const T*>(nullptr), what.sums, other);
-
     batch_scores out;
-    std::vector<T> host(static_cast<std::size_t>(result_.statistics.value.size()));
-    B::download(tape_.device(), result_.statistics.value.data, host.data(), result_.statistics.value.size());
+    result_ = {};
+    if (what.words)
+      result_ = score_rows(*pass_, model_.network(), hidden, rows, targets, count, what.head,
+                           static_cast<const T*>(nullptr), what.sums, other);
+    rewards_ = values_ = {};
+    if (what.rewards || what.values) run_score_head(batch, what, hidden, rows, count);
+    std::vector<T> host;
+    for (const variable<B, T>& each : {result_.statistics, rewards_, values_}) {
+      if (each.value.empty()) continue;
+      const auto first = host.size();
+      host.resize(first + static_cast<std::size_t>(each.value.size()));
+      B::download(tape_.device(), each.value.data, host.data() + first, each.value.size());
+    }
     out.rows.count = 0;
+    out.rows.logp = -1;
     const auto take = [&](bool asked, std::vector<double>& numbers, index_t* row) {
       if (!asked) return;
-      if (row) *row = out.rows.count;
+      *row = out.rows.count;
       const auto begin = host.begin() + static_cast<std::ptrdiff_t>(out.rows.count++ * count);
       numbers.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
     };
-    take(true, out.logp, nullptr);
-    take(what.head.entropy || what.head.entropy_gradient, out.entropy, &out.rows.entropy);
-    take(what.head.log_partition, out.log_partition, &out.rows.log_partition);
-    take(what.sums.mean_logp != nullptr, out.mean_logp, &out.rows.mean_logp);
-    take(what.sums.sequential_kl != nullptr, out.sequential_kl, &out.rows.sequential_kl);
-    take(what.sums.statistic != nullptr, out.statistic, &out.rows.statistic);
-    take(what.sums.collision != nullptr, out.collision, &out.rows.collision);
+    const bool words = what.words;
+    take(words, out.logp, &out.rows.logp);
+    take(words && (what.head.entropy || what.head.entropy_gradient), out.entropy, &out.rows.entropy);
+    take(words && what.head.log_partition, out.log_partition, &out.rows.log_partition);
+    take(words && what.sums.mean_logp, out.mean_logp, &out.rows.mean_logp);
+    take(words && what.sums.sequential_kl, out.sequential_kl, &out.rows.sequential_kl);
+    take(words && what.sums.statistic, out.statistic, &out.rows.statistic);
+    take(words && what.sums.collision, out.collision, &out.rows.collision);
+    take(what.rewards, out.reward, &out.rows.reward);
+    take(what.values, out.value, &out.rows.value);
+    if (!words) return out;
     std::vector<std::int32_t> best(static_cast<std::size_t>(count));
     B::download(tape_.device(), result_.best, best.data(), count);
     out.correct.resize(best.size());
@@ -77,14 +99,19 @@ class scorer {
     return out;
   }
 
-  /// Adds the gradients of the batch just run, given the slopes of `spread_slopes`: [statistics, predictions], or of the
-  /// log-probabilities alone, [predictions].
+  /// Adds the gradients of the batch just run, given the slopes of `spread_slopes`: [statistics, predictions] and after
+  /// them those of the score head, or of the log-probabilities alone, [predictions].
   void learn(std::span<const T> slopes) {
-    const auto extent = result_.statistics.value.extent();  // [1 or 2, predictions]
-    auto seed = tape_.memory().template make<T>(extent);
-    B::fill(tape_.device(), seed, T(0));
-    B::upload(tape_.device(), slopes.data(), seed.data, static_cast<index_t>(slopes.size()));
-    tape_.backward(result_.statistics, view<const T>(seed));
+    for (const variable<B, T>& each : {result_.statistics, rewards_, values_}) {
+      const auto own = slopes.first(std::min(slopes.size(), static_cast<std::size_t>(each.value.size())));
+      slopes = slopes.subspan(own.size());
+      if (own.empty() || !each.needs_gradient()) continue;
+      auto seed = tape_.memory().template make<T>(each.value.extent());
+      B::fill(tape_.device(), seed, T(0));
+      B::upload(tape_.device(), own.data(), seed.data, static_cast<index_t>(own.size()));
+      B::add_scaled(tape_.device(), T(1), view<const T>(seed), tape_.gradient(each));
+    }
+    tape_.run_backward();
   }
 
   [[nodiscard]] const language_model<B, T>& model() const noexcept { return model_; }
@@ -92,6 +119,22 @@ class scorer {
   [[nodiscard]] std::size_t memory() noexcept { return tape_.memory().capacity(); }
 
  private:
+  view<const T> upload_noise(const training_batch& batch, const request& what) {
+    const index_t width = model_.network().sizes().width;
+    const auto noise = embedding_noise<T>(batch.segments, width, what.noise, derive_key(what.key, 0x4e4546));
+    const auto out = tape_.memory().template make<T>({static_cast<index_t>(batch.segments.tokens().size()), width});
+    B::upload(tape_.device(), noise.data(), out.data, out.size());
+    return out;
+  }
+  void run_score_head(const training_batch& batch, const request& what, const variable<B, T>& hidden,
+                      const std::int32_t* rows, index_t count) {
+    if (!what.score)
+      throw error(errc::bad_argument, "score head",
+                  "the model has no head that says one number; attach one (attach_score_head)");
+    if (what.rewards)
+      rewards_ = (*what.score)(*pass_, hidden, upload(tape_, std::span<const std::int32_t>(batch.own_rows)), count);
+    if (what.values) values_ = (*what.score)(*pass_, hidden, rows, count);
+  }
   void check(const training_batch& batch) const {
     const auto& sizes = model_.network().sizes();
     if (const index_t longest = batch.segments.longest_path(); longest > sizes.positions)
@@ -121,6 +164,7 @@ class scorer {
   tape<B, T> tape_;
   std::optional<pass<B, T>> pass_, other_pass_;
   head_result<B, T> result_;
+  variable<B, T> rewards_, values_;  ///< [predictions, 1]
 };
 
 /// The network that a training run compares with: a distilling policy's teacher. Handed to `fit` beside its callbacks.
@@ -212,7 +256,9 @@ void score_references(scorer<B, T>& engine, std::span<example> data, const head_
         const double logp = detail::sequence_of(batch, scores, which++, r).logp;
         if (std::isnan(r.reference)) r.reference = logp;
         const auto begin = scores.logp.begin() + static_cast<std::ptrdiff_t>(span.first);
-        if (by_token && lacks(r)) r.token_references.assign(begin, begin + static_cast<std::ptrdiff_t>(span.count));
+        if (!by_token || !lacks(r)) continue;
+        r.token_references.assign(r.tokens.size() - static_cast<std::size_t>(span.count), missing);
+        r.token_references.insert(r.token_references.end(), begin, begin + static_cast<std::ptrdiff_t>(span.count));
       }
   });
 }

@@ -104,8 +104,29 @@ struct metaspace_decoder {
   }
 };
 
-using decoder_step = std::variant<replace_decoder, byte_fallback_decoder, fuse_decoder, strip_decoder,
-                                  byte_level_decoder, metaspace_decoder>;
+/// Words get a space in front, pieces inside a word lose their prefix; `cleanup` also closes the gaps that cutting made.
+struct word_piece_decoder {
+  std::string prefix;
+  bool cleanup = true;
+  void apply(token_texts& tokens) const {
+    static constexpr std::pair<std::string_view, std::string_view> gaps[] = {
+        {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+        {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      if (i > 0) {
+        if (!prefix.empty() && tokens[i].starts_with(prefix))
+          tokens[i].erase(0, prefix.size());
+        else
+          tokens[i].insert(0, " ");
+      }
+      for (const auto& [from, to] : gaps)
+        if (cleanup) tokens[i] = replace_all(tokens[i], from, to);
+    }
+  }
+};
+
+using decoder_step = std::variant<word_piece_decoder, replace_decoder, byte_fallback_decoder, fuse_decoder,
+                                  strip_decoder, byte_level_decoder, metaspace_decoder>;
 
 /// Appends the steps of a "decoder" entry (null: none); unknown ones are `unsupported`.
 inline void read_decoder(const json::value& v, const std::string& place, std::vector<decoder_step>& steps) {
@@ -125,6 +146,9 @@ inline void read_decoder(const json::value& v, const std::string& place, std::ve
     if (content.empty()) throw error(errc::bad_file, place, "the decoder Strip needs one character as its content");
     steps.emplace_back(strip_decoder{content, json::get<std::size_t>(entry, "start", place),
                                      json::get<std::size_t>(entry, "stop", place)});
+  } else if (type == "WordPiece") {
+    steps.emplace_back(word_piece_decoder{json::get_or<std::string>(entry, "prefix", "##", place),
+                                          json::get_or<bool>(entry, "cleanup", true, place)});
   } else if (type == "Metaspace") {
     steps.emplace_back(metaspace_decoder{json::get<std::string>(entry, "replacement", place),
                                          read_prepend_scheme(entry, place) != metaspace_step::scheme::never});
@@ -135,7 +159,7 @@ inline void read_decoder(const json::value& v, const std::string& place, std::ve
     throw error(errc::unsupported, place,
                 join("the decoder ", type,
                      " is not supported; plumb knows ByteLevel, Replace of a fixed text, ByteFallback, "
-                     "Fuse, Strip, Metaspace and Sequence"));
+                     "Fuse, Strip, Metaspace, WordPiece and Sequence"));
   }
 }
 

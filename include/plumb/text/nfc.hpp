@@ -80,7 +80,35 @@ inline void order_marks(std::u32string& codes, std::size_t begin, std::size_t en
   for (const char32_t mark : marks) codes[begin + place[combining_class(mark)]++] = mark;
 }
 
+/// Code points of UTF-8 text, decomposed, their marks ordered.
+inline std::u32string decomposed(std::string_view text) {
+  std::u32string codes;
+  for (std::size_t at = 0; at < text.size();) {
+    const utf8_step step = utf8_at(text, at);
+    decompose(step.code, codes);
+    at += step.size;
+  }
+  for (std::size_t at = 0; at < codes.size();) {  // marks between two starters, by class, stable
+    if (combining_class(codes[at]) == 0) {
+      ++at;
+      continue;
+    }
+    std::size_t end = at;
+    while (end < codes.size() && combining_class(codes[end]) != 0) ++end;
+    order_marks(codes, at, end);
+    at = end;
+  }
+  return codes;
+}
+
 }  // namespace detail
+
+/// Normalisation form D of UTF-8 text: decompose, order the marks. By Unicode 9.0, as to_nfc.
+inline std::string to_nfd(std::string_view text) {
+  std::string out;
+  for (const char32_t code : detail::decomposed(text)) append_utf8(out, code);
+  return out;
+}
 
 /// Normalisation form C of UTF-8 text: decompose, order the marks, compose.
 ///
@@ -91,22 +119,7 @@ inline std::string to_nfc(std::string_view text) {
   std::size_t plain = 0;
   while (plain < text.size() && static_cast<unsigned char>(text[plain]) < 0xCC) ++plain;
   if (plain == text.size()) return std::string(text);
-  std::u32string codes;
-  for (std::size_t at = 0; at < text.size();) {
-    const utf8_step step = utf8_at(text, at);
-    detail::decompose(step.code, codes);
-    at += step.size;
-  }
-  for (std::size_t at = 0; at < codes.size();) {  // marks between two starters, by class, stable
-    if (detail::combining_class(codes[at]) == 0) {
-      ++at;
-      continue;
-    }
-    std::size_t end = at;
-    while (end < codes.size() && detail::combining_class(codes[end]) != 0) ++end;
-    detail::order_marks(codes, at, end);
-    at = end;
-  }
+  const std::u32string codes = detail::decomposed(text);
   std::u32string composed;
   std::size_t starter = std::u32string::npos;
   unsigned previous = 0;  // class of the last character kept after the starter; 0 when it stands right behind it

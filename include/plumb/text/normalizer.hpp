@@ -2,6 +2,9 @@
 // The first stage of a tokenizer: rewriting text, by the steps that a tokenizer.json lists under "normalizer".
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,7 +13,10 @@
 
 #include <plumb/core/error.hpp>
 #include <plumb/io/json.hpp>
+#include <plumb/text/base64.hpp>
+#include <plumb/text/bert.hpp>
 #include <plumb/text/nfc.hpp>
+#include <plumb/text/precompiled.hpp>
 #include <plumb/text/unicode.hpp>
 
 namespace plumb::inline v0::detail {
@@ -41,6 +47,47 @@ struct replace_step {
   void apply(std::string& text) const { text = replace_all(text, from, to); }
 };
 
+/// Replaces runs of one character: everywhere (of at least `least`), or only at one end of the text.
+struct runs_step {
+  enum class where { all, begin, end, first };  // first: only one character, at the begin
+  where at = where::all;
+  std::string unit = " ";
+  std::size_t least = 1;
+  std::string to;
+  void apply(std::string& text) const {
+    if (at == where::first) {
+      if (text.starts_with(unit)) text.replace(0, unit.size(), to);
+      return;
+    }
+    std::string out;
+    for (std::size_t i = 0; i < text.size();) {
+      std::size_t end = i;
+      while (text.compare(end, unit.size(), unit) == 0) end += unit.size();
+      const bool wanted = at == where::all || (at == where::begin ? i == 0 : end == text.size());
+      if (end > i && (end - i) / unit.size() >= least && wanted)
+        out += to;
+      else
+        out.append(text, i, end - i);
+      const std::size_t next = std::min(text.find(unit, end), text.size());
+      out.append(text, end, next - end);
+      i = next;
+    }
+    text = std::move(out);
+  }
+};
+
+/// The step of a regular expression that replaces runs of spaces, if it is one that plumb knows.
+inline std::optional<runs_step> recognise_runs(std::string_view regex, std::string to) {
+  using where = runs_step::where;
+  if (regex == " {2,}" || regex == "  +") return runs_step{where::all, " ", 2, std::move(to)};
+  if (regex == " +") return runs_step{where::all, " ", 1, std::move(to)};
+  if (regex == "^ +") return runs_step{where::begin, " ", 1, std::move(to)};
+  if (regex == " +$") return runs_step{where::end, " ", 1, std::move(to)};
+  if (regex == "\u2581+$") return runs_step{where::end, "\u2581", 1, std::move(to)};
+  if (regex == "^\u2581") return runs_step{where::first, "\u2581", 1, std::move(to)};
+  return std::nullopt;
+}
+
 /// Unicode normalisation form C.
 struct nfc_step {
   void apply(std::string& text) const { text = to_nfc(text); }
@@ -58,7 +105,8 @@ struct trim_step {
   }
 };
 
-using normalizer_step = std::variant<prepend_step, replace_step, nfc_step, trim_step>;
+using normalizer_step = std::variant<prepend_step, replace_step, runs_step, precompiled_step, nfc_step, nfd_step,
+                                     lowercase_step, strip_accents_step, bert_step, trim_step>;
 
 inline std::string normalize(std::string text, const std::vector<normalizer_step>& steps) {
   for (const normalizer_step& step : steps) {
@@ -88,16 +136,41 @@ inline void read_normalizer(const json::value& v, const std::string& place, std:
     steps.emplace_back(prepend_step{json::get<std::string>(entry, "prepend", place)});
   } else if (type == "NFC") {
     steps.emplace_back(nfc_step{});
+  } else if (type == "NFD") {
+    steps.emplace_back(nfd_step{});
+  } else if (type == "Lowercase") {
+    steps.emplace_back(lowercase_step{});
+  } else if (type == "StripAccents") {
+    steps.emplace_back(strip_accents_step{});
+  } else if (type == "BertNormalizer") {
+    bert_step bert;
+    bert.clean = json::get_or<bool>(entry, "clean_text", true, place);
+    bert.ideographs = json::get_or<bool>(entry, "handle_chinese_chars", true, place);
+    bert.lowercase = json::get_or<bool>(entry, "lowercase", true, place);
+    bert.accents = json::get_or<bool>(entry, "strip_accents", bert.lowercase, place);
+    steps.emplace_back(bert);
   } else if (type == "Strip") {
     steps.emplace_back(trim_step{json::get_or<bool>(entry, "strip_left", true, place),
                                  json::get_or<bool>(entry, "strip_right", true, place)});
   } else if (const json::value* const text = type == "Replace" ? fixed_pattern(entry, place) : nullptr) {
     steps.emplace_back(replace_step{json::as<std::string>(*text, "\"pattern\"", place),
                                     json::get<std::string>(entry, "content", place)});
+  } else if (auto spaces = type == "Replace"
+                               ? recognise_runs(json::get<std::string>(json::get<json::object>(entry, "pattern", place),
+                                                                       "Regex", place),
+                                                json::get<std::string>(entry, "content", place))
+                               : std::nullopt) {
+    steps.emplace_back(std::move(*spaces));
+  } else if (type == "Precompiled") {
+    auto table = from_base64(json::get<std::string>(entry, "precompiled_charsmap", place));
+    if (!table) throw error(errc::bad_file, place, "\"precompiled_charsmap\": expected base64");
+    steps.emplace_back(precompiled_step(std::move(*table), place));
   } else {
-    throw error(errc::unsupported, place,
-                join("the normalizer ", type, type == "Replace" ? " with a regular expression" : "",
-                     " is not supported; plumb knows Prepend, Replace of a fixed text, NFC, Strip and Sequence"));
+    throw error(
+        errc::unsupported, place,
+        join("the normalizer ", type, type == "Replace" ? " with this regular expression" : "",
+             " is not supported; plumb knows Prepend, Replace of a fixed text or of spaces, Precompiled, NFC, NFD, "
+             "Lowercase, StripAccents, BertNormalizer, Strip and Sequence"));
   }
 }
 

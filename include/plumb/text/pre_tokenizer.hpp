@@ -13,6 +13,7 @@
 
 #include <plumb/core/error.hpp>
 #include <plumb/io/json.hpp>
+#include <plumb/text/bert.hpp>
 #include <plumb/text/normalizer.hpp>
 #include <plumb/text/patterns.hpp>
 #include <plumb/text/unicode.hpp>
@@ -143,7 +144,56 @@ struct metaspace_step {
   }
 };
 
-using pre_tokenizer_step = std::variant<pattern_step, split_step, digits_step, byte_level_step, metaspace_step>;
+/// Cuts at white space, which vanishes, and, if asked, around each character of punctuation.
+struct blanks_step {
+  bool punctuation = false;
+  void apply(words& all) const {
+    split_words(all, split_behavior::removed, [](std::string_view text, std::size_t at) {
+      const character c = character_at(text, at);
+      return is_space(c.kind) ? c.size : 0;
+    });
+    if (punctuation)
+      split_words(all, split_behavior::isolated, [](std::string_view text, std::size_t at) {
+        const character c = character_at(text, at);
+        return is_bert_punctuation(c) ? c.size : 0;
+      });
+  }
+};
+
+/// Cuts at punctuation.
+struct punctuation_step {
+  split_behavior behavior = split_behavior::isolated;
+  void apply(words& all) const {
+    split_words(all, behavior, [](std::string_view text, std::size_t at) {
+      const character c = character_at(text, at);
+      return is_bert_punctuation(c) ? c.size : 0;
+    });
+  }
+};
+
+/// `\w+|[^\w\s]+`: runs of letters, digits and the like, and runs of the rest; white space vanishes.
+struct word_runs_step {
+  void apply(words& all) const {
+    cut_words(all, [](std::string_view text, auto give) {
+      std::size_t begin = 0;
+      int last = 0;  // 0 white space, 1 a word, 2 the rest
+      for (std::size_t at = 0; at < text.size();) {
+        const character c = character_at(text, at);
+        const int kind = is_word(c.code) ? 1 : is_space(c.kind) ? 0 : 2;
+        if (kind != last) {
+          if (last != 0) give(text.substr(begin, at - begin));
+          begin = at;
+        }
+        last = kind;
+        at += c.size;
+      }
+      if (last != 0) give(text.substr(begin));
+    });
+  }
+};
+
+using pre_tokenizer_step = std::variant<pattern_step, split_step, digits_step, blanks_step, punctuation_step,
+                                        word_runs_step, byte_level_step, metaspace_step>;
 
 /// "always", "first" or "never"; older files say add_prefix_space instead.
 inline metaspace_step::scheme read_prepend_scheme(const json::object& entry, const std::string& place) {
@@ -156,10 +206,8 @@ inline metaspace_step::scheme read_prepend_scheme(const json::object& entry, con
               join("expected prepend_scheme to be always, first or never, found \"", text, "\""));
 }
 
-inline pre_tokenizer_step read_split(const json::object& entry, const std::string& place) {
+inline split_behavior read_split_behavior(const std::string& named, const std::string& place) {
   using enum split_behavior;
-  const auto named = json::get<std::string>(entry, "behavior", place);
-  const bool invert = json::get_or<bool>(entry, "invert", false, place);
   const std::optional<split_behavior> behavior = named == "Removed"              ? std::optional(removed)
                                                  : named == "Isolated"           ? std::optional(isolated)
                                                  : named == "MergedWithPrevious" ? std::optional(with_previous)
@@ -167,12 +215,20 @@ inline pre_tokenizer_step read_split(const json::object& entry, const std::strin
                                                  : named == "Contiguous"         ? std::optional(contiguous)
                                                                                  : std::nullopt;
   if (!behavior) throw error(errc::bad_file, place, join("unknown Split behavior \"", named, "\""));
+  return *behavior;
+}
+
+inline pre_tokenizer_step read_split(const json::object& entry, const std::string& place) {
+  using enum split_behavior;
+  const auto named = json::get<std::string>(entry, "behavior", place);
+  const bool invert = json::get_or<bool>(entry, "invert", false, place);
+  const split_behavior behavior = read_split_behavior(named, place);
   if (const json::value* const text = fixed_pattern(entry, place)) {
     auto separator = json::as<std::string>(*text, "\"pattern\"", place);
     if (invert || separator.empty()) {
       throw error(errc::unsupported, place, "a Split at a fixed text must not be inverted, nor the text be empty");
     }
-    return split_step{std::move(separator), *behavior};
+    return split_step{std::move(separator), behavior};
   }
   const auto regex = json::get<std::string>(json::get<json::object>(entry, "pattern", place), "Regex", place);
   const auto pattern = recognise_pattern(regex);
@@ -183,7 +239,7 @@ inline pre_tokenizer_step read_split(const json::object& entry, const std::strin
              " is not one of the published ones that plumb knows (GPT-2, GPT-4, GPT-4o, Llama 3, Qwen, Mistral)"));
   }
   // These patterns match everything, so both ways to keep the matches mean the same.
-  if (*behavior != isolated && !(*behavior == removed && invert)) {
+  if (behavior != isolated && !(behavior == removed && invert)) {
     throw error(errc::unsupported, place, join("a Split by words with the behavior ", named, " is not supported"));
   }
   return pattern_step{*pattern};
@@ -207,6 +263,13 @@ inline void read_pre_tokenizer(const json::value& v, const std::string& place, s
     steps.emplace_back(read_split(entry, place));
   } else if (type == "Digits") {
     steps.emplace_back(digits_step{json::get_or<bool>(entry, "individual_digits", false, place)});
+  } else if (type == "BertPreTokenizer" || type == "WhitespaceSplit") {
+    steps.emplace_back(blanks_step{type == "BertPreTokenizer"});
+  } else if (type == "Whitespace") {
+    steps.emplace_back(word_runs_step{});
+  } else if (type == "Punctuation") {
+    steps.emplace_back(
+        punctuation_step{read_split_behavior(json::get_or<std::string>(entry, "behavior", "Isolated", place), place)});
   } else if (type == "Metaspace") {
     steps.emplace_back(metaspace_step{json::get<std::string>(entry, "replacement", place),
                                       read_prepend_scheme(entry, place),
@@ -214,7 +277,8 @@ inline void read_pre_tokenizer(const json::value& v, const std::string& place, s
   } else {
     throw error(errc::unsupported, place,
                 join("the pre_tokenizer ", type,
-                     " is not supported; plumb knows ByteLevel, Split, Digits, Metaspace and Sequence"));
+                     " is not supported; plumb knows ByteLevel, Split, Digits, Metaspace, BertPreTokenizer, "
+                     "Whitespace, WhitespaceSplit, Punctuation and Sequence"));
   }
 }
 

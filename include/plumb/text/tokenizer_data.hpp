@@ -21,12 +21,17 @@
 #include <plumb/text/decoder.hpp>
 #include <plumb/text/normalizer.hpp>
 #include <plumb/text/pre_tokenizer.hpp>
+#include <plumb/text/tokenizer_source.hpp>
+#include <plumb/text/unigram.hpp>
+#include <plumb/text/word_piece.hpp>
 
 namespace plumb::inline v0::detail {
 
 struct tokenizer_data {
   vocabulary words;
   bpe_model model;
+  std::optional<unigram_model> unigram;  // instead of `model`
+  std::optional<word_piece_model> word_piece;
   std::vector<added_token> added;            // sorted by id
   std::vector<std::string> normalized_keys;  // what the finder of normalised tokens looks for
   token_finder raw_finder, normalized_finder;
@@ -35,6 +40,16 @@ struct tokenizer_data {
   std::vector<decoder_step> decoder;
   std::vector<token_id> before, after;  // what the post_processor puts around a text
   std::string json;                     // the text that all this came from
+
+  /// Appends the tokens of a word.
+  void encode(std::string_view word, std::vector<token_id>& out) const {
+    if (unigram)
+      unigram->encode(word, out);
+    else if (word_piece)
+      word_piece->encode(word, out);
+    else
+      model.encode(word, words, out);
+  }
 
   [[nodiscard]] const added_token* find_added(token_id id) const {
     const auto at = std::lower_bound(added.begin(), added.end(), id,
@@ -82,8 +97,9 @@ inline std::vector<added_token> read_added(const json::object& top, std::size_t 
   return added;
 }
 
-/// "model.vocab" and the added tokens as one vocabulary, with every number and text used once.
-inline void read_vocabulary(const json::object& vocab, tokenizer_data& data, const std::string& place) {
+/// The model's tokens and the added ones as one vocabulary, with every number and text used once.
+inline void read_vocabulary(std::span<const std::pair<std::string_view, token_id>> vocab, tokenizer_data& data,
+                            const std::string& place) {
   auto& [tokens, ids] = data.words;
   const auto place_token = [&](std::string_view text, token_id id) {
     const auto at = static_cast<std::size_t>(id);
@@ -94,10 +110,9 @@ inline void read_vocabulary(const json::object& vocab, tokenizer_data& data, con
     }
     tokens[at] = text;
   };
-  for (const auto& member : vocab) {
-    const std::string_view text(member.key().data(), member.key().size());
+  for (const auto& [text, id] : vocab) {
     if (text.empty()) throw error(errc::bad_file, place, "the vocabulary has an empty token");
-    place_token(text, read_id(member.value(), join("token ", in_quotes(text)), vocab.size(), place));
+    place_token(text, id);
   }
   for (const added_token& token : data.added) {
     if (!token.content.empty()) place_token(token.content, token.id);
@@ -111,6 +126,17 @@ inline void read_vocabulary(const json::object& vocab, tokenizer_data& data, con
                   join("the token ", in_quotes(tokens[i]), " has two numbers, ", at->second, " and ", i));
     }
   }
+}
+
+/// "model.vocab" as an object of tokens and their numbers.
+inline void read_vocabulary(const json::object& vocab, tokenizer_data& data, const std::string& place) {
+  std::vector<std::pair<std::string_view, token_id>> entries;
+  entries.reserve(vocab.size());
+  for (const auto& member : vocab) {
+    const std::string_view text(member.key().data(), member.key().size());
+    entries.emplace_back(text, read_id(member.value(), join("token ", in_quotes(text)), vocab.size(), place));
+  }
+  read_vocabulary(entries, data, place);
 }
 
 /// "model.merges": pairs written as "a b" or as ["a", "b"]; both parts and the result must be tokens.
@@ -146,7 +172,80 @@ inline void read_merges(const json::array& merges, tokenizer_data& data, const s
   }
 }
 
-/// "model": only BPE, without the options that no byte-level or SentencePiece-style tokenizer uses.
+/// A Unigram model: "vocab" is a list of [piece, score], numbered from 0.
+inline void read_unigram(const json::object& top, const json::object& entry, tokenizer_data& data,
+                         const std::string& place) {
+  const json::value* const vocab = json::find(entry, "vocab");
+  if (vocab == nullptr || !vocab->is_array())
+    throw error(errc::bad_file, place, "a Unigram model needs \"vocab\", a list of [piece, score]");
+  const json::array& list = vocab->get_array();
+  if (list.empty()) throw error(errc::bad_file, place, "the Unigram vocabulary is empty");
+  unigram_model model;
+  std::vector<std::pair<std::string_view, token_id>> entries;
+  for (const json::value& item : list) {
+    const auto* const pair = item.if_array();
+    if (pair == nullptr || pair->size() != 2 || !(*pair)[0].is_string())
+      throw error(errc::bad_file, place,
+                  join("item ", entries.size(), " of the Unigram vocabulary: expected [piece, score]"));
+    const auto& text = (*pair)[0].get_string();
+    model.scores.push_back(json::as<double>((*pair)[1], "a Unigram score", place));
+    entries.emplace_back(std::string_view(text.data(), text.size()), static_cast<token_id>(entries.size()));
+  }
+  data.added = read_added(top, list.size(), place);
+  read_vocabulary(entries, data, place);
+  if (const json::value* const id = json::find(entry, "unk_id"); id != nullptr && !id->is_null())
+    model.unknown = read_id(*id, "\"unk_id\"", list.size(), place);
+  if (model.unknown >= static_cast<token_id>(list.size()))
+    throw error(errc::bad_file, place, join("\"unk_id\": there is no piece ", model.unknown));
+  model.byte_fallback = json::get_or<bool>(entry, "byte_fallback", false, place);
+  // Tokens that text never becomes by itself: the unknown one, control tokens and the tokens of bytes.
+  std::vector<std::string_view> plain(data.words.tokens.begin(), data.words.tokens.end());
+  plain.resize(list.size());
+  bpe_model bytes;
+  bytes.find_bytes(data.words);
+  model.byte_ids = bytes.byte_ids;
+  const auto hide = [&](token_id id) {
+    if (id >= 0 && static_cast<std::size_t>(id) < plain.size()) plain[static_cast<std::size_t>(id)] = {};
+  };
+  hide(model.unknown);
+  for (const added_token& token : data.added)
+    if (token.special) hide(token.id);
+  if (model.byte_fallback) std::for_each(model.byte_ids.begin(), model.byte_ids.end(), hide);
+  model.tree = piece_tree(plain);
+  double worst = 0, best = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    if (plain[i].empty()) continue;
+    worst = std::min(worst, model.scores[i]);
+    best = std::max(best, model.scores[i]);
+  }
+  model.unknown_score = worst - 10;
+  data.unigram = std::move(model);
+}
+
+/// A WordPiece model: "vocab" is an object, and pieces inside a word begin with a prefix.
+inline void read_word_piece(const json::object& top, const json::object& entry, tokenizer_data& data,
+                            const std::string& place) {
+  const json::value* const vocab = json::find(entry, "vocab");
+  if (vocab == nullptr) throw error(errc::bad_file, place, "a WordPiece model needs \"vocab\", an object");
+  const auto& members = json::as_object(*vocab, "\"vocab\"", place);
+  data.added = read_added(top, members.size(), place);
+  read_vocabulary(members, data, place);
+  word_piece_model model;
+  const auto unknown = json::get_or<std::string>(entry, "unk_token", "[UNK]", place);
+  const auto id = data.words.find(unknown);
+  if (!id) throw error(errc::bad_file, place, join("the vocabulary lacks the unk_token ", in_quotes(unknown)));
+  model.unknown = *id;
+  model.longest_word = json::get_or<std::size_t>(entry, "max_input_chars_per_word", 100, place);
+  const auto prefix = json::get_or<std::string>(entry, "continuing_subword_prefix", "##", place);
+  std::vector<std::string_view> first(data.words.tokens.begin(), data.words.tokens.end()), inner(first.size());
+  for (std::size_t i = 0; i < first.size(); ++i)
+    if (first[i].starts_with(prefix)) inner[i] = first[i].substr(prefix.size());
+  model.first = piece_tree(first);
+  model.inner = piece_tree(inner);
+  data.word_piece = std::move(model);
+}
+
+/// "model": BPE, without the options that no byte-level or SentencePiece-style tokenizer uses, Unigram or WordPiece.
 inline void read_model(const json::object& top, tokenizer_data& data, const std::string& place) {
   const json::value* const v = json::find(top, "model");
   if (v == nullptr)
@@ -155,8 +254,12 @@ inline void read_model(const json::object& top, tokenizer_data& data, const std:
   const json::value* const vocab = json::find(entry, "vocab");
   const json::value* const merges = json::find(entry, "merges");
   const auto type = json::get_or<std::string>(entry, "type", merges != nullptr ? "BPE" : "unknown", place);
+  if (type == "Unigram" || (type == "unknown" && vocab != nullptr && vocab->is_array()))
+    return read_unigram(top, entry, data, place);
+  if (type == "WordPiece") return read_word_piece(top, entry, data, place);
   if (type != "BPE") {
-    throw error(errc::unsupported, place, join("the tokenizer model ", type, " is not supported yet; plumb reads BPE"));
+    throw error(errc::unsupported, place,
+                join("the tokenizer model ", type, " is not supported; plumb reads BPE, Unigram and WordPiece"));
   }
   if (vocab == nullptr || merges == nullptr || !merges->is_array()) {
     throw error(errc::bad_file, place, "a BPE model needs \"vocab\" (an object) and \"merges\" (a list)");
@@ -233,8 +336,9 @@ inline void read_post_processor(const json::value& v, tokenizer_data& data, cons
   }
 }
 
-/// Reads a whole tokenizer.json; `place` names it in errors.
-inline std::shared_ptr<const tokenizer_data> read_tokenizer(std::string text, const std::string& place) {
+/// Reads a whole tokenizer.json; `place` names it in errors. `exact` merges, when given, replace those of the text.
+inline std::shared_ptr<const tokenizer_data> read_tokenizer(std::string text, const std::string& place,
+                                                            std::span<const ranked_merge> exact = {}) {
   const auto data = std::make_shared<tokenizer_data>();
   const json::value parsed = json::parse(text, place);
   const auto& top = json::as_object(parsed, "a tokenizer.json", place);
@@ -243,6 +347,10 @@ inline std::shared_ptr<const tokenizer_data> read_tokenizer(std::string text, co
     return v == nullptr ? json::value() : *v;
   };
   read_model(top, *data, place);
+  if (!exact.empty()) {
+    data->model.merges = merge_table(exact.size());
+    for (const ranked_merge& m : exact) data->model.merges.set(m.left, m.right, {m.rank, m.result});
+  }
   read_normalizer(part("normalizer"), place, data->normalizer);
   read_pre_tokenizer(part("pre_tokenizer"), place, data->pre_tokenizer);
   read_decoder(part("decoder"), place, data->decoder);

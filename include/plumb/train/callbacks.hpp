@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <utility>
 
 #include <plumb/train/log_entry.hpp>
@@ -23,6 +24,7 @@ struct step_info {
 // A callback may have, each optional:
 //   bool on_step(const step_info&)                      after every step; false stops the run after a checkpoint
 //   void on_log(const log_entry&)                       training metrics, and evaluations (names begin with "eval_")
+//   void on_warning(const std::string& text)            the run looks unwell (train/health.hpp): once per cause
 //   void on_save(const std::filesystem::path& folder)   a checkpoint was written
 //   void on_sample(index_t step)                        a good moment to sample from the policy: before the first step,
 //                                                       at every evaluation, after the last step
@@ -44,6 +46,10 @@ bool tell_step(C& c, const step_info& info) {
 template <class C>
 void tell_log(C& c, const log_entry& entry) {
   if constexpr (requires { c.on_log(entry); }) c.on_log(entry);
+}
+template <class C>
+void tell_warning(C& c, const std::string& text) {
+  if constexpr (requires { c.on_warning(text); }) c.on_warning(text);
 }
 template <class C>
 void tell_save(C& c, const std::filesystem::path& folder) {

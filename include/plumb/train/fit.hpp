@@ -19,6 +19,8 @@
 #include <plumb/rollout/scorer.hpp>
 #include <plumb/train/callbacks.hpp>
 #include <plumb/train/checkpoint.hpp>
+#include <plumb/train/health.hpp>
+#include <plumb/train/moving_reference.hpp>
 #include <plumb/train/options.hpp>
 #include <plumb/train/run.hpp>
 
@@ -45,65 +47,74 @@ template <class B, class T, class Objective, class... Callbacks>
 fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<example> data, fit_options options = {},
                Callbacks&&... callbacks) {
   options.check();
-  check_method(method);
-  const run_plan plan = plan_run(data.size(), options);
-  std::vector<example> eval_data = std::move(options.eval_data);
-  shorten(data, options.max_tokens);
-  shorten(eval_data, options.max_tokens);
+  run_rows rows{.data = std::move(data), .held_out = std::move(options.eval_data)};
+  const need needs = objective_needs(method);
+  check_method(method, (policy.score_head() ? scored_needs : need::none) | needs_filled(rows.data));
+  for (std::vector<example>* list : {&rows.data, &rows.held_out}) {
+    fit_rows<Objective::level>(*list, needs);
+    shorten(*list, options.max_tokens);
+  }
+  const run_plan plan = plan_run(rows.data.size(), options);
+  if (has(needs, need::divergence)) rows.mismatch(plan.per_step);
+  shorten(rows.mismatched.rows, options.max_tokens);
+  shorten(rows.held_out_mismatched.rows, options.max_tokens);
 
   scorer<B, T> engine(policy.model());
   adamw<B, T> optimiser(decaying(policy), {options.beta1, options.beta2, options.epsilon, options.weight_decay});
-  const need needs = objective_needs(method);
   const objective_sums<B, T, Objective> extra(method, needs, policy.network().vocabulary());
   const head_options head = extra.options({.memory = options.head_memory, .entropy = true});
   typename scorer<B, T>::request asked{.head = head, .sums = extra.sums()};
   asked.other = detail::find_teacher<B, T>(callbacks...);
+  ask_score_head(asked, policy, needs);
   check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
   run_state state;
   state.objective = objective_name(method);
-  state.fingerprint = fingerprint(data, plan, options);
-  if (options.resume) resume(state, data, eval_data, policy, optimiser, options);
-  if (has(needs, need::reference))
-    provide_references(engine, data, eval_data, {options.head_memory}, options, has(needs, need::tail));
-  keep_references(data, eval_data, state);
+  state.fingerprint = fingerprint(rows.data, plan, options);
+  const bool by_token = has(needs, need::tail) || Objective::level == level::token;
+  if (options.reference_sync > 0) check_moving(objective_name(method), needs);
+  moving_reference<B, T> moving(policy, options.reference_sync, options.reference_share);
+  moving.begin();
+  if (options.resume) resume(state, rows, policy, optimiser, options, moving.weights());
+  if (has(needs, need::reference)) provide_references(engine, rows, {options.head_memory}, options, by_token);
+  keep_references(rows, state);
 
   fit_result result;
   const auto began = std::chrono::steady_clock::now();
+  health_monitor health;
   const auto report = [&](log_entry entry) {
+    entry.warnings = health.look(entry);
     (detail::tell_log(callbacks, entry), ...);
+    for ([[maybe_unused]] const std::string& text : entry.warnings) (detail::tell_warning(callbacks, text), ...);
     result.log.push_back(std::move(entry));
   };
-  training_batch batch;
-  std::vector<T> slopes;
+  const auto data_rows = std::span<const example>(rows.data);
+  auto learning = asked;
+  learning.learn = true;
+  learning.noise = options.neftune;
   if (state.step == 0) (detail::tell_sample(callbacks, index_t{0}), ...);
 
   for (; state.step < plan.steps && !result.cancelled; ++state.step) {
-    const std::vector<const example*> chosen = plan.examples_of(state.step, data);
-    const auto windows = count_window(method, std::span<const example* const>(chosen), batch);
-    double loss = 0;
-    for (std::size_t first = 0; first < chosen.size(); first += static_cast<std::size_t>(options.batch)) {
-      const auto micro = std::span<const example* const>(chosen).subspan(
-          first, std::min(static_cast<std::size_t>(options.batch), chosen.size() - first));
-      batch.assign(micro);
-      auto learning = asked;
-      learning.learn = true;
-      learning.key = derive_key(derive_key(options.seed, 1), static_cast<std::uint64_t>(state.step) << 20 | first);
-      const batch_scores scores = engine.run(batch, learning);
-      const auto records = make_records<Objective::level>(batch, scores);
-      const evaluation part = evaluate_part(method, records, windows);
-      spread_slopes<Objective::level>(batch, part.slopes, slopes, scores.rows);
-      engine.learn(slopes);
-      loss += part.total;
-      collect(method, records, scores, batch, state.pending);
-      state.tokens += static_cast<double>(batch.layout.tokens.size());
-      result.tokens += static_cast<double>(batch.layout.tokens.size());
-    }
+    const std::vector<const example*> chosen = plan.examples_of(state.step, data_rows);
+    learning.key = derive_key(options.seed, 1);
+    step_context context{
+        .ratios = state.ratios, .follow_ratios = true, .stream = static_cast<std::uint64_t>(state.step) << 20};
+    if (moving.moved())
+      for (const auto& [list, own] : rows.of_step(chosen))
+        moving.score(engine, list, {options.head_memory}, own && by_token);
+    if (has(needs, need::divergence))
+      context.baseline = measure_baseline(engine, rows.mismatched, data_rows, chosen, head);
+    const auto [loss, tokens] = run_step(engine, method, needs, chosen, split_by_count(chosen, options.batch), learning,
+                                         context, state.pending);
+    state.ratios = context.ratios;
+    state.tokens += tokens;
+    result.tokens += tokens;
     const double norm = optimiser.gradient_norm();
     if (!std::isfinite(norm) || !std::isfinite(loss))
       throw error(errc::not_finite, join("step ", state.step + 1),
                   "the loss or its gradient is not a number any more; lower the rate or raise warmup");
     const double rate = options.rate * plan.schedule.factor(state.step);
     optimiser.step(rate, clip_factor(norm, options.clip_norm));
+    moving.follow(state.step + 1);
 
     const index_t done = state.step + 1;
     result.loss = loss;
@@ -112,8 +123,12 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
     state.pending.add("grad_norm", norm);
     const double epoch = plan.epoch_of(done);
     if (done % options.log_every == 0 || done == plan.steps) report(entry_of(state, done, epoch, rate));
-    if (!eval_data.empty() && (done == plan.steps || (options.eval_every > 0 && done % options.eval_every == 0))) {
-      report(evaluate_data(engine, method, std::span<const example>(eval_data), asked, done, epoch));
+    if (!rows.held_out.empty() && (done == plan.steps || (options.eval_every > 0 && done % options.eval_every == 0))) {
+      if (moving.moved())
+        for (const auto& [list, own] : rows.of_evaluation())
+          moving.score(engine, list, {options.head_memory}, own && by_token);
+      report(evaluate_data(engine, method, std::span<const example>(rows.held_out), asked, done, epoch,
+                           {.ratios = state.ratios}, rows.held_out_mismatched));
       (detail::tell_sample(callbacks, done), ...);
     } else if (done == plan.steps) {
       (detail::tell_sample(callbacks, done), ...);
@@ -124,7 +139,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
     result.cancelled = !go_on && done < plan.steps;
     if (!options.folder.empty() && (result.cancelled || (options.save_every > 0 && done % options.save_every == 0))) {
       state.step = done;  // what is on disk counts the step that is done
-      const auto saved = save_checkpoint(options.folder, policy, optimiser, state);
+      const auto saved = save_checkpoint(options.folder, policy, optimiser, state, moving.weights());
       state.step = done - 1;
       (detail::tell_save(callbacks, saved), ...);
     }

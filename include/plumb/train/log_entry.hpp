@@ -19,6 +19,7 @@ struct log_entry {
   index_t step = 0;  ///< optimiser steps done so far
   double epoch = 0;  ///< passes over the data done so far, with its fraction
   std::vector<std::pair<std::string, double>> values{};
+  std::vector<std::string> warnings{};  ///< what train/health.hpp found wrong, in words
 
   /// The value of that name, or nothing.
   [[nodiscard]] std::optional<double> find(std::string_view name) const {

@@ -1,19 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// log.jsonl: one JSON object a line for every step that reported something; written, read back, and cut for a resume.
+// log.jsonl: one JSON object a line for every step that reported something; written, read back, and cut for a resume. Bodies: metrics_log_impl.hpp.
 #pragma once
 
-#include <plumb/core/error.hpp>
-#include <plumb/core/types.hpp>
-#include <plumb/io/file.hpp>
-#include <plumb/io/json.hpp>
-#include <plumb/train/log_entry.hpp>
-
 #include <cerrno>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,46 +12,21 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <plumb/core/error.hpp>
+#include <plumb/core/types.hpp>
+#include <plumb/io/file.hpp>
+#include <plumb/io/json.hpp>
+#include <plumb/train/log_entry.hpp>
+
 namespace plumb::inline v0 {
 
 /// One entry as a line of log.jsonl, without its newline: `{"step": 3, "epoch": 0.25, "loss": 0.61}`.
 /// JSON has no NaN and no infinity: both become null, and are read back as NaN. Whole numbers are written without a
 /// point. Names must differ from each other and from `step` and `epoch`: `bad_argument` otherwise.
-inline std::string to_json_line(const log_entry& entry) {
-  constexpr double exact = 9007199254740992.0;  // 2^53: whole numbers up to here are the same as double and integer
-  const auto number = [](double value) -> json::value {
-    if (!std::isfinite(value)) return nullptr;
-    if (value == std::trunc(value) && std::abs(value) <= exact && !(value == 0 && std::signbit(value)))
-      return static_cast<std::int64_t>(value);
-    return value;
-  };
-  json::object line;
-  line["step"] = static_cast<std::int64_t>(entry.step);
-  line["epoch"] = number(entry.epoch);
-  for (const auto& [name, value] : entry.values)
-    if (!line.emplace(name, number(value)).second)
-      throw error(
-          errc::bad_argument, "log entry",
-          join("the name \"", name, "\" occurs twice (step and epoch are taken); give each value its own name"));
-  return json::dump(json::value(std::move(line)));
-}
+std::string to_json_line(const log_entry& entry);
 
 /// The entry that a parsed line of log.jsonl holds; `place` is for errors (`bad_file`).
-inline log_entry to_log_entry(const json::value& line, const std::string& place) {
-  const json::object& members = json::as_object(line, "a line of the log", place);
-  const auto number = [&](const json::value& value, std::string_view name) {
-    if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
-    return json::as<double>(value, join("\"", name, "\""), place);
-  };
-  log_entry entry;
-  entry.step = json::get<index_t>(members, "step", place);
-  for (const auto& member : members) {
-    const std::string name(member.key().data(), member.key().size());
-    if (name == "epoch") entry.epoch = number(member.value(), name);
-    if (name != "epoch" && name != "step") entry.values.emplace_back(name, number(member.value(), name));
-  }
-  return entry;
-}
+log_entry to_log_entry(const json::value& line, const std::string& place);
 
 namespace detail {
 
@@ -92,33 +57,12 @@ std::size_t for_each_log_line(std::string_view text, const std::string& file, F&
 
 /// Every entry of a log, in the order written. A torn last line (see `jsonl_log`) is left out; any other line that is not
 /// an object with a whole `step` and numbers is `bad_file` at `file:line`; a missing file is `not_found`.
-inline std::vector<log_entry> read_log(const std::filesystem::path& path) {
-  std::vector<log_entry> entries;
-  const std::string text = read_file(path);
-  detail::for_each_log_line(text, path.string(),
-                            [&](log_entry entry, std::string_view) { entries.push_back(std::move(entry)); });
-  return entries;
-}
+std::vector<log_entry> read_log(const std::filesystem::path& path);
 
 /// Drops every entry after `last_step`, so that a run resumed from the checkpoint of that step logs each step once.
 /// The lines that stay keep their bytes; the file is replaced atomically, and only when something is dropped.
 /// Returns the number of dropped entries; a file that does not exist has none.
-inline index_t truncate_log(const std::filesystem::path& path, index_t last_step) {
-  if (!std::filesystem::exists(path)) return 0;
-  const std::string text = read_file(path);
-  std::string kept;
-  kept.reserve(text.size());
-  index_t dropped = 0;
-  detail::for_each_log_line(text, path.string(), [&](const log_entry& entry, std::string_view line) {
-    if (entry.step > last_step) {
-      ++dropped;
-    } else {
-      kept.append(line).push_back('\n');
-    }
-  });
-  if (kept != text) write_file_atomically(path, [&](writer& out) { out.write(kept); });
-  return dropped;
-}
+index_t truncate_log(const std::filesystem::path& path, index_t last_step);
 
 /// Appends entries to a log.jsonl. Each entry reaches the operating system as one write before `append` returns, so
 /// another program can follow the file, and a crash of this one loses nothing; a power cut or a kill in the middle of a

@@ -29,11 +29,15 @@ struct fit_options {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
-  index_t max_tokens = 1024;  ///< longest prompt + reply; replies are cut at their end
-  std::uint64_t seed = 0;     ///< of the data's order and of dropout
-  index_t log_every = 10;     ///< steps between log entries; metrics are means since the last one
-  index_t eval_every = 0;     ///< steps between evaluations on `eval_data`; 0: at the end only
-  index_t save_every = 0;     ///< steps between checkpoints in `folder`; 0: none but when cancelled
+  double neftune = 0;  ///< α of NEFTune's noise on the embeddings (nn/embedding_noise.hpp); 0: none
+  index_t reference_sync =
+      0;  ///< steps between moves of the reference to the policy (train/moving_reference.hpp); 0: none
+  double reference_share = 1;  ///< α: how far it moves; with an adapter all the way
+  index_t max_tokens = 1024;   ///< longest prompt + reply; replies are cut at their end
+  std::uint64_t seed = 0;      ///< of the data's order and of dropout
+  index_t log_every = 10;      ///< steps between log entries; metrics are means since the last one
+  index_t eval_every = 0;      ///< steps between evaluations on `eval_data`; 0: at the end only
+  index_t save_every = 0;      ///< steps between checkpoints in `folder`; 0: none but when cancelled
   std::vector<example> eval_data{};
   std::filesystem::path folder{};           ///< checkpoints go here; empty: nothing is written
   std::filesystem::path reference_cache{};  ///< file of reference log-probabilities to read and extend; empty: none
@@ -57,6 +61,10 @@ struct fit_options {
     want(beta1 >= 0 && beta1 < 1, "beta1", "0 up to below 1", beta1);
     want(beta2 >= 0 && beta2 < 1, "beta2", "0 up to below 1", beta2);
     want(epsilon > 0, "epsilon", "a number above 0", epsilon);
+    want(neftune >= 0 && std::isfinite(neftune), "neftune", "a finite number from 0", neftune);
+    want(reference_sync >= 0, "reference_sync", "a count from 0", number(reference_sync));
+    want(reference_share > 0 && reference_share <= 1, "reference_share", "a share above 0 up to 1", reference_share);
+    want(reference_sync > 0 || reference_share == 1, "reference_share", "1 where reference_sync is 0", reference_share);
     want(max_tokens >= 2, "max_tokens", "at least 2", number(max_tokens));
     want(log_every >= 1, "log_every", "at least 1", number(log_every));
     want(eval_every >= 0, "eval_every", "a count from 0", number(eval_every));

@@ -18,7 +18,8 @@
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/log_entry.hpp>
 #include <plumb/train/options.hpp>
-#include <plumb/train/reference_cache.hpp>
+#include <plumb/train/references.hpp>
+#include <plumb/train/step.hpp>
 
 namespace plumb::inline v0 {
 
@@ -80,9 +81,12 @@ inline void shorten(std::vector<example>& data, index_t most) {
                     join("the prompt alone has ", e.prompt.size(), " tokens; max_tokens is ", most,
                          "; raise it or shorten the prompt"));
       if (static_cast<index_t>(r.tokens.size()) <= room) continue;
+      for (std::vector<double>* each :
+           {&r.token_references, &r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
+        if (each->size() == r.tokens.size()) each->resize(static_cast<std::size_t>(room));
       r.tokens.resize(static_cast<std::size_t>(room));
+      if (!r.mask.empty()) r.mask.resize(static_cast<std::size_t>(room));
       r.reference = missing;  // it was the log-probability of the whole reply
-      r.token_references.clear();
     }
 }
 
@@ -104,70 +108,17 @@ std::string objective_name(const Objective& o) {
   else
     return Objective::name;
 }
-template <class Objective>
-need objective_needs(const Objective& o) {
-  if constexpr (requires {
-                  { o.needs() } -> std::same_as<need>;
-                })
-    return o.needs();
-  else if constexpr (requires { o.active_needs(); })
-    return o.active_needs();
-  else
-    return Objective::needs;
-}
 
 /// Throws errc::bad_argument when training cannot provide what the objective needs, saying how to provide it, and for
-/// parameters out of their range.
+/// parameters out of their range. `more`: what rows (needs_filled) and a score head (reward, value) provide beyond what
+/// every policy does.
 template <class Objective>
-void check_method(const Objective& o) {
+void check_method(const Objective& o, need more = need::none) {
   require_needs(objective_name(o), objective_needs(o),
                 need::logp | need::reference | need::tokens | need::desirable | need::margin | need::entropy |
                     need::log_partition | need::mean_logp | need::statistic | need::tail | need::sequential_kl |
-                    need::confidence);
+                    need::confidence | need::target | more);
   if constexpr (objective<Objective>) check_parameters(o);
-}
-
-/// What the loss of an optimiser step is divided by, counted over all its examples before the first of them is run; one
-/// number per term of the objective. So the loss does not depend on how a step is split.
-template <class Objective>
-std::vector<double> count_window(const Objective& method, std::span<const example* const> examples,
-                                 training_batch& scratch) {
-  scratch.assign(examples);
-  const auto records = make_records<Objective::level>(scratch);
-  if constexpr (requires { method.window_units(records); })
-    return method.window_units(records);
-  else
-    return {window_units<Objective::level>(default_reduction<Objective>(), records)};
-}
-
-/// The share of a part of the step in the loss of the whole step.
-template <class Objective, class Records>
-evaluation evaluate_part(const Objective& method, const Records& records, std::span<const double> windows) {
-  if constexpr (requires { method.evaluate(records, windows); })
-    return method.evaluate(records, windows);
-  else
-    return evaluate(method, records, default_reduction<Objective>().over(windows.front()));
-}
-
-/// Adds the objective's metrics and those of the head: entropy, mean_token_accuracy (of the first reply: the chosen one).
-template <class Objective, class Records>
-void collect(const Objective& method, const Records& records, const batch_scores& scores, const training_batch& batch,
-             metric_list& out) {
-  if constexpr (requires { method.collect_metrics(records, out); })
-    method.collect_metrics(records, out);
-  else
-    collect_metrics(method, std::span<const record<Objective::level>>(records), out);
-  if constexpr (Objective::level != level::token) {
-    std::size_t which = 0;
-    for (const example* e : batch.examples)
-      for (std::size_t k = 0; k < e->replies.size(); ++k, ++which) {
-        const auto span = batch.replies[which];
-        for (index_t i = span.first; i < span.first + span.count; ++i) {
-          if (!scores.entropy.empty()) out.add("entropy", scores.entropy[static_cast<std::size_t>(i)]);
-          if (k == 0) out.add("mean_token_accuracy", scores.correct[static_cast<std::size_t>(i)] ? 1 : 0);
-        }
-      }
-  }
 }
 
 /// The log entry of the steps since the last one; empties the metrics.
@@ -181,26 +132,22 @@ inline log_entry entry_of(run_state& state, index_t step, double epoch, double r
   return entry;
 }
 
-/// Loss and metrics on data that is not trained on, as one batch, under names with "eval_".
+/// Loss and metrics on data that is not trained on, as one batch, under names with "eval_". What training keeps (bco's
+/// running mean) is used and not changed; with `mismatched`, kto's baseline is measured.
 template <class B, class T, class Objective>
 log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span<const example> data,
                         const typename scorer<B, T>::request& asked, index_t step, double epoch,
-                        index_t tokens = 2048) {
+                        step_context context = {}, const mismatched_rows& mismatched = {}, index_t tokens = 2048) {
   std::vector<const example*> all;
   for (const example& e : data) all.push_back(&e);
-  training_batch batch;
-  const auto windows = count_window(method, std::span<const example* const>(all), batch);
+  const need needs = objective_needs(method);
+  context.follow_ratios = false;
+  if (has(needs, need::divergence) && !mismatched.row_of.empty())
+    context.baseline = measure_baseline(engine, mismatched, data, all, asked.head, tokens);
   metric_list metrics;
-  double loss = 0;
-  for_each_run(data, tokens, [&](std::size_t first, std::size_t count) {
-    batch.assign(data.subspan(first, count));
-    const batch_scores scores = engine.run(batch, asked);
-    const auto records = make_records<Objective::level>(batch, scores);
-    loss += evaluate_part(method, records, windows).total;
-    collect(method, records, scores, batch, metrics);
-  });
+  const auto result = run_step(engine, method, needs, all, split_by_tokens(all, tokens), asked, context, metrics);
   log_entry entry{step, epoch, {}};
-  entry.set("eval_loss", loss);
+  entry.set("eval_loss", result.loss);
   for (const metric& m : metrics) entry.set("eval_" + m.name, m.value());
   return entry;
 }
@@ -216,62 +163,40 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
     for (const reply& r : e.replies) {
       mix(r.tokens.size());
       for (const token_id t : r.tokens) mix(static_cast<std::uint64_t>(t));
+      mix_double(r.weight);
+      for (const bool counts : r.mask) mix(counts ? 1 : 2);
+      for (const auto* numbers : {&r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
+        for (const double x : *numbers) mix_double(x);
     }
+    mix(e.desirable ? 1 : 0);
+    mix_double(e.kl);
+    mix_double(e.margin);
   }
   mix(static_cast<std::uint64_t>(plan.steps));
   mix(static_cast<std::uint64_t>(plan.per_step));
   mix(static_cast<std::uint64_t>(o.batch));
   mix(o.seed);
   mix(static_cast<std::uint64_t>(o.schedule));
-  for (const double x : {o.rate, o.warmup, o.weight_decay, o.clip_norm, o.beta1, o.beta2, o.epsilon}) mix_double(x);
+  for (const double x : {o.rate, o.warmup, o.weight_decay, o.clip_norm, o.beta1, o.beta2, o.epsilon, o.neftune,
+                         static_cast<double>(o.reference_sync), o.reference_share})
+    mix_double(x);
   return hash;
 }
 
 /// Goes on from the newest checkpoint, if there is one. Throws errc::bad_argument when it is of another run.
 template <class B, class T>
-void resume(run_state& state, std::vector<example>& data, std::vector<example>& eval_data, const policy<B, T>& policy,
-            adamw<B, T>& optimiser, const fit_options& o) {
+void resume(run_state& state, run_rows& rows, const policy<B, T>& policy, adamw<B, T>& optimiser, const fit_options& o,
+            std::vector<tensor<B, T>>& reference) {
   const auto checkpoint = newest_checkpoint(o.folder);
   if (checkpoint.empty()) return;
-  run_state stored = load_checkpoint(checkpoint, policy, optimiser);
+  run_state stored = load_checkpoint(checkpoint, policy, optimiser, &reference);
   if (stored.objective != state.objective || stored.fingerprint != state.fingerprint)
     throw error(errc::bad_argument, checkpoint.string(),
                 join("this checkpoint belongs to another run (objective ", stored.objective,
                      "): data, objective, seed, rate, schedule and batch must be the same to resume; start in another "
                      "folder otherwise"));
-  std::size_t which = 0;
-  for (std::vector<example>* rows : {&data, &eval_data})
-    for (example& e : *rows)
-      for (reply& r : e.replies)
-        if (which < stored.references.size()) r.reference = stored.references[which++];
+  restore_references(stored, rows);
   state = std::move(stored);
-}
-
-/// Reference log-probabilities of all replies: given, from the cache file, or scored now.
-template <class B, class T>
-void provide_references(scorer<B, T>& engine, std::vector<example>& data, std::vector<example>& eval_data,
-                        const head_options& head, const fit_options& o, bool by_token = false) {
-  const auto score = [&] {
-    score_references(engine, std::span(data), head, 2048, by_token);
-    score_references(engine, std::span(eval_data), head, 2048, by_token);
-  };
-  if (o.reference_cache.empty()) return score();
-  reference_cache cache(o.reference_cache);
-  const std::uint64_t model = weights_fingerprint(engine.model());
-  cache.fill(model, data);
-  cache.fill(model, eval_data);
-  score();
-  cache.keep(model, data);
-  cache.keep(model, eval_data);
-  cache.save();
-}
-
-/// A checkpoint keeps the references of all rows: when the model's own weights are trained, they cannot be scored again.
-inline void keep_references(const std::vector<example>& data, const std::vector<example>& eval_data, run_state& state) {
-  state.references.clear();
-  for (const std::vector<example>* rows : {&data, &eval_data})
-    for (const example& e : *rows)
-      for (const reply& r : e.replies) state.references.push_back(r.reference);
 }
 
 }  // namespace plumb::inline v0

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+// The bodies of models/adapter_options.hpp. Collected by plumb/impl.hpp, which one .cpp of a program includes.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <plumb/core/error.hpp>
+#include <plumb/core/pattern.hpp>
+#include <plumb/models/adapter_options.hpp>
+
+namespace plumb::inline v0::detail {
+
+void check_lora_rank(const std::string& what, index_t rank) {
+  if (rank < 1 || rank > 65536) throw error(errc::bad_argument, what, join("expected 1 to 65536, found ", rank));
+}
+
+void check_lora_alpha(const std::string& what, double alpha) {
+  if (!(alpha > 0) || std::isinf(alpha))
+    throw error(errc::bad_argument, what, join("expected a positive number, found ", alpha));
+}
+
+/// PEFT's expression for "the name, or an end of it after a dot, matches".
+std::string name_ending(std::string_view key) { return join("(.*\\.)?(", key, ")"); }
+
+/// Is a name in the list the module's, or an end of it after a dot?
+bool names_module(const std::vector<std::string>& list, std::string_view module) {
+  return std::any_of(list.begin(), list.end(), [&](const std::string& name) {
+    return module == name ||
+           (module.size() > name.size() && module.ends_with(name) && module[module.size() - name.size() - 1] == '.');
+  });
+}
+
+lora_plan::lora_plan(lora_options options) : options_(std::move(options)) {
+  if (options_.alpha == 0) options_.alpha = 2 * static_cast<double>(options_.rank);
+  check_lora_rank("rank", options_.rank);
+  check_lora_alpha("alpha", options_.alpha);
+  if (!(options_.dropout >= 0 && options_.dropout < 1))
+    throw error(errc::bad_argument, "dropout", join("expected 0 up to below 1, found ", options_.dropout));
+  for (const auto& [key, rank] : options_.rank_pattern) {
+    check_lora_rank(join("rank_pattern \"", key, "\""), rank);
+    ranks_.emplace_back(name_ending(key));
+  }
+  for (const auto& [key, alpha] : options_.alpha_pattern) {
+    check_lora_alpha(join("alpha_pattern \"", key, "\""), alpha);
+    alphas_.emplace_back(name_ending(key));
+  }
+  if (!options_.pattern.empty()) target_.emplace(options_.pattern);
+  if (!options_.exclude_pattern.empty()) exclude_.emplace(options_.exclude_pattern);
+  for (const std::string& name : options_.layer_lists) lists_.emplace_back(name_ending(name));
+}
+
+bool lora_plan::takes(std::string_view module) const {
+  if (exclude_ ? exclude_->matches(module) : names_module(options_.excludes, module)) return false;
+  if (target_) return target_->matches(module);
+  const auto& targets = options_.targets;
+  if (std::find(targets.begin(), targets.end(), module) != targets.end()) return true;  // named in full: any layer
+  const bool every = module != "lm_head" && std::find(targets.begin(), targets.end(), "all-linear") != targets.end();
+  return (every || names_module(targets, module)) && in_layers(module);
+}
+
+index_t lora_plan::rank(std::string_view module) const {
+  for (std::size_t i = 0; i < ranks_.size(); ++i)
+    if (ranks_[i].matches(module)) return options_.rank_pattern[i].second;
+  return options_.rank;
+}
+
+double lora_plan::alpha(std::string_view module) const {
+  for (std::size_t i = 0; i < alphas_.size(); ++i)
+    if (alphas_[i].matches(module)) return options_.alpha_pattern[i].second;
+  return options_.alpha;
+}
+
+double lora_plan::scale(std::string_view module) const {
+  const auto r = static_cast<double>(rank(module));
+  return alpha(module) / (options_.rank_stabilised ? std::sqrt(r) : r);
+}
+
+bool lora_plan::in_layers(std::string_view module) const {
+  if (options_.layers.empty()) return true;
+  for (std::size_t start = module.find('.'); start != std::string_view::npos; start = module.find('.', start + 1)) {
+    const std::size_t end = module.find('.', start + 1);
+    if (end == std::string_view::npos) break;
+    index_t number = 0;
+    const auto [stop, failed] = std::from_chars(module.data() + start + 1, module.data() + end, number);
+    if (failed != std::errc() || stop != module.data() + end || number < 0) continue;
+    const std::string_view list = module.substr(0, start);
+    const bool named =
+        lists_.empty() ? list.find('.') != std::string_view::npos
+                       : std::any_of(lists_.begin(), lists_.end(), [&](const pattern& p) { return p.matches(list); });
+    if (named) return std::find(options_.layers.begin(), options_.layers.end(), number) != options_.layers.end();
+  }
+  return false;
+}
+
+}  // namespace plumb::inline v0::detail

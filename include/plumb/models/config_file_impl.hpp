@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: BSL-1.0
+// The bodies of models/config_file.hpp. Collected by plumb/impl.hpp, which one .cpp of a program includes.
+//
+// A new family is a line in `family_list`, its own keys in `read_family` and `write_family`, and, when its parts are
+// put together in a new way, a composition in models/.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <plumb/core/error.hpp>
+#include <plumb/io/file.hpp>
+#include <plumb/io/json.hpp>
+#include <plumb/models/config.hpp>
+#include <plumb/models/config_file.hpp>
+
+namespace plumb::inline v0 {
+
+namespace detail {
+
+/// Families by "model_type", with the name of their class on the hub.
+inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
+    {"llama", "LlamaForCausalLM"},        {"mistral", "MistralForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"},
+    {"qwen3", "Qwen3ForCausalLM"},        {"gemma", "GemmaForCausalLM"},     {"gemma2", "Gemma2ForCausalLM"},
+    {"gemma3_text", "Gemma3ForCausalLM"}, {"olmo2", "Olmo2ForCausalLM"},     {"gpt2", "GPT2LMHeadModel"},
+};
+
+std::string_view class_of_family(std::string_view family) {
+  for (const auto& [name, type] : family_list)
+    if (name == family) return type;
+  return {};
+}
+
+/// A list of ids, or one id, or nothing.
+std::vector<token_id> token_ids(const json::object& from, std::string_view key, const std::string& place) {
+  const json::value* v = json::find(from, key);
+  if (!v || v->is_null()) return {};
+  if (v->is_array()) return json::as<std::vector<token_id>>(*v, key, place);
+  return {json::as<token_id>(*v, key, place)};
+}
+
+/// One description of rotary positions: {"rope_type", "rope_theta", "factor", …}.
+void read_one_rope(const json::object& o, model_config& out, double& theta, const std::string& place) {
+  using kind = rope_scaling::kind;
+  theta = json::get_or<double>(o, "rope_theta", theta, place);
+  const auto type = json::get_or<std::string>(
+      o, "rope_type", json::get_or<std::string>(o, "type", std::string("default"), place), place);
+  if (type == "default") return;
+  rope_scaling& s = out.rope_scaling;
+  for (const kind k : {kind::linear, kind::llama3, kind::yarn})
+    if (type == name(k)) s.how = k;
+  if (s.how == kind::none)
+    throw error(errc::unsupported, place,
+                join("rotary positions of type \"", type, "\": plumb reads default, linear, llama3 and yarn"));
+  s.positions = json::get_or<index_t>(o, "original_max_position_embeddings", out.max_positions, place);
+  const auto ratio = static_cast<double>(out.max_positions) / static_cast<double>(std::max<index_t>(1, s.positions));
+  s.factor =
+      s.how == kind::yarn ? json::get_or<double>(o, "factor", ratio, place) : json::get<double>(o, "factor", place);
+  if (s.how == kind::llama3) {
+    s.low_frequency = json::get<double>(o, "low_freq_factor", place);
+    s.high_frequency = json::get<double>(o, "high_freq_factor", place);
+  }
+  if (s.how == kind::yarn) {
+    s.fast_turns = json::get_or<double>(o, "beta_fast", 32.0, place);
+    s.slow_turns = json::get_or<double>(o, "beta_slow", 1.0, place);
+    s.whole_ends = json::get_or<bool>(o, "truncate", true, place);
+    const auto grown = [&](double by) { return s.factor > 1 ? 0.1 * by * std::log(s.factor) + 1 : 1; };
+    const double one = json::get_or<double>(o, "mscale", 0.0, place);
+    const double all = json::get_or<double>(o, "mscale_all_dim", 0.0, place);
+    s.magnitude =
+        json::get_or<double>(o, "attention_factor", one != 0 && all != 0 ? grown(one) / grown(all) : grown(1), place);
+  }
+}
+
+/// Rotary positions: at the top, in "rope_scaling", or in newer files in "rope_parameters", there even by kind of layer.
+void read_rope(const json::object& c, model_config& out, const std::string& place) {
+  out.rope_theta = json::get_or<double>(c, "rope_theta", out.rope_theta, place);
+  out.local_rope_theta = json::get_or<double>(c, "rope_local_base_freq", out.local_rope_theta, place);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const json::value* v = json::find(c, key);
+    if (!v || v->is_null()) continue;
+    const auto& o = json::as_object(*v, key, place);
+    if (const json::value* far = json::find(o, "full_attention")) {
+      read_one_rope(json::as_object(*far, "full_attention", place), out, out.rope_theta, place);
+      if (const json::value* near = json::find(o, "sliding_attention"))
+        out.local_rope_theta = json::get_or<double>(json::as_object(*near, "sliding_attention", place), "rope_theta",
+                                                    out.local_rope_theta, place);
+    } else {
+      read_one_rope(o, out, out.rope_theta, place);
+    }
+  }
+}
+
+/// Which layers see a window only: those that "layer_types" names, or by the family's rule. A key that is absent has
+/// the value that transformers gives it, null means no window.
+void read_windows(const json::object& c, model_config& out, const std::string& place) {
+  const std::string& family = out.family;
+  const bool qwen = family.starts_with("qwen"), gemma = family == "gemma2" || family == "gemma3_text";
+  if (!(qwen || gemma || family == "mistral")) return;
+  if (qwen && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
+  const json::value* given = json::find(c, "sliding_window");
+  if (given && given->is_null()) return;
+  const index_t window = given ? json::as<index_t>(*given, "sliding_window", place) : 4096;
+  if (window < 1) throw error(errc::bad_model, place, join("\"sliding_window\": expected at least 1, found ", window));
+  const json::value* types = json::find(c, "layer_types");
+  if (types && !types->is_null()) {
+    for (const std::string& type : json::as<std::vector<std::string>>(*types, "layer_types", place)) {
+      if (type != "sliding_attention" && type != "full_attention")
+        throw error(errc::unsupported, place,
+                    join("\"layer_types\": plumb reads full_attention and sliding_attention, found \"", type, "\""));
+      out.windows.push_back(type == "sliding_attention" ? window : 0);
+    }
+    return;
+  }
+  const index_t from = qwen ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
+  const index_t every = family == "gemma2" ? 2 : json::get_or<index_t>(c, "sliding_window_pattern", 6, place);
+  for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) {
+    const bool sees_all = gemma ? every > 0 && (i + 1) % every == 0 : i < from;
+    out.windows.push_back(sees_all ? 0 : window);
+  }
+}
+
+activation read_activation(const json::object& c, const char* key, const char* otherwise, const std::string& place) {
+  const auto text = json::get_or<std::string>(c, key, std::string(otherwise), place);
+  if (text == "silu" || text == "swish") return activation::silu;
+  if (text == "gelu") return activation::gelu;
+  if (text == "gelu_new" || text == "gelu_pytorch_tanh") return activation::gelu_tanh;
+  throw error(errc::unsupported, place,
+              join("\"", key, "\" is \"", text, "\"; plumb reads silu, gelu, gelu_new and gelu_pytorch_tanh"));
+}
+
+/// A soft cap: absent has the family's value, null means none (0).
+double cap_of(const json::object& c, const char* key, double otherwise, const std::string& place) {
+  const json::value* v = json::find(c, key);
+  return !v ? otherwise : v->is_null() ? 0 : json::as<double>(*v, key, place);
+}
+
+/// GPT-2 has its own words for everything.
+void read_gpt2(const json::object& c, model_config& out, const std::string& place) {
+  out.hidden_size = json::get<index_t>(c, "n_embd", place);
+  out.intermediate_size = json::get_or<index_t>(c, "n_inner", 4 * out.hidden_size, place);
+  out.layers = json::get<index_t>(c, "n_layer", place);
+  out.heads = out.kv_heads = json::get<index_t>(c, "n_head", place);
+  out.max_positions = json::get_or<index_t>(c, "n_positions", 1024, place);
+  out.norm_epsilon = json::get_or<double>(c, "layer_norm_epsilon", 1e-5, place);
+  out.gate = read_activation(c, "activation_function", "gelu_new", place);
+  out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", true, place);
+  out.attention_bias = out.output_bias = out.mlp_bias = true;
+  for (const char* key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"})
+    if (json::get_or<bool>(c, key, false, place))
+      throw error(errc::unsupported, place, join("\"", key, "\" is true; plumb reads GPT-2 as it was published"));
+  if (!json::get_or<bool>(c, "scale_attn_weights", true, place)) out.query_scale = 1;
+}
+
+/// The keys that most families share, and each family's own.
+void read_family(const json::object& c, model_config& out, const std::string& place) {
+  const std::string& family = out.family;
+  const bool gemma = family.starts_with("gemma"), qwen = family.starts_with("qwen");
+  out.hidden_size = json::get<index_t>(c, "hidden_size", place);
+  out.intermediate_size = json::get<index_t>(c, "intermediate_size", place);
+  out.layers = json::get<index_t>(c, "num_hidden_layers", place);
+  out.heads = json::get<index_t>(c, "num_attention_heads", place);
+  out.kv_heads = json::get_or<index_t>(c, "num_key_value_heads", out.heads, place);
+  out.max_positions = json::get_or<index_t>(c, "max_position_embeddings", 2048, place);
+  out.norm_epsilon = json::get_or<double>(c, "rms_norm_eps", 1e-6, place);
+  if (family == "gemma3_text") out.rope_theta = 1e6, out.local_rope_theta = 1e4;
+  read_rope(c, out, place);
+  read_windows(c, out, place);
+  out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", gemma, place);
+  out.attention_bias = json::get_or<bool>(c, "attention_bias", family == "qwen2", place);
+  out.output_bias = out.attention_bias && family != "qwen2";
+  out.mlp_bias = json::get_or<bool>(c, "mlp_bias", false, place);
+  out.gate = gemma ? read_activation(c, "hidden_activation", "gelu_pytorch_tanh", place)
+                   : read_activation(c, "hidden_act", "silu", place);
+  if (family == "qwen3" || family == "gemma3_text") out.query_norms = query_norm::each_head;
+  if (family == "olmo2") out.query_norms = query_norm::all_heads, out.norms = norm_place::after;
+  if (gemma) {
+    out.norm_offset = 1;
+    out.embedding_factor = std::sqrt(static_cast<double>(out.hidden_size));
+  }
+  if (family == "gemma2" || family == "gemma3_text") {
+    out.norms = norm_place::both;
+    out.query_scale = json::get_or<double>(c, "query_pre_attn_scalar", 256.0, place);
+    const bool second = family == "gemma2";
+    out.attention_cap = cap_of(c, "attn_logit_softcapping", second ? 50 : 0, place);
+    out.logit_cap = cap_of(c, "final_logit_softcapping", second ? 30 : 0, place);
+  }
+  if (qwen && out.mlp_bias) throw error(errc::unsupported, place, "\"mlp_bias\" is true; Qwen's maps have none");
+}
+
+}  // namespace detail
+
+model_config read_config(const std::filesystem::path& folder) {
+  const auto path = folder / "config.json";
+  if (!std::filesystem::exists(path))
+    throw error(errc::not_found, path.string(),
+                "expected a model folder with config.json, model.safetensors and tokenizer.json");
+  const std::string place = path.string();
+  const json::value document = json::parse_file(path);
+  const auto& c = json::as_object(document, "config.json", place);
+
+  model_config out;
+  out.family = json::get<std::string>(c, "model_type", place);
+  if (detail::class_of_family(out.family).empty()) {
+    std::string known;
+    for (const auto& [name, type] : detail::family_list) known += join(known.empty() ? "" : ", ", name);
+    throw error(errc::unsupported, place, join("\"model_type\" is \"", out.family, "\"; plumb reads ", known));
+  }
+  if (out.family == "gpt2")
+    detail::read_gpt2(c, out, place);
+  else
+    detail::read_family(c, out, place);
+  if (out.heads < 1)
+    throw error(errc::bad_model, place, join("\"num_attention_heads\": expected at least 1, found ", out.heads));
+  out.head_width = json::get_or<index_t>(c, "head_dim", out.hidden_size / out.heads, place);
+  out.vocabulary = json::get<index_t>(c, "vocab_size", place);
+  out.dtype =
+      json::get_or<std::string>(c, "torch_dtype", json::get_or<std::string>(c, "dtype", "float32", place), place);
+  if (const auto bos = detail::token_ids(c, "bos_token_id", place); !bos.empty()) out.bos = bos.front();
+  out.eos = detail::token_ids(c, "eos_token_id", place);
+  if (const auto more = folder / "generation_config.json"; std::filesystem::exists(more)) {
+    const json::value g = json::parse_file(more);
+    if (auto ids = detail::token_ids(json::as_object(g, "generation_config.json", more.string()), "eos_token_id",
+                                     more.string());
+        !ids.empty())
+      out.eos = std::move(ids);
+  }
+  out.check(place);
+  return out;
+}
+
+namespace detail {
+
+void write_rope(const model_config& c, json::object& o) {
+  using kind = rope_scaling::kind;
+  const rope_scaling& s = c.rope_scaling;
+  o["rope_theta"] = c.rope_theta;
+  if (c.local_rope_theta > 0) o["rope_local_base_freq"] = c.local_rope_theta;
+  if (s.how == kind::none) return;
+  json::object r;
+  r["rope_type"] = name(s.how);
+  r["factor"] = s.factor;
+  if (s.how != kind::linear) r["original_max_position_embeddings"] = s.positions;
+  if (s.how == kind::llama3) r["low_freq_factor"] = s.low_frequency, r["high_freq_factor"] = s.high_frequency;
+  if (s.how == kind::yarn) {
+    r["beta_fast"] = s.fast_turns, r["beta_slow"] = s.slow_turns, r["truncate"] = s.whole_ends;
+    if (s.magnitude > 0) r["attention_factor"] = s.magnitude;
+  }
+  o["rope_scaling"] = std::move(r);
+}
+
+void write_windows(const model_config& c, json::object& o) {
+  if (c.family == "llama" || c.family == "gemma" || c.family == "olmo2") return;
+  const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
+  o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);
+  if (c.family == "mistral") return;
+  if (c.family.starts_with("qwen")) o["use_sliding_window"] = window > 0;
+  json::array types;
+  for (index_t i = 0; i < c.layers; ++i)
+    types.emplace_back(window > 0 && c.windows[static_cast<std::size_t>(i)] > 0 ? "sliding_attention"
+                                                                                : "full_attention");
+  o["layer_types"] = std::move(types);
+}
+
+const char* activation_word(activation a) {
+  return a == activation::silu ? "silu" : a == activation::gelu ? "gelu" : "gelu_pytorch_tanh";
+}
+
+void write_gpt2(const model_config& c, json::object& o) {
+  o["n_embd"] = c.hidden_size;
+  o["n_inner"] = c.intermediate_size;
+  o["n_layer"] = c.layers;
+  o["n_head"] = c.heads;
+  o["n_positions"] = c.max_positions;
+  o["layer_norm_epsilon"] = c.norm_epsilon;
+  o["activation_function"] = c.gate == activation::gelu_tanh ? "gelu_new" : activation_word(c.gate);
+  o["scale_attn_weights"] = c.query_scale == 0;
+}
+
+void write_family(const model_config& c, json::object& o) {
+  const bool gemma = c.family.starts_with("gemma");
+  o[gemma ? "hidden_activation" : "hidden_act"] = activation_word(c.gate);
+  o["hidden_size"] = c.hidden_size;
+  o["intermediate_size"] = c.intermediate_size;
+  o["num_hidden_layers"] = c.layers;
+  o["num_attention_heads"] = c.heads;
+  o["num_key_value_heads"] = c.kv_heads;
+  o["head_dim"] = c.head_width;
+  o["max_position_embeddings"] = c.max_positions;
+  o["rms_norm_eps"] = c.norm_epsilon;
+  write_rope(c, o);
+  write_windows(c, o);
+  o["attention_bias"] = c.attention_bias;
+  if (!gemma) o["mlp_bias"] = c.mlp_bias;
+  if (c.family == "gemma2" || c.family == "gemma3_text") {
+    const auto cap = [](double x) { return x > 0 ? json::value(x) : json::value(nullptr); };
+    const auto whole = static_cast<index_t>(c.query_scale);  // transformers wants it without a fraction
+    o["query_pre_attn_scalar"] =
+        static_cast<double>(whole) == c.query_scale ? json::value(whole) : json::value(c.query_scale);
+    o["attn_logit_softcapping"] = cap(c.attention_cap);
+    o["final_logit_softcapping"] = cap(c.logit_cap);
+  }
+}
+
+}  // namespace detail
+
+void write_config(const model_config& c, const std::filesystem::path& folder) {
+  json::object o;
+  o["architectures"] = json::array{detail::class_of_family(c.family)};
+  o["model_type"] = c.family;
+  if (c.family == "gpt2")
+    detail::write_gpt2(c, o);
+  else
+    detail::write_family(c, o);
+  o["vocab_size"] = c.vocabulary;
+  o["tie_word_embeddings"] = c.tied_head;
+  if (c.bos) o["bos_token_id"] = *c.bos;
+  if (c.eos.size() == 1) o["eos_token_id"] = c.eos.front();
+  if (c.eos.size() > 1) o["eos_token_id"] = json::array(c.eos.begin(), c.eos.end());
+  o["torch_dtype"] = c.dtype;
+  const std::string text = json::dump(o) + "\n";
+  write_file_atomically(folder / "config.json", [&](auto& out) { out.write(std::as_bytes(std::span(text))); });
+}
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+// An adapter in a few facts, as JSON.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <plumb/io/json.hpp>
+#include <plumb/models/adapter.hpp>
+
+namespace plumb::inline v0 {
+
+/// An adapter in a few facts, as `plumb info --adapter` shows them; empty for a policy without an adapter.
+template <class B, class T>
+json::object describe_adapter(const policy<B, T>& p) {
+  json::object out;
+  if (!p.lora()) return out;
+  const lora_options& o = *p.lora();
+  index_t modules = 0, least = o.rank, most = o.rank;
+  p.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
+    if (!map.adapter) return;
+    const index_t rank = map.adapter->rank();
+    least = modules == 0 ? rank : std::min(least, rank);
+    most = modules == 0 ? rank : std::max(most, rank);
+    ++modules;
+  });
+  out["peft_type"] = "LORA";
+  out["r"] = o.rank;
+  if (least != o.rank || most != o.rank) out["r_range"] = json::array{least, most};
+  out["lora_alpha"] = o.alpha;
+  out["lora_dropout"] = o.dropout;
+  out["use_rslora"] = o.rank_stabilised;
+  if (!o.pattern.empty()) {
+    out["target_modules"] = o.pattern;
+  } else {
+    json::array names;
+    for (const std::string& name : detail::target_names(p.model(), o)) names.emplace_back(name);
+    out["target_modules"] = std::move(names);
+  }
+  out["modules"] = modules;
+  out["score_head"] = p.score_head().has_value();
+  out["trainable_parameters"] = p.trainable_count();
+  out["trainable_share"] =
+      static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
+  out["bytes"] = p.trainable_count() * static_cast<index_t>(sizeof(T));
+  return out;
+}
+
+}  // namespace plumb::inline v0

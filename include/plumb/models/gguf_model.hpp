@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+// Language models in GGUF files: configuration from the metadata, tensors under the hub's names and in the hub's order.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <plumb/io/gguf.hpp>
+#include <plumb/models/config.hpp>
+#include <plumb/models/gguf_names.hpp>
+#include <plumb/text/tokenizer.hpp>
+
+namespace plumb::inline v0 {
+
+/// A model file, open for reading: what a model folder has, from one file. Movable; the file stays mapped.
+///
+/// Families: Llama and Mistral ("llama"), Qwen 2 and 3, Gemma 1 to 3, OLMo 2, GPT-2. Quantised tensors are dequantised
+/// as they are read. What llama.cpp stores otherwise than the hub is put back: the rows of Llama's query and key maps,
+/// Gemma's norms, whose offset is inside. Errors: those of `gguf_file`, `unsupported` for other families and for what a
+/// file asks for beyond plumb (experts), `bad_model` for numbers that do not fit together.
+class gguf_model {
+ public:
+  static gguf_model open(const std::filesystem::path& path);
+
+  [[nodiscard]] const model_config& config() const noexcept { return config_; }
+  [[nodiscard]] const gguf_file& file() const noexcept { return file_; }
+  /// The tokenizer in the file, with bos, eos and pad; none when the file has none.
+  [[nodiscard]] std::optional<plumb::tokenizer> tokenizer() const;
+
+  /// Names as on the hub, sorted.
+  [[nodiscard]] std::vector<std::string> names() const;
+  [[nodiscard]] bool contains(std::string_view name) const { return where_.find(name) != where_.end(); }
+  /// Sizes of a tensor, [outputs, inputs] or [size]; `not_found` when there is none of this name.
+  [[nodiscard]] const std::vector<index_t>& shape(std::string_view name) const { return at(name).shape; }
+  /// Reads a tensor as floats into `out`, whose size must be the tensor's number of elements.
+  void read(std::string_view name, std::span<float> out) const;
+
+ private:
+  explicit gguf_model(gguf_file file);
+  [[nodiscard]] const gguf_tensor& at(std::string_view name) const;
+
+  gguf_file file_;
+  model_config config_;
+  std::map<std::string, const gguf_tensor*, std::less<>> where_;  // by the hub's name
+};
+
+namespace detail {
+
+/// The rows [rows, columns] of a query or key map between llama.cpp's order (pairs side by side) and the hub's (halves).
+void reorder_heads(std::span<float> numbers, index_t rows, index_t heads, bool to_gguf);
+
+}  // namespace detail
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSL-1.0
+// What llama.cpp calls the tensors and families that the hub names otherwise.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <plumb/models/config.hpp>
+
+namespace plumb::inline v0 {
+
+/// "general.architecture" of a family, or empty when llama.cpp's files cannot say it. Mistral is Llama there.
+std::string_view gguf_architecture(std::string_view family) noexcept;
+/// The family ("model_type") of an architecture, or empty when plumb does not read it.
+std::string_view family_of_gguf(std::string_view architecture) noexcept;
+
+/// The GGUF name of a tensor of the hub ("model.layers.0.self_attn.q_proj.weight" → "blk.0.attn_q.weight"); none for a
+/// tensor that such a file does not have.
+std::optional<std::string> gguf_name(const model_config& config, std::string_view hub_name);
+/// The way back.
+std::optional<std::string> hub_name(const model_config& config, std::string_view gguf_name);
+
+/// Does llama.cpp store this map's rows in its own order? For Llama it turns neighbouring numbers of a query or key head
+/// where the hub turns the two halves of a head; its rows are laid out accordingly: heads, or 0 when rows are as usual.
+index_t interleaved_heads(const model_config& config, std::string_view hub_name) noexcept;
+
+/// Does llama.cpp store this norm with the offset added in (Gemma's 1 + weight)?
+bool has_offset_inside(const model_config& config, std::string_view hub_name) noexcept;
+
+}  // namespace plumb::inline v0

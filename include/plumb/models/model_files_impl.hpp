@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSL-1.0
+// Opening stored models and writing model folders: bodies of models/model_files.hpp. Collected by plumb/impl.hpp.
+#pragma once
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include <plumb/core/error.hpp>
+#include <plumb/io/gguf.hpp>
+#include <plumb/io/safetensors_write.hpp>
+#include <plumb/io/weights.hpp>
+#include <plumb/models/config_file.hpp>
+#include <plumb/models/gguf_model.hpp>
+#include <plumb/models/model_files.hpp>
+#include <plumb/models/stored_weight.hpp>
+
+namespace plumb::inline v0 {
+
+namespace detail {
+
+inline bool ends_with_any(std::string_view text, std::initializer_list<std::string_view> ends) {
+  return std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return text.ends_with(end); });
+}
+
+/// A model folder.
+class folder_weights final : public named_weights {
+ public:
+  explicit folder_weights(const std::filesystem::path& folder)
+      : folder_(folder), config_(read_config(folder)), files_(weight_files::open(folder)) {
+    for (const std::string& stored : files_.names()) {
+      // Constants that old versions of transformers saved beside the weights.
+      if (ends_with_any(stored, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"})) continue;
+      if (config_.tied_head && stored == "lm_head.weight") continue;
+      const bool bare =
+          config_.family == "gpt2" && !stored.starts_with("transformer.") && !stored.starts_with("lm_head");
+      names_.push_back(bare ? "transformer." + stored : stored);
+    }
+    std::sort(names_.begin(), names_.end());
+  }
+  [[nodiscard]] const model_config& config() const override { return config_; }
+  [[nodiscard]] std::optional<plumb::tokenizer> tokenizer() const override {
+    auto words = plumb::tokenizer::find(folder_);
+    if (!words) return words;
+    if (!words->bos() && config_.bos && *config_.bos >= 0 && *config_.bos < words->size()) words->set_bos(*config_.bos);
+    if (!words->eos() && !config_.eos.empty() && config_.eos[0] >= 0 && config_.eos[0] < words->size())
+      words->set_eos(config_.eos[0]);
+    return words;
+  }
+  [[nodiscard]] std::vector<std::string> names() const override { return names_; }
+  [[nodiscard]] std::vector<index_t> shape(const std::string& name) const override {
+    auto out = files_.shape(stored_name(files_, name));
+    if (lies_transposed(config_, name)) std::reverse(out.begin(), out.end());
+    return out;
+  }
+  void read(const std::string& name, std::span<float> out) const override {
+    files_.read(stored_name(files_, name), out);
+    if (!lies_transposed(config_, name)) return;
+    const auto extent = shape(name);
+    const auto turned = transposed(std::span<const float>(out), extent[1], extent[0]);
+    std::copy(turned.begin(), turned.end(), out.begin());
+  }
+
+ private:
+  std::filesystem::path folder_;
+  model_config config_;
+  weight_files files_;
+  std::vector<std::string> names_;
+};
+
+/// A GGUF file.
+class gguf_weights final : public named_weights {
+ public:
+  explicit gguf_weights(const std::filesystem::path& path) : model_(gguf_model::open(path)) {
+    for (const auto& tensor : model_.file().tensors())
+      if (!hub_name(model_.config(), tensor.name) && tensor.name != "rope_freqs.weight")
+        throw error(
+            errc::unsupported, path.string(),
+            join("the tensor \"", tensor.name, "\" has no place in a model of the family ", model_.config().family));
+  }
+  [[nodiscard]] const model_config& config() const override { return model_.config(); }
+  [[nodiscard]] std::optional<plumb::tokenizer> tokenizer() const override { return model_.tokenizer(); }
+  [[nodiscard]] std::vector<std::string> names() const override { return model_.names(); }
+  [[nodiscard]] std::vector<index_t> shape(const std::string& name) const override { return model_.shape(name); }
+  void read(const std::string& name, std::span<float> out) const override { model_.read(name, out); }
+
+ private:
+  gguf_model model_;
+};
+
+inline std::size_t count_of(const std::vector<index_t>& extent) {
+  std::size_t out = 1;
+  for (const index_t size : extent) out *= static_cast<std::size_t>(size);
+  return out;
+}
+
+}  // namespace detail
+
+std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& folder_or_file) {
+  if (is_gguf(folder_or_file)) return std::make_unique<detail::gguf_weights>(folder_or_file);
+  return std::make_unique<detail::folder_weights>(folder_or_file);
+}
+
+void write_model_folder(const named_weights& model, const std::filesystem::path& folder, dtype type) {
+  if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
+    throw error(errc::unsupported, folder.string(),
+                join("model folders are written as F32, F16 or BF16, not as ", name(type)));
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
+  model_config config = model.config();
+  std::vector<tensor_data> tensors;
+  std::vector<std::vector<std::byte>> stored;
+  for (const std::string& name : model.names()) {
+    auto extent = model.shape(name);
+    std::vector<float> numbers(detail::count_of(extent));
+    model.read(name, numbers);
+    if (lies_transposed(config, name) && extent.size() == 2) {
+      numbers = detail::transposed(std::span<const float>(numbers), extent[0], extent[1]);
+      std::swap(extent[0], extent[1]);
+    }
+    stored.emplace_back(numbers.size() * size_of(type));
+    convert(std::span<const float>(numbers), type, std::span(stored.back()));
+    tensors.push_back({name, type, std::move(extent), {}});
+  }
+  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = stored[i];
+  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  config.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
+  write_config(config, folder);
+  if (const auto words = model.tokenizer()) words->save(folder);
+}
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSL-1.0
+// Group relative policy optimisation: PPO whose baseline is the other replies to the same prompt.
+#pragma once
+
+#include <plumb/objective/concept.hpp>
+#include <plumb/objective/reduction.hpp>
+#include <plumb/objective/surrogate.hpp>
+
+namespace plumb::inline v0 {
+
+/// Improves the policy on tokens that a slightly older policy sampled; there is no value head.
+///
+///   L_t = −min(ρA, clip(ρ, 1 − ε, 1 + ε_h) A) + β KL_t,   ρ = π(y_t)/π_old(y_t)
+///
+/// A `advantage`: the reply's reward, standardised among the replies to its prompt, the same for all of its tokens
+/// (`group_advantages`); ε `clip`, ε_h `clip_high`, 0 for ε, β `kl_weight`; KL_t: estimate of KL(π‖π_ref) by
+/// `kl_estimator` [nats]. ∂L/∂log π = −ρA where not clipped, else 0, plus β times the estimator's slope. ρ is held at
+/// e^40. The batch's loss is the mean over replies of the mean over each reply's tokens.
+struct grpo {
+  static constexpr const char* name = "grpo";
+  static constexpr const char* paper = "Shao et al. 2024, arXiv:2402.03300";
+  static constexpr auto level = plumb::level::token;
+  static constexpr auto needs = need::logp | need::old_logp | need::advantage | need::reference;
+  static constexpr auto reduction = plumb::reduction::sequence_mean();
+  double clip = 0.2, clip_high = 0, kl_weight = 0;
+  plumb::kl_estimator kl_estimator = plumb::kl_estimator::k3;
+
+  static constexpr void describe(auto& self, auto& about) {
+    detail::describe_clip(self, about);
+    detail::describe_kl(self, about);
+  }
+  constexpr const char* conflict() const { return detail::kl_conflict(*this); }
+  /// What these parameters really read.
+  constexpr need active_needs() const { return detail::policy_needs(*this); }
+  template <class Real>
+  constexpr Real operator()(const token_record<Real>& r) const {
+    return detail::with_kl(*this, -clipped_surrogate(importance_ratio(r), r.advantage, clip, detail::upper_clip(*this)),
+                           r);
+  }
+  constexpr void metrics(const token_record<double>& r, auto&& add) const {
+    detail::clip_metrics(importance_ratio(r), r.advantage, clip, detail::upper_clip(*this), add);
+  }
+};
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSL-1.0
+// The constants of a batch: what an objective computes from all records before it looks at any of them.
+#pragma once
+
+#include <plumb/core/error.hpp>
+#include <plumb/objective/concept.hpp>
+#include <span>
+#include <vector>
+
+namespace plumb::inline v0 {
+
+/// The constants that the objective's `prepare` makes of these records: [records] when it makes one each, else [1]; of an
+/// objective without `prepare`, one empty struct. Every record is shown to `prepare`, masked tokens included.
+/// Throws errc::bad_argument when `prepare` makes another number of constants than there are records.
+template <class O>
+std::vector<prepared<O>> prepare(const O& objective, [[maybe_unused]] std::span<const record<O::level>> records) {
+  if constexpr (!detail::with_prepare<O>) {
+    return std::vector<prepared<O>>(1);
+  } else if constexpr (prepares_each<O>) {
+    auto constants = objective.prepare(records);
+    if (constants.size() != records.size())
+      throw error(errc::bad_argument, O::name,
+                  join("prepare() must make one constant per record: expected ", records.size(), ", found ",
+                       constants.size(), "; return a std::vector as long as its argument"));
+    return constants;
+  } else {
+    return {objective.prepare(records)};
+  }
+}
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSL-1.0
+// kto's baseline: how far the policy has moved on replies that do not belong to their prompts.
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include <plumb/rollout/scorer.hpp>
+#include <plumb/rollout/split.hpp>
+
+namespace plumb::inline v0 {
+
+/// Prompts with another row's reply. Over many of them the mean of log π − log π_ref estimates KL(π ‖ π_ref), because the
+/// reply is no answer to the prompt. The partner of a row is the one before it in the data (of the first, the last), or
+/// the nearest before that whose reply differs. It is fixed for the run, so that its reference is scored once.
+struct mismatched_rows {
+  std::vector<example> rows;        ///< one per row of the data that brings no `kl` of its own
+  std::vector<std::size_t> row_of;  ///< [data] which of `rows`; none when there is no such row
+  static constexpr auto none = static_cast<std::size_t>(-1);
+};
+
+/// Throws errc::bad_data, with the row's place, when no other row has another reply.
+inline mismatched_rows mismatch(std::span<const example> data) {
+  mismatched_rows out;
+  const std::size_t count = data.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    out.row_of.push_back(mismatched_rows::none);
+    if (!std::isnan(data[i].kl) || data[i].replies.size() != 1) continue;
+    const auto& own = data[i].replies[0].tokens;
+    std::size_t back = 1;
+    while (back < count && (data[(i + count - back) % count].replies.size() != 1 ||
+                            data[(i + count - back) % count].replies[0].tokens == own))
+      ++back;
+    if (back >= count)
+      throw error(errc::bad_data, data[i].place,
+                  "the baseline needs this prompt with another row's reply, and no other row has another reply; give "
+                  "more rows, or \"kl\" in each, or take apo_zero_unpaired, which has no baseline");
+    out.row_of[i] = out.rows.size();
+    out.rows.push_back({.prompt = data[i].prompt,
+                        .replies = {{data[(i + count - back) % count].replies[0].tokens}},
+                        .place = data[i].place});
+  }
+  return out;
+}
+
+/// The mean over the rows of a step of their log-ratios: their own `kl`, or that of their mismatched row under the policy
+/// as it is now (dropout off, nothing learnt). `examples` point into `data`. In nats; not yet held at 0.
+template <class B, class T>
+double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched, std::span<const example> data,
+                        std::span<const example* const> examples, const head_options& head = {},
+                        index_t tokens = 2048) {
+  double sum = 0;
+  std::vector<const example*> asked;
+  for (const example* e : examples) {
+    const std::size_t row = mismatched.row_of[static_cast<std::size_t>(e - data.data())];
+    if (row == mismatched_rows::none)
+      sum += e->kl;
+    else
+      asked.push_back(&mismatched.rows[row]);
+  }
+  training_batch batch;
+  for (const auto run : split_by_tokens(asked, tokens)) {
+    batch.assign(run);
+    const auto scores = engine.run(batch, {.head = head});
+    for (std::size_t i = 0; i < run.size(); ++i)
+      sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), run[i]->replies[0]).log_ratio();
+  }
+  return sum / static_cast<double>(examples.size());
+}
+
+}  // namespace plumb::inline v0

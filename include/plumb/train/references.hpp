@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSL-1.0
+// Reference log-probabilities of the rows of a run: scored once, kept in a cache file and in checkpoints.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include <plumb/rollout/scorer.hpp>
+#include <plumb/train/checkpoint.hpp>
+#include <plumb/train/options.hpp>
+#include <plumb/train/reference_cache.hpp>
+#include <plumb/train/rows.hpp>
+
+namespace plumb::inline v0 {
+
+/// Reference log-probabilities of all replies: given, from the cache file, or scored now. `by_token`: of each token, too.
+template <class B, class T>
+void provide_references(scorer<B, T>& engine, run_rows& rows, const head_options& head, const fit_options& o,
+                        bool by_token = false) {
+  const auto score = [&] {
+    rows.for_each_list([&](std::vector<example>& list) {
+      const bool own = &list == &rows.data || &list == &rows.held_out;
+      score_references(engine, std::span(list), head, 2048, by_token && own);
+    });
+  };
+  if (o.reference_cache.empty()) return score();
+  reference_cache cache(o.reference_cache);
+  const std::uint64_t model = weights_fingerprint(engine.model());
+  rows.for_each_list([&](std::vector<example>& list) { cache.fill(model, list); });
+  score();
+  rows.for_each_list([&](std::vector<example>& list) { cache.keep(model, list); });
+  cache.save();
+}
+
+/// A checkpoint keeps the references of all rows: when the model's own weights are trained, they cannot be scored again.
+inline void keep_references(run_rows& rows, run_state& state) {
+  state.references.clear();
+  state.token_references.clear();
+  rows.for_each_list([&](std::vector<example>& list) {
+    for (const example& e : list)
+      for (const reply& r : e.replies) {
+        state.references.push_back(r.reference);
+        state.token_references.insert(state.token_references.end(), r.token_references.begin(),
+                                      r.token_references.end());
+      }
+  });
+}
+
+/// The way back: into the same rows.
+inline void restore_references(const run_state& state, run_rows& rows) {
+  std::size_t which = 0, token = 0;
+  rows.for_each_list([&](std::vector<example>& list) {
+    for (example& e : list)
+      for (reply& r : e.replies) {
+        if (which < state.references.size()) r.reference = state.references[which++];
+        if (state.token_references.size() - token < r.tokens.size()) continue;
+        const auto first = state.token_references.begin() + static_cast<std::ptrdiff_t>(token);
+        r.token_references.assign(first, first + static_cast<std::ptrdiff_t>(r.tokens.size()));
+        token += r.tokens.size();
+      }
+  });
+}
+
+}  // namespace plumb::inline v0

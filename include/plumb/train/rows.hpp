@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+// The rows of a run: checked, taken apart where the objective wants single replies, with what a baseline needs beside them.
+#pragma once
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <plumb/core/error.hpp>
+#include <plumb/data/read_unpaired.hpp>
+#include <plumb/objective/record.hpp>
+#include <plumb/train/baseline.hpp>
+
+namespace plumb::inline v0 {
+
+/// What a run learns from and what it is judged by.
+struct run_rows {
+  std::vector<example> data{}, held_out{};
+  mismatched_rows mismatched{}, held_out_mismatched{};  ///< for kto's baseline; empty for other objectives
+
+  /// Makes the rows of the baseline. Throws errc::bad_data where there can be none, and errc::bad_argument when a step
+  /// has one row only, whose single log-ratio says next to nothing about the mean.
+  void mismatch(index_t per_step) {
+    mismatched = plumb::mismatch(data);
+    held_out_mismatched = plumb::mismatch(held_out);
+    if (per_step == 1 && data.size() > 1 && !mismatched.rows.empty())
+      throw error(errc::bad_argument, "batch",
+                  "the baseline is a mean over the rows of a step and a step has one row; raise batch or accumulate, "
+                  "give \"kl\" in each row, or take apo_zero_unpaired, which has no baseline");
+  }
+  /// Rows to score, and whether they are learnt from (not mismatched).
+  using lists = std::vector<std::pair<std::vector<example*>, bool>>;
+  /// These rows of `data` and their mismatched ones.
+  [[nodiscard]] lists of_step(std::span<const example* const> chosen) {
+    lists out{{{}, true}, {{}, false}};
+    for (const example* e : chosen) {
+      const auto i = static_cast<std::size_t>(e - data.data());
+      out[0].first.push_back(&data[i]);
+      if (!mismatched.row_of.empty() && mismatched.row_of[i] != mismatched_rows::none)
+        out[1].first.push_back(&mismatched.rows[mismatched.row_of[i]]);
+    }
+    return out;
+  }
+  [[nodiscard]] lists of_evaluation() {
+    lists out{{{}, true}, {{}, false}};
+    for (example& e : held_out) out[0].first.push_back(&e);
+    for (example& e : held_out_mismatched.rows) out[1].first.push_back(&e);
+    return out;
+  }
+  template <class F>
+  void for_each_list(F&& f) {
+    for (std::vector<example>* rows : {&data, &held_out, &mismatched.rows, &held_out_mismatched.rows}) f(*rows);
+  }
+};
+
+/// The needs that these rows fill: advantages when every reply has them. Replies without numbers from the time of their
+/// sampling count as sampled by the policy as it is.
+inline need needs_filled(std::span<const example> data) {
+  const bool all = std::all_of(data.begin(), data.end(), [](const example& e) {
+    return std::none_of(e.replies.begin(), e.replies.end(), [](const reply& r) { return r.advantages.empty(); });
+  });
+  return need::old_logp | need::old_value | (all ? need::advantage : need::none);
+}
+
+/// Throws errc::bad_data, with the row's place, for lists that do not fit the reply's tokens.
+inline void check_lists(std::span<const example> data) {
+  const auto check = [](const example& e, const reply& r, const std::vector<double>& list, const char* what,
+                        bool one_will_do) {
+    if (list.empty() || list.size() == r.tokens.size() || (one_will_do && list.size() == 1)) return;
+    throw error(errc::bad_data, e.place,
+                join("expected ", one_will_do ? "one number or " : "", r.tokens.size(), " numbers as \"", what,
+                     "\", one per token of the reply, found ", list.size()));
+  };
+  for (const example& e : data)
+    for (const reply& r : e.replies) {
+      check(e, r, r.token_references, "ref", false);
+      check(e, r, r.old, "old", false);
+      check(e, r, r.advantages, "advantage", true);
+      check(e, r, r.old_values, "old_value", false);
+      check(e, r, r.returns, "return", false);
+      check(e, r, r.targets, "target", true);
+      if (!r.mask.empty() && r.mask.size() != r.tokens.size())
+        throw error(errc::bad_data, e.place,
+                    join("expected ", r.tokens.size(), " entries in the mask, one per token, found ", r.mask.size()));
+    }
+}
+
+/// Makes rows fit for objectives of level L with these needs: preferences become single replies where labels are asked
+/// for. Throws errc::bad_data for rows that cannot be used.
+template <level L>
+void fit_rows(std::vector<example>& data, need needs) {
+  check_lists(data);
+  if (L == level::sequence && has(needs, need::desirable)) data = unpair(std::move(data));
+  if (!has(needs, need::value)) return;
+  for (const example& e : data)
+    for (const reply& r : e.replies)
+      if (r.returns.empty())
+        throw error(errc::bad_data, e.place,
+                    "the value head has nothing to regress on; add \"return\", one number per token of the reply");
+}
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: BSL-1.0
+// One optimiser step's examples through network and objective, and back: what training, evaluation and `plumb grad` share.
+#pragma once
+
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <plumb/objective/evaluate.hpp>
+#include <plumb/objective/metrics.hpp>
+#include <plumb/rollout/scorer.hpp>
+#include <plumb/rollout/split.hpp>
+#include <plumb/train/running_mean.hpp>
+
+namespace plumb::inline v0 {
+
+/// What the records of a step learn from beyond themselves.
+struct step_context {
+  double baseline = missing;   ///< kto's: mean log-ratio of mismatched replies, in nats
+  running_mean ratios{};       ///< of the log-ratios so far
+  bool follow_ratios = false;  ///< take this step's into `ratios` before they are used: training, not evaluation
+  std::uint64_t stream = 0;    ///< where the random numbers of the step begin
+};
+
+/// What a step came to.
+struct step_result {
+  double loss = 0;
+  double tokens = 0;  ///< of prompts and replies
+};
+
+/// What the loss of an optimiser step is divided by, counted over all its examples before the first of them is run; one
+/// number per term of the objective. So the loss does not depend on how a step is split.
+template <class Objective>
+std::vector<double> count_window(const Objective& method, std::span<const example* const> examples,
+                                 training_batch& scratch) {
+  scratch.assign(examples);
+  const auto records = make_records<Objective::level>(scratch);
+  if constexpr (requires { method.window_units(records); })
+    return method.window_units(records);
+  else
+    return {window_units<Objective::level>(default_reduction(method), records)};
+}
+
+/// The share of a part of the step in the loss of the whole step.
+template <class Objective, class Records>
+evaluation evaluate_part(const Objective& method, const Records& records, std::span<const double> windows) {
+  if constexpr (requires { method.evaluate(records, windows); })
+    return method.evaluate(records, windows);
+  else
+    return evaluate(method, records, default_reduction(method).over(windows.front()));
+}
+
+/// Adds the objective's metrics.
+template <class Objective, class Records>
+void collect(const Objective& method, const Records& records, metric_list& out) {
+  if constexpr (requires { method.collect_metrics(records, out); })
+    method.collect_metrics(records, out);
+  else
+    collect_metrics(method, std::span<const record<Objective::level>>(records), out);
+}
+
+/// Adds the metrics of the head: entropy, mean_token_accuracy (of the first reply: the chosen one).
+inline void collect_of_head(const batch_scores& scores, const training_batch& batch, metric_list& out) {
+  std::size_t which = 0;
+  for (const example* e : batch.examples)
+    for (std::size_t k = 0; k < e->replies.size(); ++k, ++which) {
+      const auto span = batch.replies[which];
+      for (index_t i = span.first; i < span.first + span.count; ++i) {
+        if (!scores.entropy.empty()) out.add("entropy", scores.entropy[static_cast<std::size_t>(i)]);
+        if (k == 0 && !scores.correct.empty())
+          out.add("mean_token_accuracy", scores.correct[static_cast<std::size_t>(i)] ? 1 : 0);
+      }
+    }
+}
+
+namespace detail {
+
+template <class Objective>
+bool couples(const Objective& method) {
+  if constexpr (requires { method.couples(); })
+    return method.couples();
+  else
+    return couples_records<Objective>();
+}
+
+/// Puts into the records what `context` knows.
+template <level L>
+void inform(std::vector<record<L>>& records, need needs, step_context& context) {
+  if constexpr (L == level::sequence) {
+    if (has(needs, need::divergence) && !std::isnan(context.baseline))
+      for (auto& r : records) r.kl = context.baseline;
+    if (!has(needs, need::mean_ratio)) return;
+    if (context.follow_ratios)
+      for (const auto& r : records) context.ratios.add(r.log_ratio());
+    for (auto& r : records) r.mean_ratio = context.ratios.value();
+  }
+}
+
+}  // namespace detail
+
+/// Loss and metrics of all these examples together, however they are split; adds the gradients where `asked.learn`. When
+/// a record's loss depends on the others (bco, aot, …), all of them are scored before the first has a loss, and run again
+/// to learn, unless they fit into one micro-batch.
+///
+/// Every micro-batch has its own random stream (of `asked.key`) by the step's and the place of its first example.
+template <class B, class T, class Objective>
+step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
+                     std::span<const example* const> examples, const micro_batches& parts,
+                     const typename scorer<B, T>::request& asked, step_context& context, metric_list& metrics) {
+  constexpr level own = Objective::level;
+  training_batch batch;
+  const auto windows = count_window(method, examples, batch);
+  step_result result;
+  const auto run = [&](std::span<const example* const> part) {
+    batch.assign(part);
+    auto request = asked;
+    request.key = derive_key(asked.key, context.stream | static_cast<std::uint64_t>(part.data() - examples.data()));
+    return engine.run(batch, request);
+  };
+  std::vector<T> slopes;
+  const auto learn = [&](std::span<const double> of_records, const batch_scores& scores) {
+    if (!asked.learn) return;
+    spread_slopes<own>(batch, of_records, slopes, scores.rows);
+    engine.learn(slopes);
+  };
+  const auto finish = [&](std::vector<record<own>>& records) {
+    detail::inform<own>(records, needs, context);
+    const evaluation found = evaluate_part(method, records, windows);
+    result.loss += found.total;
+    collect(method, records, metrics);
+    return found;
+  };
+
+  if (parts.size() == 1 || !detail::couples(method)) {
+    for (const auto part : parts) {
+      const batch_scores scores = run(part);
+      result.tokens += static_cast<double>(batch.layout.tokens.size());
+      auto records = make_records<own>(batch, scores);
+      const evaluation found = finish(records);
+      learn(found.slopes, scores);
+      if constexpr (own != level::token) collect_of_head(scores, batch, metrics);
+    }
+    return result;
+  }
+  std::vector<record<own>> records;
+  std::vector<std::size_t> ends;  // of the parts, in rows of slopes: one a record, of groups one a reply
+  index_t replies = 0;
+  for (const auto part : parts) {
+    const batch_scores scores = run(part);
+    result.tokens += static_cast<double>(batch.layout.tokens.size());
+    auto more = make_records<own>(batch, scores);
+    if constexpr (own == level::token)  // completions are told apart in the whole step, not in the part
+      for (auto& r : more) r.sequence += replies;
+    replies += static_cast<index_t>(batch.replies.size());
+    records.insert(records.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    ends.push_back(own == level::group ? static_cast<std::size_t>(replies) : records.size());
+    if constexpr (own != level::token) collect_of_head(scores, batch, metrics);
+  }
+  const evaluation found = finish(records);
+  for (std::size_t i = 0; asked.learn && i < parts.size(); ++i) {
+    const batch_scores scores = run(parts[i]);
+    const auto width = static_cast<std::size_t>(found.slots);
+    const std::size_t first = (i == 0 ? 0 : ends[i - 1]) * width;
+    learn(std::span(found.slopes).subspan(first, ends[i] * width - first), scores);
+  }
+  return result;
+}
+
+}  // namespace plumb::inline v0

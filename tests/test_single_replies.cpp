@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: BSL-1.0
+// Training on single replies: kto's baseline and bco's running mean against torch, splits, resumption, what is refused.
+#include <plumb/data/read_sampled.hpp>
+#include <plumb/data/read_unpaired.hpp>
+#include <plumb/io/json.hpp>
+#include <plumb/io/safetensors.hpp>
+#include <plumb/plumb.hpp>
+#include <plumb/text/train_bpe.hpp>
+
+#include "catch.hpp"
+#include "random_tensor.hpp"
+#include "support.hpp"
+
+using namespace plumb;
+using Catch::Matchers::Contains;
+using plumb_test::distance;
+
+namespace {
+
+using B = cpu;
+const std::filesystem::path golden = plumb_test::repository() / "tests" / "golden";
+
+template <class F>
+std::string message_of(F&& f) {
+  try {
+    f();
+  } catch (const error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+std::vector<token_id> some_tokens(index_t count, std::uint64_t key) {
+  std::vector<token_id> out;
+  for (index_t i = 0; i < count; ++i)
+    out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) % 97u));
+  return out;
+}
+
+std::vector<example> some_replies(index_t count) {
+  std::vector<example> out;
+  for (index_t i = 0; i < count; ++i) {
+    const auto key = static_cast<std::uint64_t>(i);
+    out.push_back({.prompt = some_tokens(5, 10 * key + 1),
+                   .replies = {{some_tokens(3 + i % 3, 10 * key + 2)}},
+                   .desirable = i % 3 != 1,
+                   .place = join("replies:", i + 1)});
+  }
+  return out;
+}
+
+policy<B> fresh(double dropout = 0) {
+  return attach_lora(load_model<B>(golden / "tiny_llama", {.threads = 1}), {.rank = 3, .dropout = dropout, .seed = 4});
+}
+
+std::vector<std::vector<float>> values(const policy<B>& p) {
+  std::vector<std::vector<float>> out;
+  for (const auto& each : p.trainable()) out.push_back(each.parameter->value.host());
+  return out;
+}
+
+fit_options some_steps() {
+  fit_options o;
+  o.rate = 1e-2;
+  o.steps = 8;
+  o.batch = 2;
+  o.accumulate = 2;
+  o.seed = 9;
+  o.log_every = 1;
+  return o;
+}
+
+struct stop_after {
+  index_t step;
+  bool on_step(const step_info& s) const { return s.step < step; }
+};
+
+}  // namespace
+
+TEST_CASE("losses, baselines and LoRA gradients of single replies follow torch", "[single][golden]") {
+  const auto model_folder = plumb_test::shared_data("stories260k/hf");
+  if (!model_folder) return;
+  const auto document = json::parse_file(golden / "stories_single_replies.json");
+  const auto& all = document.as_object();
+  const auto gradients = safetensors_file::open(golden / "stories_single_replies.safetensors");
+  const auto follow = [&]<class T>(T, const std::string& name, const auto& method, index_t batch, double tolerance) {
+    CAPTURE(name, sizeof(T), batch);
+    const auto& expected = all.at(name).as_object();
+    auto p = load_adapter(load_model<B, T>(*model_folder, {.threads = 1}), golden / "stories_adapter");
+    for (const auto& each : p.trainable()) each.parameter->set_trainable(true);
+    run_rows rows;
+    for (const auto& row : expected.at("rows").as_array()) rows.data.push_back(parse_unpaired(row, name, nullptr));
+    scorer<B, T> engine(p.model());
+    const need needs = objective_needs(method);
+    std::vector<const example*> pointers;
+    for (const example& e : rows.data) pointers.push_back(&e);
+    step_context context{.follow_ratios = true};
+    score_references(engine, std::span(rows.data));
+    if (has(needs, need::divergence)) {
+      rows.mismatch(6);
+      score_references(engine, std::span(rows.mismatched.rows));
+      context.baseline = measure_baseline(engine, rows.mismatched, rows.data, pointers);
+      CHECK(context.baseline == Approx(json::get<double>(expected, "kl", name)).epsilon(1e-5));
+    }
+    metric_list metrics;
+    const auto result = run_step<B, T>(engine, method, needs, pointers, split_by_count(pointers, batch),
+                                       {.learn = true}, context, metrics);
+    CHECK(std::abs(result.loss - json::get<double>(expected, "loss_f64", name)) < (sizeof(T) == 8 ? 1e-12 : 1e-6));
+    for (const auto& each : p.trainable()) {
+      const std::string key = name + "/base_model.model." + each.name;
+      std::vector<float> reference(static_cast<std::size_t>(each.parameter->value.size()));
+      gradients.read(key, std::span<float>(reference));
+      CHECK(distance(each.parameter->gradient.host(), reference) < tolerance);
+    }
+    if (has(needs, need::mean_ratio)) {
+      double mean = 0;
+      for (const double s : json::get<std::vector<double>>(expected, "log_ratios", name)) mean += s / 6;
+      CHECK(context.ratios.value() == Approx(mean).epsilon(1e-5));
+      CHECK(context.ratios.count == 6);
+    }
+  };
+  const kto baseline{.beta = 0.2, .undesirable = 1.25};
+  for (const index_t batch : {6, 4, 1}) {
+    follow(float{}, "kto", baseline, batch, 1e-5);
+    follow(float{}, "bco", bco{.beta = 0.2}, batch, 1e-5);
+  }
+  follow(float{}, "kto_given", baseline, 6, 1e-5);
+  follow(float{}, "kto_low", baseline, 3, 1e-5);
+  follow(float{}, "apo_zero_unpaired", apo_zero_unpaired{.beta = 0.2}, 2, 1e-5);
+  follow(double{}, "kto", baseline, 4, 1e-6);
+  follow(double{}, "bco", bco{.beta = 0.2}, 2, 1e-6);
+}
+
+TEST_CASE("a mismatched reply is the one before, or the nearest that differs", "[single]") {
+  auto data = some_replies(5);
+  data[2].replies[0].tokens = data[1].replies[0].tokens;
+  data[4].kl = 0.25;
+  const auto found = mismatch(data);
+  REQUIRE(found.rows.size() == 4);
+  CHECK(found.row_of == std::vector<std::size_t>{0, 1, 2, 3, mismatched_rows::none});
+  CHECK(found.rows[0].prompt == data[0].prompt);
+  CHECK(found.rows[0].replies[0].tokens == data[4].replies[0].tokens);
+  CHECK(found.rows[2].replies[0].tokens == data[0].replies[0].tokens);  // not its own words again
+  for (auto& e : data) e.replies[0].tokens = {1, 2}, e.kl = missing;
+  CHECK_THAT(message_of([&] { (void)mismatch(data); }), Contains("replies:1") && Contains("apo_zero_unpaired"));
+}
+
+TEST_CASE("splitting a step of single replies does not change it", "[single]") {
+  const auto run = [](const auto& method, index_t batch, index_t accumulate) {
+    auto p = fresh();
+    auto options = some_steps();
+    options.batch = batch, options.accumulate = accumulate, options.steps = 4;
+    const auto result = fit(p, method, some_replies(12), options);
+    return std::pair(result.log, values(p));
+  };
+  const auto compare = [&](const auto& method, const char* metric) {
+    const auto [log, whole] = run(method, 4, 1);
+    CHECK(log.back().find(metric).value() != 0);  // the baseline and the mean do take part
+    for (const auto& [batch, accumulate] : {std::pair<index_t, index_t>{2, 2}, {1, 4}}) {
+      const auto [other_log, other] = run(method, batch, accumulate);
+      for (std::size_t i = 0; i < log.size(); ++i) {
+        CHECK(other_log[i].find("loss").value() == Approx(log[i].find("loss").value()).epsilon(1e-4));
+        CHECK(other_log[i].find(metric).value() == Approx(log[i].find(metric).value()).epsilon(1e-2).margin(1e-6));
+        CHECK(other_log[i].find("num_tokens") == log[i].find("num_tokens"));
+      }
+      for (std::size_t i = 0; i < whole.size(); ++i) CHECK(distance(other[i], whole[i]) < 5e-3);
+    }
+  };
+  compare(kto{}, "kl");
+  compare(bco{}, "delta");
+}
+
+TEST_CASE("bco's running mean goes on through checkpoints and evaluation leaves it alone", "[single][resume]") {
+  auto whole = fresh(0.1);
+  auto plain = fit(whole, bco{.beta = 0.5}, some_replies(10), some_steps());
+  for (const index_t stop : {1, 3, 6}) {
+    plumb_test::temporary_folder folder;
+    auto options = some_steps();
+    options.folder = folder.path();
+    options.resume = true;
+    auto first = fresh(0.1), second = fresh(0.1);
+    fit(first, bco{.beta = 0.5}, some_replies(10), options, stop_after{stop});
+    const auto rest = fit(second, bco{.beta = 0.5}, some_replies(10), options);
+    CHECK(values(second) == values(whole));
+    CHECK(rest.log.back().values == plain.log.back().values);
+  }
+  auto options = some_steps();
+  options.eval_every = 1;
+  options.eval_data = some_replies(5);
+  auto judged = fresh(0.1);
+  const auto with = fit(judged, bco{.beta = 0.5}, some_replies(10), options);
+  CHECK(values(judged) == values(whole));
+  CHECK(with.log.back().find("eval_loss").has_value());
+  // Not the batch's own mean: after a few steps the two differ, and so does what is learnt.
+  const auto delta = [&](std::size_t i) { return plain.log[i].find("delta").value(); };
+  CHECK(delta(0) == Approx(0).margin(1e-7));
+  double liked = 0;
+  for (const auto& entry : plain.log) liked = std::max(liked, std::abs(entry.find("delta").value()));
+  CHECK(liked > 1e-4);
+}
+
+TEST_CASE("kto resumes bit for bit, with an adapter and without", "[single][resume]") {
+  for (const bool adapter : {true, false}) {
+    CAPTURE(adapter);
+    const auto start = [&] {
+      return adapter ? fresh(0.1) : train_all(load_model<B>(golden / "tiny_llama", {.threads = 1}));
+    };
+    plumb_test::temporary_folder folder;
+    auto options = some_steps();
+    options.steps = 5;
+    options.eval_data = some_replies(3);
+    auto whole = start(), first = start(), second = start();
+    const auto expected = fit(whole, kto{}, some_replies(7), options);
+    options.folder = folder.path();
+    options.resume = true;
+    fit(first, kto{}, some_replies(7), options, stop_after{2});
+    const auto rest = fit(second, kto{}, some_replies(7), options);
+    CHECK(values(second) == values(whole));
+    CHECK(rest.log.back().values == expected.log.back().values);
+  }
+}
+
+TEST_CASE("preferences are taken apart for objectives on single replies", "[single]") {
+  std::vector<example> pairs, apart;
+  for (auto& e : some_replies(4)) {
+    e.replies.push_back({some_tokens(4, static_cast<std::uint64_t>(pairs.size()) + 77)});
+    e.desirable = true;
+    pairs.push_back(e);
+  }
+  for (const bool liked : {true, false})
+    for (const auto& e : pairs)
+      apart.push_back(
+          {.prompt = e.prompt, .replies = {e.replies[liked ? 0 : 1]}, .desirable = liked, .place = e.place});
+  const auto found = unpair(pairs);
+  REQUIRE(found.size() == 8);
+  for (std::size_t i = 0; i < 8; ++i) {
+    CHECK(found[i].desirable == apart[i].desirable);
+    CHECK(found[i].replies[0].tokens == apart[i].replies[0].tokens);
+    CHECK(found[i].prompt == apart[i].prompt);
+  }
+  auto p = fresh(), q = fresh();
+  fit(p, bco{}, pairs, some_steps());
+  fit(q, bco{}, apart, some_steps());
+  CHECK(values(p) == values(q));
+}
+
+TEST_CASE("weights of rows count in the loss, however a step is split", "[single]") {
+  auto data = some_replies(4);
+  const double weights[] = {2, 0.5, 1, 0};
+  for (std::size_t i = 0; i < 4; ++i) data[i].replies[0].weight = weights[i];
+  for (const index_t batch : {4, 1}) {
+    auto p = fresh();
+    auto options = some_steps();
+    options.steps = 1, options.batch = batch, options.accumulate = 4 / batch;
+    CHECK(fit(p, apo_zero_unpaired{}, data, options).loss == Approx(0.5 * 3.5 / 4).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("rows with labels in every form, and what is refused", "[single][data][bad input]") {
+  const std::vector<std::string> nothing;
+  const auto words = train_bpe(nothing, 257, {"<|eos|>"});
+  plumb_test::temporary_folder folder;
+  const auto read = [&](std::string_view text) {
+    plumb_test::write_file(folder / "rows.jsonl", text);
+    return read_unpaired(folder / "rows.jsonl", words);
+  };
+  const auto rows = read(R"({"prompt": "ab", "completion": "c", "label": true, "kl": 0.5}
+{"prompt_ids": [1], "completion_ids": [2, 3], "desirable": false, "ref": -3.5, "weight": 0.5}
+{"prompt": "ab", "chosen": "good", "rejected": "bad"}
+)");
+  REQUIRE(rows.size() == 4);
+  CHECK((rows[0].desirable && rows[0].kl == 0.5 && std::isnan(rows[1].kl)));
+  CHECK((!rows[1].desirable && rows[1].replies[0].reference == -3.5 && rows[1].replies[0].weight == 0.5));
+  CHECK((rows[2].desirable && !rows[3].desirable));
+  CHECK(rows[3].place.ends_with(":3"));
+  const auto complaint = [&](std::string_view text) { return message_of([&] { (void)read(text); }); };
+  CHECK_THAT(complaint(R"({"prompt": "a", "completion": "b"})"), Contains(":1") && Contains("label"));
+  CHECK_THAT(complaint(R"({"prompt": "a", "completion": "b", "label": "yes"})"),
+             Contains("label") && Contains("true or false"));
+  CHECK_THAT(complaint(R"({"prompt": "a", "completion": "b", "label": true, "desirable": true})"), Contains("both"));
+  CHECK_THAT(complaint(R"({"prompt": "a", "completion": "b", "label": true, "weight": -1})"), Contains("weight"));
+  CHECK_THAT(complaint(R"({"prompt": "a", "chosen": "b", "rejected": "b"})"), Contains("same"));
+
+  auto p = fresh();
+  auto options = some_steps();
+  options.batch = options.accumulate = 1;
+  CHECK_THAT(message_of([&] { fit(p, kto{}, some_replies(3), options); }), Contains("batch") && Contains("accumulate"));
+  auto given = some_replies(3);
+  for (auto& e : given) e.kl = 0.1;
+  CHECK(fit(p, kto{}, given, options).steps == 8);
+  CHECK_THAT(message_of([&] { fit(p, kto{}, some_replies(1), some_steps()); }), Contains("replies:1"));
+}
