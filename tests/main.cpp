@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // main() of every test program. Version 3 of Catch2 brings a suitable one; for version 2 this file adds the rule that a
 // program whose every test was skipped returns 4.
+#include "support.hpp"
+
+std::filesystem::path plumb_test::repository() { return PLUMB_TEST_REPOSITORY; }
+
 #if __has_include(<catch2/catch_all.hpp>)
 
 #include <catch2/catch_session.hpp>

@@ -16,14 +16,9 @@
 
 namespace plumb_test {
 
-/// The root of the repository that the tests were built from.
-inline std::filesystem::path repository() {
-#if defined(PLUMB_TEST_REPOSITORY)
-  return PLUMB_TEST_REPOSITORY;
-#else
-  return std::filesystem::absolute(__FILE__).parent_path().parent_path();
-#endif
-}
+/// The root of the repository that the tests were built from; main.cpp alone knows it, so that no other object differs
+/// between two checkouts, and a compiler cache can serve both.
+std::filesystem::path repository();
 
 /// Models and data sets that are too large for the repository: `../shared/data`, or nothing when it is not there.
 ///

@@ -319,7 +319,7 @@ TEST_CASE("fit distils, trains with a reference per token, and refuses what is n
 TEST_CASE("smoothed sft and Jensen-Shannon on stories260k are torch's, gradients included", "[head]") {
   const auto folder = plumb_test::shared_data("stories260k");
   if (!folder) SKIP("no ../shared/data beside the repository");
-  const auto golden = json::parse_file(std::filesystem::path(PLUMB_TEST_REPOSITORY) / "tests/golden/head.json");
+  const auto golden = json::parse_file(plumb_test::repository() / "tests/golden/head.json");
   const auto model = load_model<cpu, double>(*folder / "hf");
   const auto p = load_adapter(model, *folder / "lora_init");
   for (const auto& each : p.trainable()) {

@@ -35,6 +35,9 @@ constexpr contender all_contenders[] = {
     {"apo_zero", "beta=0.1"},
     {"apo_down", "beta=0.1"},
     {"discopop", "beta=0.1 tau=0.2"},
+    {"wpo", "beta=0.1"},
+    {"tdpo", "beta=0.1"},
+    {"ld_dpo", "beta=0.1"},
     {"simpo", "beta=2 gamma=1"},
     {"alpha_po", "beta=2 gamma=1"},
     {"orpo", "beta=0.1"},
@@ -44,6 +47,7 @@ constexpr contender all_contenders[] = {
     {"kto", "beta=0.1"},
     {"bco", "beta=0.1"},
     {"apo_zero_unpaired", "beta=0.1"},
+    {"dpo_pl", "beta=0.1"},
     {"rrhf", ""},
 };
 

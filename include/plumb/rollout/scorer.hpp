@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -67,7 +68,7 @@ class scorer {
     rewards_ = values_ = {};
     if (what.rewards || what.values) run_score_head(batch, what, hidden, rows, count);
     std::vector<T> host;
-    for (const variable<B, T>& each : {result_.statistics, rewards_, values_}) {
+    for (const variable<B, T>& each : outputs()) {
       if (each.value.empty()) continue;
       const auto first = host.size();
       host.resize(first + static_cast<std::size_t>(each.value.size()));
@@ -102,7 +103,7 @@ class scorer {
   /// Adds the gradients of the batch just run, given the slopes of `spread_slopes`: [statistics, predictions] and after
   /// them those of the score head, or of the log-probabilities alone, [predictions].
   void learn(std::span<const T> slopes) {
-    for (const variable<B, T>& each : {result_.statistics, rewards_, values_}) {
+    for (const variable<B, T>& each : outputs()) {
       const auto own = slopes.first(std::min(slopes.size(), static_cast<std::size_t>(each.value.size())));
       slopes = slopes.subspan(own.size());
       if (own.empty() || !each.needs_gradient()) continue;
@@ -119,6 +120,9 @@ class scorer {
   [[nodiscard]] std::size_t memory() noexcept { return tape_.memory().capacity(); }
 
  private:
+  /// What slopes are given for, in their order.
+  [[nodiscard]] std::array<variable<B, T>, 3> outputs() const { return {result_.statistics, rewards_, values_}; }
+
   view<const T> upload_noise(const training_batch& batch, const request& what) {
     const index_t width = model_.network().sizes().width;
     const auto noise = embedding_noise<T>(batch.segments, width, what.noise, derive_key(what.key, 0x4e4546));
