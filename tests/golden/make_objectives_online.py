@@ -175,6 +175,18 @@ def dft(m, _):
     return -torch.exp(m.logp).detach() * m.logp, {}
 
 
+def rho1(m, s):
+    """The mean over valid tokens of the chosen ones, scaled so that it is the mean over those."""
+    valid = m.mask > 0
+    excess = (m.ref - m.logp).detach()[valid]
+    n, k = len(excess), max(1, int(s.get("keep", 0.6) * len(excess)))
+    chosen = torch.zeros(n, dtype=torch.float64)
+    chosen[torch.sort(excess, descending=True, stable=True).indices[:k]] = n / k
+    weight = torch.zeros(m.mask.shape, dtype=torch.float64)
+    weight[valid] = chosen
+    return -weight * m.logp, {}
+
+
 def reinforce(m, _):
     return -m.advantage * m.logp, {"advantage": m.advantage}
 
@@ -182,6 +194,8 @@ def reinforce(m, _):
 def token_losses():
     """(name, settings, losses and metrics of the matrix, reduction)."""
     yield "dft", {}, dft, token_mean
+    for s in ({}, {"keep": 0.25}, {"keep": 1.0}, {"keep": 0.01}):
+        yield "rho1", s, rho1, token_mean
     yield "reinforce", {}, reinforce, token_mean
     for s in (
         {},

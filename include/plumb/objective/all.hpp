@@ -44,6 +44,7 @@
 #include <plumb/objective/reinforce.hpp>
 #include <plumb/objective/reward.hpp>
 #include <plumb/objective/reward_regression.hpp>
+#include <plumb/objective/rho1.hpp>
 #include <plumb/objective/rloo.hpp>
 #include <plumb/objective/robust_dpo.hpp>
 #include <plumb/objective/row.hpp>
@@ -62,7 +63,7 @@ namespace plumb::inline v0 {
 
 /// To add an objective: its header above, its type here.
 using all_objectives =
-    objective_list<sft, dft, row_loss<distill>,                                              // on tokens
+    objective_list<sft, dft, rho1, row_loss<distill>,                                        // on tokens
                    reinforce, ppo, grpo, dr_grpo, bnpo, dapo, cispo, gspo, sapo,             // on sampled tokens
                    dpo, robust_dpo, f_dpo, dpo_norm, ipo, hinge, exo, nca, bco_pair, sppo,   // on pairs, with reference
                    apo_zero, apo_down, discopop, wpo, tdpo, ld_dpo, aot, aot_unpaired, xpo,  //
