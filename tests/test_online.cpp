@@ -144,7 +144,7 @@ TEST_CASE("ppo learns with a critic") {
   auto p = fresh();
   attach_score_head(p);
   const any_objective<level::token> method(ppo{.value_clip = 1, .value_weight = 0.5});
-  double first = 0, last = 0, value_loss = 0;
+  double first = 0, last = 0, first_value_loss = 0, value_loss = 0;
   for (int round = 0; round < 15; ++round) {
     auto batch = sample(p, static_cast<std::uint64_t>(round));
     std::vector<double> scores;
@@ -163,10 +163,11 @@ TEST_CASE("ppo learns with a critic") {
     const auto log = fit(p, method, std::move(batch.data), one_step()).log;
     CHECK(*log.back().find("val/ratio") == 1.0);
     value_loss = *log.back().find("loss/value_avg");
+    if (round == 0) first_value_loss = value_loss;
     (round == 0 ? first : last) = batch.mean;
   }
   CHECK(last - first > 0.15);
-  CHECK(value_loss < 0.1);
+  CHECK(value_loss < 0.5 * first_value_loss);
 }
 
 TEST_CASE("advantages with a critic: what is computed, and bad input") {
