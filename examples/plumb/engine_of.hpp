@@ -89,16 +89,15 @@ class engine_of final : public engine {
       const auto asked = request_of(objective, extra);
       run_rows rows{.data = std::move(data)};
       step_context context = prepare_rows(scores, objective, rows);
-      const auto all = pointers(rows.data);
+      const auto all = pointers_to(rows.data);
       gradient out;
       const auto parts = batch < 1 ? split_by_tokens(all, 2048) : split_by_count(all, batch);
       out.loss = run_step(scores, objective, objective.needs(), all, parts, asked, context, out.metrics).loss;
       for (const auto& each : p.trainable()) {
-        const auto host = each.parameter->gradient.host();
         const auto extent = each.parameter->value.extent();
-        const bool is_vector = each.name.ends_with("norm.weight") || each.name.ends_with(".bias");
+        const auto host = plumb::detail::as_stored(config(), each.name, extent, each.parameter->gradient.host());
         out.parts.push_back({each.name,
-                             is_vector ? std::vector{extent.columns} : std::vector{extent.rows, extent.columns},
+                             plumb::detail::stored_shape(config(), each.name, extent),
                              {host.begin(), host.end()},
                              sizeof(T) == 8});
       }
@@ -119,7 +118,7 @@ class engine_of final : public engine {
       };
       run_rows rows{.data = std::move(data)};
       fit_rows<std::remove_cvref_t<decltype(objective)>::level>(rows.data, objective.needs());
-      const auto all = pointers(rows.data);
+      const auto all = pointers_to(rows.data);
       for (int round = 0; round < 2; ++round) {  // the first one also fills caches and makes the buffers
         for (example& e : rows.data)
           for (reply& r : e.replies) r.reference = missing, r.token_references.clear();
@@ -184,15 +183,9 @@ class engine_of final : public engine {
     return asked;
   }
 
-  static std::vector<const example*> pointers(const std::vector<example>& rows) {
-    std::vector<const example*> out;
-    for (const example& e : rows) out.push_back(&e);
-    return out;
-  }
   template <class Objective>
   void refer(scorer<B, T>& scores, const Objective& objective, std::vector<example>& rows) {
-    score_references(scores, std::span(rows), {}, 2048,
-                     has(objective.needs(), need::tail) || Objective::level == level::token);
+    score_references(scores, std::span(rows), {}, 2048, refers_by_token(Objective::level, objective.needs()));
   }
   /// References and baseline for all rows as one step.
   template <class Objective>
@@ -207,7 +200,7 @@ class engine_of final : public engine {
     }
     step_context out;
     if (has(needs, need::divergence))
-      out.baseline = measure_baseline(scores, rows.mismatched, rows.data, pointers(rows.data));
+      out.baseline = measure_baseline(scores, rows.mismatched, rows.data, pointers_to(rows.data));
     return out;
   }
 

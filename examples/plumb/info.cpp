@@ -45,24 +45,8 @@ template <class Files>
 index_t count_parameters(const model_config& config, const Files& files) {
   index_t count = 0;
   const auto device = std::make_shared<typename reference::device>();
-  (void)make_network<reference, float>(device, config, 1, [&](const std::string& wanted, shape extent) {
-    constexpr bool one_file = std::is_same_v<Files, gguf_model>;  // which holds every map as [outputs, inputs]
-    std::string name = wanted;
-    std::vector<index_t> expected{extent.rows, extent.columns};
-    if constexpr (!one_file) {
-      name = plumb::detail::stored_name(files, wanted);
-      expected = plumb::detail::stored_shape(config, name, extent);
-    } else if (extent.rows == 1) {
-      expected = {extent.columns};
-    }
-    if (!files.contains(name))
-      throw error(
-          errc::bad_model, name,
-          join("the files lack this tensor; the configuration asks for ", plumb::detail::describe_shape(expected)));
-    if (files.shape(name) != expected && files.shape(name) != std::vector{extent.rows, extent.columns})
-      throw error(errc::bad_model, name,
-                  join("expected shape ", plumb::detail::describe_shape(expected), " from the configuration, found ",
-                       plumb::detail::describe_shape(files.shape(name)), " in the file"));
+  (void)make_network<reference, float>(device, config, 1, [&](const std::string& name, shape extent) {
+    plumb::detail::find_stored(files, config, name, extent);
     count += extent.rows * extent.columns;
     return weight_ptr<reference, float>();
   });
@@ -70,15 +54,20 @@ index_t count_parameters(const model_config& config, const Files& files) {
 }
 
 /// The format of most of the numbers, as --dtype writes it.
-std::string main_type(const weight_files& files) {
-  std::map<dtype, index_t> numbers;
-  for (const std::string& name : files.names()) numbers[files.info(name).type] += files.info(name).elements;
-  dtype most = dtype::f32;
+template <class Type>
+std::string main_type(const std::map<Type, index_t>& numbers) {
+  Type most = Type::f32;
+  index_t largest = numbers.contains(most) ? numbers.at(most) : 0;
   for (const auto& [type, count] : numbers)
-    if (count > numbers[most]) most = type;
+    if (count > largest) most = type, largest = count;
   std::string out(name(most));
   for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
   return out;
+}
+std::string main_type(const weight_files& files) {
+  std::map<dtype, index_t> numbers;
+  for (const std::string& name : files.names()) numbers[files.info(name).type] += files.info(name).elements;
+  return main_type(numbers);
 }
 
 json::array describe_files(const weight_files& files) {
@@ -93,8 +82,7 @@ json::array describe_files(const weight_files& files) {
   return out;
 }
 
-json::value describe_tokenizer(const std::filesystem::path& folder) {
-  const auto words = tokenizer::find(folder);
+json::value describe_tokenizer(const std::optional<tokenizer>& words) {
   return words ? json::value(json::object{{"tokens", words->size()}}) : json::value(nullptr);
 }
 
@@ -106,19 +94,13 @@ void describe_gguf(const gguf_model& model, json::object& out) {
     numbers[tensor.type] += tensor.elements;
     bytes += tensor.bytes;
   }
-  ggml_type most = ggml_type::f32;
-  for (const auto& [type, count] : numbers)
-    if (count > numbers[most]) most = type;
-  std::string type(name(most));
-  for (char& c : type) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
   out["parameters"] = count_parameters(model.config(), model);
-  out["dtype"] = type;
+  out["dtype"] = main_type(numbers);
   out["bytes"] = bytes;
   out["files"] = json::array{json::object{{"name", model.file().path().filename().string()},
                                           {"bytes", model.file().size()},
                                           {"tensors", model.file().tensors().size()}}};
-  const auto words = model.tokenizer();
-  out["tokenizer"] = words ? json::value(json::object{{"tokens", words->size()}}) : json::value(nullptr);
+  out["tokenizer"] = describe_tokenizer(model.tokenizer());
 }
 
 int run_info(const arguments& given) {
@@ -138,14 +120,15 @@ int run_info(const arguments& given) {
     out["architecture"] = describe_architecture(model.config());
     describe_gguf(model, out);
   } else {
-    const model_config config = read_config(folder);
+    const model_config stored = read_config(folder);
     const auto files = weight_files::open(folder);
+    const model_config config = plumb::detail::as_language_model(stored, files);
     out["architecture"] = describe_architecture(config);
     out["parameters"] = count_parameters(config, files);
     out["dtype"] = main_type(files);
     out["bytes"] = files.total_bytes();
     out["files"] = describe_files(files);
-    out["tokenizer"] = describe_tokenizer(folder);
+    out["tokenizer"] = describe_tokenizer(tokenizer::find(folder));
   }
   out["trainable_parameters"] = 0;  // a model alone is frozen
   if (!adapter.empty()) {

@@ -209,12 +209,7 @@ void print_row_losses(const distill& objective, const arguments& given, output& 
   read_rows(
       given,
       [&](const json::object& row, const std::string& place) {
-        static constexpr std::string_view known[] = {"student", "teacher", "student_logits", "teacher_logits"};
-        for (const auto& member : row) {
-          const std::string_view key(member.key().data(), member.key().size());
-          if (std::find(std::begin(known), std::end(known), key) == std::end(known))
-            throw error(errc::bad_data, place, unknown_name("key", key, known));
-        }
+        check_keys(row, {"student", "teacher", "student_logits", "teacher_logits"}, place);
         const auto student = read_distribution(row, "student", place),
                    teacher = read_distribution(row, "teacher", place);
         if (student.size() != teacher.size())

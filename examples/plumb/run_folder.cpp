@@ -107,8 +107,7 @@ bool prepare_folder(const fs::path& folder, const json::object& settings, const 
         join("\"", folder.string(), "\" is not empty; ",
              run ? "--resume auto goes on with the run in it, --overwrite replaces that run" : "give a new folder"));
   }
-  fs::create_directories(folder, failed);
-  if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
+  make_folder(folder);
   return false;
 }
 

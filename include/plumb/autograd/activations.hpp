@@ -29,106 +29,68 @@ PLUMB_HD gelu_number<T> gelu_at(T x, bool by_tanh) {
   return {x * below, below + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x)};
 }
 
-template <class T>
-struct gelu_each {
+/// out_i = f(x_i)
+template <class T, class Function>
+struct function_each {
+  Function f;
   const T* x;
   T* out;
-  bool by_tanh;
-  PLUMB_HD void operator()(index_t i) const { out[i] = gelu_at(x[i], by_tanh).value; }
+  PLUMB_HD void operator()(index_t i) const { out[i] = f(x[i]); }
 };
-template <class T>
-struct gelu_slope_each {
+/// dx_i += d_i f'(x_i)
+template <class T, class Function>
+struct function_slope_each {
+  Function f;
   const T* x;
-  const T* d;
-  T* dx;
-  bool by_tanh;
-  PLUMB_HD void operator()(index_t i) const { dx[i] += d[i] * gelu_at(x[i], by_tanh).slope; }
-};
-template <class T>
-struct cap_each {
-  const T* x;
-  T* out;
-  T cap;
-  PLUMB_HD void operator()(index_t i) const { out[i] = capped_score(x[i], cap); }
-};
-template <class T>
-struct cap_slope_each {
   const T* out;
   const T* d;
   T* dx;
+  PLUMB_HD void operator()(index_t i) const { dx[i] += d[i] * f.slope(x[i], out[i]); }
+};
+
+template <class T>
+struct gelu_of {
+  bool by_tanh;
+  PLUMB_HD T operator()(T x) const { return gelu_at(x, by_tanh).value; }
+  PLUMB_HD T slope(T x, T) const { return gelu_at(x, by_tanh).slope; }
+};
+/// cap tanh(x / cap): numbers far beyond the cap come to rest there (Gemma 2).
+template <class T>
+struct soft_cap_of {
   T cap;
-  PLUMB_HD void operator()(index_t i) const { dx[i] += d[i] * cap_slope(out[i], cap); }
+  PLUMB_HD T operator()(T x) const { return capped_score(x, cap); }
+  PLUMB_HD T slope(T, T out) const { return cap_slope(out, cap); }
 };
 
 }  // namespace detail
 
-/// out = gelu(x), number by number.
-template <class B, class T>
-struct gelu_function {
+/// out = f(x), number by number. `Function` gives f(x) and f.slope(x, f(x)), on host and device.
+template <class B, class T, class Function>
+struct number_function {
   variable<B, T> x;
-  bool by_tanh = true;
+  Function f;
   variable<B, T> out;
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like(x.value.extent(), x);
-    B::for_each(t.device(), x.value.size(), detail::gelu_each<T>{x.value.data, t.writable(out).data, by_tanh});
+    B::for_each(t.device(), x.value.size(), detail::function_each<T, Function>{f, x.value.data, t.writable(out).data});
     return out;
   }
   void backward(tape<B, T>& t) {
     if (!x.slot) return;
-    const detail::gelu_slope_each<T> add{x.value.data, out.slot->value.data, t.gradient(x).data, by_tanh};
+    const detail::function_slope_each<T, Function> add{f, x.value.data, out.value.data, out.slot->value.data,
+                                                       t.gradient(x).data};
     B::for_each(t.device(), x.value.size(), add);
-  }
-};
-
-/// out = cap tanh(x / cap): numbers far beyond the cap come to rest there (Gemma 2).
-template <class B, class T>
-struct soft_capping {
-  variable<B, T> x;
-  T cap = 1;
-  variable<B, T> out;
-
-  variable<B, T> forward(tape<B, T>& t) {
-    out = t.make_like(x.value.extent(), x);
-    B::for_each(t.device(), x.value.size(), detail::cap_each<T>{x.value.data, t.writable(out).data, cap});
-    return out;
-  }
-  void backward(tape<B, T>& t) {
-    if (!x.slot) return;
-    const detail::cap_slope_each<T> add{out.value.data, out.slot->value.data, t.gradient(x).data, cap};
-    B::for_each(t.device(), x.value.size(), add);
-  }
-};
-
-/// out = x + by
-template <class B, class T>
-struct shifting {
-  variable<B, T> x;
-  T by = 0;
-  variable<B, T> out;
-
-  variable<B, T> forward(tape<B, T>& t) {
-    out = t.make_like(x.value.extent(), x);
-    B::fill(t.device(), t.writable(out), by);
-    B::add_scaled(t.device(), T(1), x.value, t.writable(out));
-    return out;
-  }
-  void backward(tape<B, T>& t) {
-    if (x.slot) B::add_scaled(t.device(), T(1), out.slot->value, t.gradient(x));
   }
 };
 
 template <class B, class T>
 variable<B, T> gelu(tape<B, T>& t, variable<B, T> x, activation which = activation::gelu_tanh) {
-  return t.apply(gelu_function<B, T>{x, which == activation::gelu_tanh, {}});
+  return t.apply(number_function<B, T, detail::gelu_of<T>>{x, {which == activation::gelu_tanh}, {}});
 }
 template <class B, class T>
 variable<B, T> soft_cap(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> cap) {
-  return t.apply(soft_capping<B, T>{x, cap, {}});
-}
-template <class B, class T>
-variable<B, T> shift(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> by) {
-  return t.apply(shifting<B, T>{x, by, {}});
+  return t.apply(number_function<B, T, detail::soft_cap_of<T>>{x, {cap}, {}});
 }
 
 }  // namespace plumb::inline v0

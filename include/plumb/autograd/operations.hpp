@@ -36,16 +36,16 @@ struct reshaping {
   }
 };
 
-/// out = factor · x
+/// out = factor · x + by
 template <class B, class T>
-struct scaling {
+struct line_function {
   variable<B, T> x;
-  T factor = 1;
+  T factor = 1, by = 0;
   variable<B, T> out;
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like(x.value.extent(), x);
-    B::fill(t.device(), t.writable(out), T(0));
+    B::fill(t.device(), t.writable(out), by);
     B::add_scaled(t.device(), factor, x.value, t.writable(out));
     return out;
   }
@@ -116,7 +116,11 @@ variable<B, T> add(tape<B, T>& t, variable<B, T> a, variable<B, T> b) {
 }
 template <class B, class T>
 variable<B, T> scale(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> factor) {
-  return t.apply(scaling<B, T>{x, factor, {}});
+  return t.apply(line_function<B, T>{x, factor, T(0), {}});
+}
+template <class B, class T>
+variable<B, T> shift(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> by) {
+  return t.apply(line_function<B, T>{x, T(1), by, {}});
 }
 template <class B, class T>
 variable<B, T> multiply(tape<B, T>& t, variable<B, T> a, variable<B, T> b) {

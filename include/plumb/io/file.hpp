@@ -69,6 +69,9 @@ class mapped_file {
   std::size_t size_ = 0;
 };
 
+/// Makes a folder to write into, with those above it; one that is there is fine. Throws errc::io.
+void make_folder(const std::filesystem::path& folder);
+
 /// What `write_file_atomically` hands to its callback: bytes in order, a full disk is an error.
 class writer {
  public:

@@ -142,6 +142,12 @@ void writer::send(const char* data, std::size_t size) {
   }
 }
 
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
+}
+
 void write_file_atomically(const std::filesystem::path& path, function_ref<void(writer&)> f) {
   if (path.filename().empty()) throw error(errc::bad_argument, path.string(), "expected the name of a file to write");
   detail::temporary_file file(path);

@@ -129,7 +129,7 @@ void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
         .push_back(as_tensor(apart ? name : join(detail::peft_prefix, name), {extent.rows, extent.columns},
                              std::span<const T>(numbers.back())));
   }
-  detail::make_folder(folder);
+  make_folder(folder);
   std::error_code absent;
   if (critic)
     write_safetensors(folder / detail::value_head_file, values, {{"format", "pt"}});

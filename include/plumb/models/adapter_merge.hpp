@@ -61,6 +61,19 @@ model_config merged_config(model_config config, const Maps& adapted) {
   return config;
 }
 
+/// A model of its own beside `model`, with its tokenizer: `value(name, shape)` makes the tensor of each weight.
+template <class B, class T, class Value>
+language_model<B, T> remade(const language_model<B, T>& model, const model_config& config, Value&& value) {
+  const auto make = [&](const std::string& name, shape extent) {
+    auto out = std::make_shared<weight_tensor<B, T>>();
+    out->value = value(name, extent);
+    return out;
+  };
+  auto net = make_network<B, T>(model.device(), config, model.network().sizes().positions, make);
+  auto words = model.has_tokenizer() ? std::optional(model.tokenizer()) : std::nullopt;
+  return {model.device(), std::move(net), std::move(words), config, model.source()};
+}
+
 }  // namespace detail
 
 /// The policy as a model of its own, without adapters: W' = W + s B A in every adapted map, all else copied.
@@ -74,16 +87,10 @@ language_model<B, T> merge_adapter(const policy<B, T>& p) {
   std::map<std::string, const weight_tensor<B, T>*> weights;
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) { weights.emplace(name, w.get()); });
   const model_config config = detail::merged_config(model.config(), adapted);
-  auto net =
-      make_network<B, T>(model.device(), config, p.network().sizes().positions, [&](const std::string& name, shape) {
-        auto out = std::make_shared<weight_tensor<B, T>>();
-        const auto at = adapted.find(name);
-        out->value =
-            at != adapted.end() ? detail::merged_weight(*at->second, *model.device()) : weights.at(name)->value.clone();
-        return out;
-      });
-  auto words = model.has_tokenizer() ? std::optional(model.tokenizer()) : std::nullopt;
-  return {model.device(), std::move(net), std::move(words), config, model.source()};
+  return detail::remade(model, config, [&](const std::string& name, shape) {
+    const auto at = adapted.find(name);
+    return at != adapted.end() ? detail::merged_weight(*at->second, *model.device()) : weights.at(name)->value.clone();
+  });
 }
 
 /// Writes the policy as a Hugging Face folder that needs no adapter: model.safetensors (fp32 or fp64), the tokenizer,
@@ -98,18 +105,20 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   const auto adapted = detail::adapted_maps(p);
   std::vector<std::vector<T>> numbers;
   std::vector<tensor_data> tensors;
+  const auto check_finite = [&](const std::string& name) {
+    for (const T x : numbers.back())
+      if (!std::isfinite(x))
+        throw error(errc::not_finite, name, "the weight holds NaN or infinite numbers; training diverged");
+  };
   std::set<const void*> seen;
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     const auto at = adapted.find(name);
     if (at == adapted.end() && !seen.insert(w.get()).second) return;  // a tied head is stored once
-    numbers.push_back(at == adapted.end() ? w->value.host()
-                                          : detail::merged_weight(*at->second, *model.device()).host());
-    for (const T x : numbers.back())
-      if (!std::isfinite(x))
-        throw error(errc::not_finite, name, "the weight holds NaN or infinite numbers; training diverged");
     const auto extent = w->value.extent();
-    if (lies_transposed(model.config(), name))
-      numbers.back() = detail::transposed(std::span<const T>(numbers.back()), extent.rows, extent.columns);
+    numbers.push_back(detail::as_stored(
+        model.config(), name, extent,
+        at == adapted.end() ? w->value.host() : detail::merged_weight(*at->second, *model.device()).host()));
+    check_finite(name);
     tensors.push_back(
         as_tensor(name, detail::stored_shape(model.config(), name, extent), std::span<const T>(numbers.back())));
   });
@@ -117,14 +126,12 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   if (scores) {
     const auto& head = p.score_head()->weight->value;
     numbers.push_back(head.host());
-    for (const T x : numbers.back())
-      if (!std::isfinite(x))
-        throw error(errc::not_finite, score_name, "the weight holds NaN or infinite numbers; training diverged");
+    check_finite(score_name);
     tensors.push_back(as_tensor(score_name, {1, head.extent().columns}, std::span<const T>(numbers.back())));
   }
   model_config config = detail::merged_config(model.config(), adapted);
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
-  detail::make_folder(folder);
+  make_folder(folder);
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   if (model.has_tokenizer()) model.tokenizer().save(folder);
   write_config(config, folder);

@@ -97,24 +97,16 @@ language_model<B, T> merge_adapters(const language_model<B, T>& model, const std
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) { own.emplace(name, w.get()); });
   const model_config config = detail::merged_config(model.config(), adapted);
   std::uint64_t place = 0;
-  const auto make = [&](const std::string& name, shape extent) {
-    auto out = std::make_shared<weight_tensor<B, T>>();
+  return detail::remade(model, config, [&](const std::string& name, shape extent) {
     const auto at = adapted.find(name);
-    if (at == adapted.end()) {
-      out->value = own.at(name)->value.clone();
-      return out;
-    }
+    if (at == adapted.end()) return own.at(name)->value.clone();
     std::vector<std::vector<double>> dense;
     for (const auto& each : *at->second) dense.push_back(detail::dense_change(each, extent.rows, extent.columns));
     const auto change = merge_changes(std::move(dense), weights, how, place++);
     std::vector<T> numbers = own.at(name)->value.host();
     for (std::size_t k = 0; k < numbers.size(); ++k) numbers[k] += static_cast<T>(change[k]);
-    out->value = tensor<B, T>(model.device(), extent, std::span<const T>(numbers));
-    return out;
-  };
-  auto net = make_network<B, T>(model.device(), config, model.network().sizes().positions, make);
-  auto words = model.has_tokenizer() ? std::optional(model.tokenizer()) : std::nullopt;
-  return {model.device(), std::move(net), std::move(words), config, model.source()};
+    return tensor<B, T>(model.device(), extent, std::span<const T>(numbers));
+  });
 }
 
 /// One adapter that does exactly what the weighted sum of all does: Σ w_i scale_i B_i A_i, ranks added. It sits on

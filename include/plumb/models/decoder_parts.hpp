@@ -2,6 +2,7 @@
 // The parts that most families share, made from a configuration: maps, norms, attention, the gated feed-forward part.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,26 @@
 #include <plumb/nn/transformer.hpp>
 
 namespace plumb::inline v0 {
+
+/// The fixed numbers of attention in a layer.
+inline attention_options attention_numbers(const model_config& c, index_t layer) {
+  const double size = c.query_scale > 0 ? c.query_scale : static_cast<double>(c.head_width);
+  return {.heads = c.heads,
+          .kv_heads = c.kv_heads,
+          .head_width = c.head_width,
+          .scale = 1 / std::sqrt(size),
+          .window = c.windows.empty() ? 0 : c.windows[static_cast<std::size_t>(layer)],
+          .cap = c.attention_cap};
+}
+
+/// A map whose weight and bias `make(name, shape)` gives.
+template <class B, class T, class Make>
+linear<B, T> make_linear(Make&& make, const std::string& name, index_t outputs, index_t inputs, bool bias) {
+  linear<B, T> out;
+  out.weight = make(name + ".weight", shape{outputs, inputs});
+  if (bias) out.bias = make(name + ".bias", shape{1, outputs});
+  return out;
+}
 
 /// Makes named parts. `make(name, shape)` gives each weight: read from files, or random.
 template <class B, class T, class Make>
@@ -29,10 +50,7 @@ class decoder_parts {
     return make_(name + ".weight", shape{rows, columns});
   }
   linear<B, T> linear_map(const std::string& name, index_t outputs, index_t inputs, bool bias) const {
-    linear<B, T> out;
-    out.weight = weight(name, outputs, inputs);
-    if (bias) out.bias = make_(name + ".bias", shape{1, outputs});
-    return out;
+    return make_linear<B, T>(make_, name, outputs, inputs, bias);
   }
   rms_norm<B, T> norm(const std::string& name) const { return norm(name, c_.hidden_size); }
   rms_norm<B, T> norm(const std::string& name, index_t width) const {
@@ -50,18 +68,9 @@ class decoder_parts {
       a.q_norm = norm(at + ".q_norm", each ? c_.head_width : q_width);
       a.k_norm = norm(at + ".k_norm", each ? c_.head_width : kv_width);
     }
-    a.options = attention_numbers(layer);
+    a.options = attention_numbers(c_, layer);
     a.positions = a.options.window > 0 ? near_ : far_;
     return a;
-  }
-  [[nodiscard]] attention_options attention_numbers(index_t layer) const {
-    const double size = c_.query_scale > 0 ? c_.query_scale : static_cast<double>(c_.head_width);
-    return {.heads = c_.heads,
-            .kv_heads = c_.kv_heads,
-            .head_width = c_.head_width,
-            .scale = 1 / std::sqrt(size),
-            .window = c_.windows.empty() ? 0 : c_.windows[static_cast<std::size_t>(layer)],
-            .cap = c_.attention_cap};
   }
   gated_mlp<B, T> mlp(const std::string& at) const {
     gated_mlp<B, T> m;

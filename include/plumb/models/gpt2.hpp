@@ -3,7 +3,7 @@
 #pragma once
 
 #include <plumb/autograd/columns.hpp>
-#include <plumb/models/config.hpp>
+#include <plumb/models/decoder_parts.hpp>
 #include <plumb/nn/attention.hpp>
 #include <plumb/nn/embedding.hpp>
 #include <plumb/nn/mlp.hpp>
@@ -94,12 +94,8 @@ gpt2<B, T> build_gpt2(const model_config& c, Make&& make) {
                             c.norm_epsilon};
   };
   const auto linear_map = [&](const std::string& name, index_t outputs, index_t inputs) {
-    linear<B, T> out;
-    out.weight = make(name + ".weight", shape{outputs, inputs});
-    out.bias = make(name + ".bias", shape{1, outputs});
-    return out;
+    return make_linear<B, T>(make, name, outputs, inputs, true);
   };
-  const double size = c.query_scale > 0 ? c.query_scale : static_cast<double>(c.head_width);
   gpt2<B, T> net;
   net.wte.weight = make("transformer.wte.weight", shape{c.vocabulary, width});
   net.wpe = make("transformer.wpe.weight", shape{c.max_positions, width});
@@ -109,8 +105,7 @@ gpt2<B, T> build_gpt2(const model_config& c, Make&& make) {
     block.ln_1 = norm(at + ".ln_1");
     block.attn.c_attn = linear_map(at + ".attn.c_attn", 3 * width, width);
     block.attn.c_proj = linear_map(at + ".attn.c_proj", width, width);
-    block.attn.options = {
-        .heads = c.heads, .kv_heads = c.heads, .head_width = c.head_width, .scale = 1 / std::sqrt(size)};
+    block.attn.options = attention_numbers(c, i);
     block.ln_2 = norm(at + ".ln_2");
     block.mlp.c_fc = linear_map(at + ".mlp.c_fc", c.intermediate_size, width);
     block.mlp.c_proj = linear_map(at + ".mlp.c_proj", width, c.intermediate_size);

@@ -2,13 +2,13 @@
 // A language model as a user holds it: network, tokenizer and configuration, read from or written to a folder.
 #pragma once
 
-#include <array>
 #include <cmath>
 #include <memory>
 #include <set>
 #include <utility>
 
 #include <plumb/core/random.hpp>
+#include <plumb/io/file.hpp>
 #include <plumb/io/safetensors.hpp>
 #include <plumb/io/safetensors_write.hpp>
 #include <plumb/io/weights.hpp>
@@ -111,35 +111,18 @@ weight_ptr<B, T> finite_weight(const device_ptr<B>& device, const std::string& n
 template <class B, class T>
 weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const model_config& config,
                              const std::string& wanted, shape extent) {
-  const std::string name = stored_name(files, wanted);
-  const bool turned = lies_transposed(config, name);
-  const auto expected = stored_shape(config, name, extent);
-  const bool as_column = extent.rows == 1 && files.contains(name) && files.shape(name).size() == 2;
-  if (!files.contains(name))
-    throw error(errc::bad_model, name,
-                join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));
-  if (files.shape(name) != expected && !(as_column && files.shape(name) == std::vector{extent.rows, extent.columns}))
-    throw error(errc::bad_model, name,
-                join("expected shape ", describe_shape(expected), " from config.json, found ",
-                     describe_shape(files.shape(name)), " in the file"));
+  const std::string name = find_stored(files, config, wanted, extent);
   std::vector<T> host(static_cast<std::size_t>(extent.size()));
   files.read(name, std::span<T>(host));
-  if (turned) host = transposed(std::span<const T>(host), extent.columns, extent.rows);
+  if (lies_transposed(config, name)) host = transposed(std::span<const T>(host), extent.columns, extent.rows);
   return finite_weight<B, T>(device, name, extent, host);
 }
 
 /// The same from a GGUF file, which holds every map as [outputs, inputs].
 template <class B, class T>
-weight_ptr<B, T> read_weight(const device_ptr<B>& device, const gguf_model& files, const model_config&,
+weight_ptr<B, T> read_weight(const device_ptr<B>& device, const gguf_model& files, const model_config& config,
                              const std::string& name, shape extent) {
-  const bool there = files.contains(name);
-  const bool fits = there && (files.shape(name) == std::vector{extent.rows, extent.columns} ||
-                              (extent.rows == 1 && files.shape(name) == std::vector{extent.columns}));
-  if (!fits)
-    throw error(errc::bad_model, name,
-                join("expected this tensor in shape ", describe_shape(std::array{extent.rows, extent.columns}), " in ",
-                     files.file().path().string(), ", found ",
-                     there ? describe_shape(files.shape(name)) : std::string("none")));
+  find_stored(files, config, name, extent);
   std::vector<float> host(static_cast<std::size_t>(extent.size()));
   files.read(name, host);
   if constexpr (std::is_same_v<T, float>)
@@ -160,10 +143,7 @@ language_model<B, T> assemble_model(const model_config& config, std::optional<to
     if (id < 0 || id >= config.vocabulary)
       throw error(errc::bad_model, place,
                   join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
-  if (words && !words->eos() && !config.eos.empty() && config.eos.front() < words->size())
-    words->set_eos(config.eos.front());
-  if (words && !words->bos() && config.bos && *config.bos >= 0 && *config.bos < words->size())
-    words->set_bos(*config.bos);
+  if (words) add_special_tokens(*words, config);
   const auto device = make_device<B>(options.threads);
   const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
   auto net = make_network<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
@@ -183,10 +163,9 @@ language_model<B, T> load_model(const std::filesystem::path& folder, const load_
     return detail::assemble_model<B, T>(file.config(), file.tokenizer(), file, options, folder.string(),
                                         folder.string());
   }
-  model_config config = read_config(folder);
+  const model_config stored = read_config(folder);
   const weight_files files = weight_files::open(folder);
-  // A reward model has a score head in place of a language head; the embedding stands in, as in a tied model.
-  if (files.contains("score.weight") && !files.contains("lm_head.weight")) config.tied_head = true;
+  const model_config config = detail::as_language_model(stored, files);
   std::optional<tokenizer> words = tokenizer::find(folder);
   return detail::assemble_model<B, T>(config, std::move(words), files, options, folder.string(),
                                       (folder / "config.json").string());
@@ -236,34 +215,20 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
   return {device, std::move(net), std::move(words), config, "plumb-model"};
 }
 
-namespace detail {
-
-/// Makes a folder to write into, with those above it; one that is there is fine.
-inline void make_folder(const std::filesystem::path& folder) {
-  std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
-  if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
-}
-
-}  // namespace detail
-
 /// Writes a folder that transformers reads: config.json, model.safetensors (fp32 or fp64), tokenizer.json.
 template <class B, class T>
 void save_model(const language_model<B, T>& model, const std::filesystem::path& folder) {
-  detail::make_folder(folder);
+  make_folder(folder);
   std::vector<std::vector<T>> numbers;
   std::vector<tensor_data> tensors;
   std::set<const void*> seen;
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (!seen.insert(w.get()).second) return;  // a tied head is stored once, as the hub does
-    numbers.push_back(w->value.host());
     const auto extent = w->value.extent();
-    if (lies_transposed(model.config(), name))
-      numbers.back() = detail::transposed(std::span<const T>(numbers.back()), extent.rows, extent.columns);
+    numbers.push_back(detail::as_stored(model.config(), name, extent, w->value.host()));
     tensors.push_back(
-        {name, sizeof(T) == 8 ? dtype::f64 : dtype::f32, detail::stored_shape(model.config(), name, extent), {}});
+        as_tensor(name, detail::stored_shape(model.config(), name, extent), std::span<const T>(numbers.back())));
   });
-  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = std::as_bytes(std::span<const T>(numbers[i]));
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   auto config = model.config();
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <plumb/core/error.hpp>
+#include <plumb/io/file.hpp>
 #include <plumb/io/gguf.hpp>
 #include <plumb/io/safetensors_write.hpp>
 #include <plumb/io/weights.hpp>
@@ -41,10 +42,7 @@ class folder_weights final : public named_weights {
   [[nodiscard]] const model_config& config() const override { return config_; }
   [[nodiscard]] std::optional<plumb::tokenizer> tokenizer() const override {
     auto words = plumb::tokenizer::find(folder_);
-    if (!words) return words;
-    if (!words->bos() && config_.bos && *config_.bos >= 0 && *config_.bos < words->size()) words->set_bos(*config_.bos);
-    if (!words->eos() && !config_.eos.empty() && config_.eos[0] >= 0 && config_.eos[0] < words->size())
-      words->set_eos(config_.eos[0]);
+    if (words) add_special_tokens(*words, config_);
     return words;
   }
   [[nodiscard]] std::vector<std::string> names() const override { return names_; }
@@ -105,9 +103,7 @@ void write_model_folder(const named_weights& model, const std::filesystem::path&
   if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
     throw error(errc::unsupported, folder.string(),
                 join("model folders are written as F32, F16 or BF16, not as ", name(type)));
-  std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
-  if (failed) throw error(errc::io, folder.string(), join("creating the folder failed: ", failed.message()));
+  make_folder(folder);
   model_config config = model.config();
   std::vector<tensor_data> tensors;
   std::vector<std::vector<std::byte>> stored;

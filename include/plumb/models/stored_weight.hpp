@@ -2,6 +2,7 @@
 // How files hold a weight: under which name, in which shape, which way round.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,8 @@
 #include <plumb/core/view.hpp>
 #include <plumb/io/weights.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/gguf_model.hpp>
+#include <plumb/text/tokenizer.hpp>
 
 namespace plumb::inline v0 {
 
@@ -51,6 +54,48 @@ inline std::string stored_name(const weight_files& files, const std::string& nam
   return name;
 }
 
+/// The name under which a weight of this extent lies in these files. Throws errc::bad_model, naming it, when they lack it
+/// or hold it in another shape.
+inline std::string find_stored(const weight_files& files, const model_config& config, const std::string& wanted,
+                               shape extent) {
+  const std::string name = stored_name(files, wanted);
+  const auto expected = stored_shape(config, name, extent);
+  if (!files.contains(name))
+    throw error(errc::bad_model, name,
+                join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));
+  const auto& found = files.shape(name);
+  if (found != expected && !(extent.rows == 1 && found == std::vector{extent.rows, extent.columns}))
+    throw error(errc::bad_model, name,
+                join("expected shape ", describe_shape(expected), " from config.json, found ", describe_shape(found),
+                     " in the file"));
+  return name;
+}
+/// The same for a GGUF file, which has plumb's names and orientation.
+inline std::string find_stored(const gguf_model& files, const model_config&, const std::string& name, shape extent) {
+  const bool there = files.contains(name);
+  const bool fits = there && (files.shape(name) == std::vector{extent.rows, extent.columns} ||
+                              (extent.rows == 1 && files.shape(name) == std::vector{extent.columns}));
+  if (!fits)
+    throw error(errc::bad_model, name,
+                join("expected this tensor in shape ", describe_shape(std::array{extent.rows, extent.columns}), " in ",
+                     files.file().path().string(), ", found ",
+                     there ? describe_shape(files.shape(name)) : std::string("none")));
+  return name;
+}
+
+/// A reward model has a score head in place of a language head; the embedding stands in, as in a tied model.
+inline model_config as_language_model(model_config config, const weight_files& files) {
+  if (files.contains("score.weight") && !files.contains("lm_head.weight")) config.tied_head = true;
+  return config;
+}
+
+/// The configuration's end and begin of text for a tokenizer whose own files name none.
+inline void add_special_tokens(tokenizer& words, const model_config& config) {
+  const auto known = [&](token_id id) { return id >= 0 && id < words.size(); };
+  if (!words.eos() && !config.eos.empty() && known(config.eos.front())) words.set_eos(config.eos.front());
+  if (!words.bos() && config.bos && known(*config.bos)) words.set_bos(*config.bos);
+}
+
 /// [rows, columns] → [columns, rows].
 template <class T>
 std::vector<T> transposed(std::span<const T> numbers, index_t rows, index_t columns) {
@@ -59,6 +104,13 @@ std::vector<T> transposed(std::span<const T> numbers, index_t rows, index_t colu
     for (index_t j = 0; j < columns; ++j)
       out[static_cast<std::size_t>(j * rows + i)] = numbers[static_cast<std::size_t>(i * columns + j)];
   return out;
+}
+
+/// Numbers of a weight of this extent the way round in which files hold them.
+template <class T>
+std::vector<T> as_stored(const model_config& c, std::string_view name, shape extent, std::vector<T> numbers) {
+  if (!lies_transposed(c, name)) return numbers;
+  return transposed(std::span<const T>(numbers), extent.rows, extent.columns);
 }
 
 }  // namespace detail

@@ -2,8 +2,8 @@
 // Normalisation of rows: by their root mean square, or by mean and deviation.
 #pragma once
 
-#include <plumb/autograd/activations.hpp>
 #include <plumb/autograd/layer_normalisation.hpp>
+#include <plumb/autograd/operations.hpp>
 #include <plumb/autograd/product.hpp>
 #include <plumb/autograd/rows.hpp>
 #include <plumb/nn/parts.hpp>

@@ -13,6 +13,7 @@
 #include <plumb/nn/head.hpp>
 #include <plumb/nn/score_head.hpp>
 #include <plumb/rollout/batch.hpp>
+#include <plumb/rollout/split.hpp>
 
 namespace plumb::inline v0 {
 
@@ -219,23 +220,19 @@ void check_comparison(std::string_view objective, const head_sums<B, T>& sums, c
                 "adapter instead of training all weights");
 }
 
-/// Splits examples, in their order, into runs of at most `tokens` tokens (a longer example stands alone); calls
-/// f(first, count) for each run.
-template <class F>
-void for_each_run(std::span<const example> data, index_t tokens, F&& f) {
-  std::size_t first = 0;
-  while (first < data.size()) {
-    std::size_t end = first;
-    for (index_t used = 0; end < data.size(); ++end) {
-      index_t size = static_cast<index_t>(data[end].prompt.size());
-      for (const reply& r : data[end].replies) size += static_cast<index_t>(r.tokens.size());
-      if (end > first && used + size > tokens) break;
-      used += size;
-    }
-    f(first, end - first);
-    first = end;
-  }
+namespace detail {
+
+/// Log-probabilities of reply number `which`, one per token; missing for a first token that nothing predicts.
+inline std::vector<double> logp_per_token(const training_batch& batch, const batch_scores& scores, index_t which,
+                                          const reply& r) {
+  const auto& span = batch.replies[static_cast<std::size_t>(which)];
+  const auto begin = scores.logp.begin() + static_cast<std::ptrdiff_t>(span.first);
+  std::vector<double> out(r.tokens.size() - static_cast<std::size_t>(span.count), missing);
+  out.insert(out.end(), begin, begin + static_cast<std::ptrdiff_t>(span.count));
+  return out;
 }
+
+}  // namespace detail
 
 /// Fills in the reference log-probability of every reply that lacks one: the network with its adapter off.
 /// `by_token`: that of each token as well.
@@ -256,13 +253,9 @@ void score_references(scorer<B, T>& engine, std::span<example> data, const head_
     index_t which = 0;
     for (example& e : run)
       for (reply& r : e.replies) {
-        const auto& span = batch.replies[static_cast<std::size_t>(which)];
-        const double logp = detail::sequence_of(batch, scores, which++, r).logp;
-        if (std::isnan(r.reference)) r.reference = logp;
-        const auto begin = scores.logp.begin() + static_cast<std::ptrdiff_t>(span.first);
-        if (!by_token || !lacks(r)) continue;
-        r.token_references.assign(r.tokens.size() - static_cast<std::size_t>(span.count), missing);
-        r.token_references.insert(r.token_references.end(), begin, begin + static_cast<std::ptrdiff_t>(span.count));
+        if (std::isnan(r.reference)) r.reference = detail::sequence_of(batch, scores, which, r).logp;
+        if (by_token && lacks(r)) r.token_references = detail::logp_per_token(batch, scores, which, r);
+        ++which;
       }
   });
 }

@@ -21,22 +21,42 @@ inline micro_batches split_by_count(std::span<const example* const> examples, in
   return out;
 }
 
-/// Runs of at most `tokens` tokens; a longer example stands alone.
+/// Splits examples, in their order, into runs of at most `tokens` tokens (a longer example stands alone); calls
+/// f(first, count) for each run. at(i): the i-th of `count` examples.
+template <class At, class F>
+void for_each_run(std::size_t count, At&& at, index_t tokens, F&& f) {
+  std::size_t first = 0;
+  while (first < count) {
+    std::size_t end = first;
+    for (index_t used = 0; end < count; ++end) {
+      const example& e = at(end);
+      auto size = static_cast<index_t>(e.prompt.size());
+      for (const reply& r : e.replies) size += static_cast<index_t>(r.tokens.size());
+      if (end > first && used + size > tokens) break;
+      used += size;
+    }
+    f(first, end - first);
+    first = end;
+  }
+}
+template <class F>
+void for_each_run(std::span<const example> data, index_t tokens, F&& f) {
+  for_each_run(data.size(), [&](std::size_t i) -> const example& { return data[i]; }, tokens, f);
+}
+
+/// The same runs as micro-batches.
 inline micro_batches split_by_tokens(std::span<const example* const> examples, index_t tokens) {
   micro_batches out;
-  std::size_t first = 0;
-  index_t used = 0;
-  for (std::size_t i = 0; i < examples.size(); ++i) {
-    auto size = static_cast<index_t>(examples[i]->prompt.size());
-    for (const reply& r : examples[i]->replies) size += static_cast<index_t>(r.tokens.size());
-    if (i > first && used + size > tokens) {
-      out.push_back(examples.subspan(first, i - first));
-      first = i;
-      used = 0;
-    }
-    used += size;
-  }
-  if (first < examples.size()) out.push_back(examples.subspan(first));
+  for_each_run(
+      examples.size(), [&](std::size_t i) -> const example& { return *examples[i]; }, tokens,
+      [&](std::size_t first, std::size_t count) { out.push_back(examples.subspan(first, count)); });
+  return out;
+}
+
+/// Examples as what micro-batches are made of; `data` must outlive them.
+inline std::vector<const example*> pointers_to(std::span<const example> data) {
+  std::vector<const example*> out;
+  for (const example& e : data) out.push_back(&e);
   return out;
 }
 

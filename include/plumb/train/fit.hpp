@@ -70,7 +70,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(rows.data, plan, options);
-  const bool by_token = has(needs, need::tail) || Objective::level == level::token;
+  const bool by_token = refers_by_token(Objective::level, needs);
   if (options.reference_sync > 0) check_moving(objective_name(method), needs);
   moving_reference<B, T> moving(policy, options.reference_sync, options.reference_share);
   moving.begin();

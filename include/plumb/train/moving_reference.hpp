@@ -76,7 +76,11 @@ class moving_reference {
         const auto scores = engine.run(batch, {.head = head});
         index_t which = 0;
         for (std::size_t i = 0; i < part.size(); ++i, ++at)
-          for (reply& r : rows[at]->replies) keep_scores(batch, scores, which++, by_token, r);
+          for (reply& r : rows[at]->replies) {
+            r.reference = detail::sequence_of(batch, scores, which, r).logp;
+            if (by_token) r.token_references = detail::logp_per_token(batch, scores, which, r);
+            ++which;
+          }
       }
     } catch (...) {
       swap();
@@ -96,16 +100,6 @@ class moving_reference {
   void swap() {
     for (std::size_t i = 0; i < weights_.size(); ++i) std::swap(policy_.trainable()[i].parameter->value, weights_[i]);
   }
-  static void keep_scores(const training_batch& batch, const batch_scores& scores, index_t which, bool by_token,
-                          reply& r) {
-    const auto& span = batch.replies[static_cast<std::size_t>(which)];
-    r.reference = detail::sequence_of(batch, scores, which, r).logp;
-    if (!by_token) return;
-    const auto begin = scores.logp.begin() + static_cast<std::ptrdiff_t>(span.first);
-    r.token_references.assign(r.tokens.size() - static_cast<std::size_t>(span.count), missing);
-    r.token_references.insert(r.token_references.end(), begin, begin + static_cast<std::ptrdiff_t>(span.count));
-  }
-
   const policy<B, T>& policy_;
   index_t every_;
   double share_;

@@ -13,6 +13,9 @@
 
 namespace plumb::inline v0 {
 
+/// Do objectives of this level with these needs ask for the reference log-probability of each token, not of replies alone?
+constexpr bool refers_by_token(level own, need needs) { return has(needs, need::tail) || own == level::token; }
+
 /// Reference log-probabilities of all replies: given, from the cache file, or scored now. `by_token`: of each token, too.
 template <class B, class T>
 void provide_references(scorer<B, T>& engine, run_rows& rows, const head_options& head, const fit_options& o,

@@ -94,8 +94,7 @@ inline void shorten(std::vector<example>& data, index_t most) {
 template <class B, class T>
 std::vector<adamw_parameter<B, T>> decaying(const policy<B, T>& p) {
   std::vector<adamw_parameter<B, T>> out;
-  for (const auto& each : p.trainable())
-    out.push_back({each.parameter, !each.name.ends_with("norm.weight") && !each.name.ends_with(".bias")});
+  for (const auto& each : p.trainable()) out.push_back({each.parameter, !detail::is_vector(each.name)});
   return out;
 }
 
@@ -138,8 +137,7 @@ template <class B, class T, class Objective>
 log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span<const example> data,
                         const typename scorer<B, T>::request& asked, index_t step, double epoch,
                         step_context context = {}, const mismatched_rows& mismatched = {}, index_t tokens = 2048) {
-  std::vector<const example*> all;
-  for (const example& e : data) all.push_back(&e);
+  const auto all = pointers_to(data);
   const need needs = objective_needs(method);
   context.follow_ratios = false;
   if (has(needs, need::divergence) && !mismatched.row_of.empty())
