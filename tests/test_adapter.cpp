@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Adapter folders: the pattern matcher, PEFT's fixtures on the reference backend, saving, merging, and bad input.
 #include "catch.hpp"
+#include "failures.hpp"
 
 #include <plumb/backend/reference.hpp>
 #include <plumb/models/adapter.hpp>
@@ -20,23 +21,6 @@ using namespace plumb;
 namespace fs = std::filesystem;
 
 namespace {
-
-template <class F>
-std::pair<std::string, std::string> failure(F&& f) {
-  try {
-    f();
-  } catch (const error& e) {
-    return {std::string(name(e.code())), e.what()};
-  }
-  return {"none", ""};
-}
-#define CHECK_FAILS(code, words, ...)                                     \
-  do {                                                                    \
-    const auto [kind_, message_] = failure([&] { (void)(__VA_ARGS__); }); \
-    INFO(message_);                                                       \
-    CHECK(kind_ == code);                                                 \
-    CHECK(message_.find(words) != std::string::npos);                     \
-  } while (false)
 
 /// Logits of every position, [ids, vocabulary].
 template <class T>
@@ -443,7 +427,8 @@ TEST_CASE("configurations that mean something else than LoRA are refused by name
     const adapter_copy copy("tiny_llama_adapter");
     copy.set(key, json::parse(value, "test"));
     INFO(key << " " << value);
-    const auto [kind, message] = failure([&] { load_adapter(model, copy.folder.path()); });
+    const auto found = plumb_test::thrown([&] { load_adapter(model, copy.folder.path()); });
+    const std::string kind(found ? name(found->code()) : "none"), message(found ? found->what() : "");
     if (std::string(value) == "null")
       CHECK(kind == "none");  // null takes PEFT's default
     else

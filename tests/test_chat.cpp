@@ -8,10 +8,12 @@
 #include <plumb/text/chat_template.hpp>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 using namespace plumb;
 using Catch::Matchers::Contains;
+using plumb_test::message_of;
 
 namespace {
 
@@ -37,16 +39,6 @@ struct golden {
     return words.decode(kept);
   }
 };
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 std::string text(const json::object& o, std::string_view key) { return json::get<std::string>(o, key, "test"); }
 

@@ -9,10 +9,12 @@
 #include <range/v3/view/take.hpp>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 using namespace plumb;
 using Catch::Matchers::Contains;
+using plumb_test::message_of;
 
 namespace {
 
@@ -31,16 +33,6 @@ struct files {
     return folder / "rows.jsonl";
   }
 };
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 }  // namespace
 

@@ -80,6 +80,22 @@ TEST_CASE("a family's configuration is written as it was read", "[model]") {
   }
 }
 
+TEST_CASE("weight decay spares norms and biases in every family", "[model]") {
+  for (const std::string& family : names()) {
+    CAPTURE(family);
+    const auto p = train_all(load_model<cpu>(families / family));
+    const auto parameters = decaying(p);
+    REQUIRE(parameters.size() == p.trainable().size());
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const auto& name = p.trainable()[i].name;
+      const bool spared =
+          name.find("norm") != std::string::npos || name.find(".ln_") != std::string::npos || name.ends_with(".bias");
+      CAPTURE(name);
+      CHECK(parameters[i].decays == !spared);
+    }
+  }
+}
+
 TEST_CASE("each trait of a family matters", "[model]") {
   // Negative control: without its trait, a model is another one.
   temporary_folder folder;

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 #include <plumb/io/gguf.hpp>
@@ -21,20 +22,10 @@ using plumb::errc;
 using plumb::ggml_type;
 using plumb::gguf_file;
 using plumb::gguf_kind;
+using plumb_test::failure;
 using plumb_test::temporary_folder;
 
 namespace {
-
-/// The message of the plumb::error that `f` throws, with its code in front; "nothing" when it throws none.
-template <class F>
-std::string failure(F f) {
-  try {
-    f();
-  } catch (const plumb::error& e) {
-    return plumb::join(plumb::name(e.code()), " ", e.what());
-  }
-  return "nothing";
-}
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 #include <plumb/core/half.hpp>
@@ -24,20 +25,10 @@
 namespace fs = std::filesystem;
 namespace json = plumb::json;
 using plumb::errc;
+using plumb_test::failure;
 using plumb_test::temporary_folder;
 
 namespace {
-
-/// The message of the plumb::error that `f` throws, with its code in front; "nothing" when it throws none.
-template <class F>
-std::string failure(F f) {
-  try {
-    f();
-  } catch (const plumb::error& e) {
-    return plumb::join(plumb::name(e.code()), " ", e.what());
-  }
-  return "nothing";
-}
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "failures.hpp"
+#include "objective_golden.hpp"
 #include "support.hpp"
 
 namespace {
@@ -79,24 +81,6 @@ double slope_error(const O& objective, std::vector<plumb::record<O::level>> reco
   }
   return worst;
 }
-
-template <class F>
-std::string message_of(errc expected, F&& f) {
-  try {
-    f();
-  } catch (const plumb::error& e) {
-    CHECK(e.code() == expected);
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
-#define CHECK_MESSAGE(code, expression, text)                               \
-  do {                                                                      \
-    const std::string said = message_of(code, [&] { (void)(expression); }); \
-    INFO(said);                                                             \
-    CHECK(said.find(text) != std::string::npos);                            \
-  } while (false)
 
 }  // namespace
 
@@ -169,54 +153,10 @@ TEST_CASE("golden values of the formulas") {
 TEST_CASE("values, slopes and metrics equal torch's") {
   const auto file = plumb_test::repository() / "tests/golden/objectives.json";
   const auto golden = plumb::json::parse(plumb_test::read_file(file), file.string());
-  const auto number = [](const plumb::json::value& v) { return v.to_number<double>(); };
-
+  const plumb_test::closeness allowed{
+      .total = {1e-13}, .losses = {1e-12, 1e-300}, .slopes = {1e-12, 1e-300}, .metrics = {1e-12}};
   const auto compare = [&]<level L>(const plumb::json::object& c, std::integral_constant<level, L>) {
-    auto objective = plumb::make_objective<L>(c.at("objective").as_string().c_str());
-    for (const auto& [key, value] : c.at("set").as_object())
-      plumb::set_option(objective, std::string(key),
-                        value.is_string() ? std::string(value.as_string().c_str()) : plumb::json::dump(value));
-    std::vector<plumb::record<L>> records;
-    for (const auto& row : c.at("records").as_array()) {
-      plumb::record<L> r;
-      plumb::record<L>::fields(
-          [&](const plumb::field& f, auto& member) {
-            const auto* place = &row.as_object();
-            if (*f.part) place = &place->at(f.part).as_object();
-            const auto* found = place->if_contains(f.name);
-            if (!found) return;
-            if constexpr (std::is_same_v<decltype(member), bool&>)
-              member = found->as_bool();
-            else
-              member = static_cast<std::remove_cvref_t<decltype(member)>>(number(*found));
-          },
-          "", r);
-      records.push_back(r);
-    }
-    CAPTURE(objective.name());
-    const auto result = objective.evaluate(records);
-    CHECK(result.total == Approx(number(c.at("loss"))).epsilon(1e-13));
-    for (std::size_t i = 0; i < records.size(); ++i) {
-      CHECK(result.losses[i] == Approx(number(c.at("losses").as_array()[i])).epsilon(1e-12).margin(1e-300));
-      const auto& slopes = c.at("slopes").as_array()[i].as_object();
-      const auto paths = plumb::slot_paths<L>();
-      int compared = 0;
-      for (std::size_t s = 0; s < paths.size(); ++s) {
-        const auto* expected = slopes.if_contains(paths[s]);
-        const double slope = result.slope(static_cast<plumb::index_t>(i), static_cast<int>(s));
-        CHECK(slope == Approx(expected ? number(*expected) : 0.0).epsilon(1e-12).margin(1e-300));
-        compared += expected ? 1 : 0;
-      }
-      CHECK(compared == static_cast<int>(slopes.size()));
-    }
-    if (const auto* metrics = c.if_contains("metrics")) {
-      plumb::metric_list found;
-      objective.collect_metrics(records, found);
-      for (const auto& [key, value] : metrics->as_object()) {
-        CAPTURE(std::string(key));
-        CHECK(found.value(std::string(key)) == Approx(number(value)).epsilon(1e-12));
-      }
-    }
+    plumb_test::compare_case<L>(c, c.at("records").as_array(), allowed);
   };
   const auto& cases = golden.as_object().at("cases").as_array();
   CHECK(cases.size() >= 5);

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 namespace {
@@ -35,24 +36,6 @@ using groups = std::vector<plumb::group_record<>>;
 using pairs = std::vector<plumb::pair_record<>>;
 using sequences = std::vector<plumb::sequence_record<>>;
 using tokens = std::vector<plumb::token_record<>>;
-
-template <class F>
-std::string message_of(errc expected, F&& f) {
-  try {
-    f();
-  } catch (const plumb::error& e) {
-    CHECK(e.code() == expected);
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
-#define CHECK_MESSAGE(code, expression, text)                               \
-  do {                                                                      \
-    const std::string said = message_of(code, [&] { (void)(expression); }); \
-    INFO(said);                                                             \
-    CHECK(said.find(text) != std::string::npos);                            \
-  } while (false)
 
 bool near(double a, double b, double tolerance = 1e-10) {
   return std::abs(a - b) <= tolerance * std::max(1.0, std::abs(b));

@@ -10,7 +10,11 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "failures.hpp"
+#include "objective_golden.hpp"
 #include "support.hpp"
+
+using plumb_test::message_of;
 
 namespace {
 
@@ -21,29 +25,6 @@ using plumb::need;
 using tokens = std::vector<plumb::token_record<>>;
 using pairs = std::vector<plumb::pair_record<>>;
 
-double number(const plumb::json::value& v) { return v.to_number<double>(); }
-
-template <level L>
-std::vector<plumb::record<L>> read_records(const plumb::json::array& rows) {
-  std::vector<plumb::record<L>> records;
-  for (const auto& row : rows) {
-    plumb::record<L> r;
-    plumb::record<L>::fields(
-        [&](const plumb::field& f, auto& member) {
-          const auto& place = *f.part ? row.as_object().at(f.part).as_object() : row.as_object();
-          const auto* found = place.if_contains(f.name);
-          if (!found) return;
-          if constexpr (std::is_same_v<decltype(member), bool&>)
-            member = found->as_bool();
-          else
-            member = static_cast<std::remove_cvref_t<decltype(member)>>(number(*found));
-        },
-        "", r);
-    records.push_back(r);
-  }
-  return records;
-}
-
 const plumb::json::object& golden() {
   static const auto file = plumb_test::repository() / "tests/golden/objectives_online.json";
   static const auto parsed = plumb::json::parse(plumb_test::read_file(file), file.string());
@@ -51,53 +32,17 @@ const plumb::json::object& golden() {
 }
 template <level L>
 std::vector<plumb::record<L>> golden_records(const char* list) {
-  return read_records<L>(golden().at("records").as_object().at(list).as_array());
+  return plumb_test::read_records<L>(golden().at("records").as_object().at(list).as_array());
 }
 
-/// One case of the golden file against plumb, through names and texts as the program does it.
 template <level L>
 void compare(const plumb::json::object& c) {
-  auto objective = plumb::make_objective<L>(c.at("objective").as_string().c_str());
-  for (const auto& [key, value] : c.at("set").as_object())
-    plumb::set_option(objective, std::string(key),
-                      value.is_string() ? std::string(value.as_string().c_str()) : plumb::json::dump(value));
-  const auto records = golden_records<L>(c.at("records").as_string().c_str());
-  CAPTURE(objective.name(), plumb::json::dump(c.at("set")), c.at("records").as_string().c_str());
-  const auto result = objective.evaluate(records);
-  double largest = 0;
-  for (const double x : result.losses) largest = std::max(largest, std::abs(x));
-  CHECK(result.total == Approx(number(c.at("loss"))).epsilon(1e-12).margin(1e-15 * largest));
-  const auto paths = plumb::slot_paths<L>();
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    CAPTURE(i);
-    CHECK(result.losses[i] == Approx(number(c.at("losses").as_array()[i])).epsilon(1e-11).margin(1e-14));
-    const auto& slopes = c.at("slopes").as_array()[i].as_object();
-    std::size_t compared = 0;
-    for (std::size_t s = 0; s < paths.size(); ++s) {
-      const auto* expected = slopes.if_contains(paths[s]);
-      const double slope = result.slope(static_cast<plumb::index_t>(i), static_cast<int>(s));
-      CHECK(slope == Approx(expected ? number(*expected) : 0.0).epsilon(1e-10).margin(1e-14));
-      compared += expected ? 1 : 0;
-    }
-    CHECK(compared == slopes.size());
-  }
-  plumb::metric_list metrics;
-  objective.collect_metrics(records, metrics);
-  for (const auto& [key, value] : c.at("metrics").as_object()) {
-    CAPTURE(std::string(key));
-    CHECK(metrics.value(std::string(key)) == Approx(number(value)).epsilon(1e-11).margin(1e-14));
-  }
-}
-
-template <class F>
-std::string message_of(errc expected, F&& f) {
-  try {
-    f();
-  } catch (const plumb::error& e) {
-    CHECK(e.code() == expected);
-    return e.what();
-  }
-  return "nothing was thrown";
+  const auto& rows = golden().at("records").as_object().at(c.at("records").as_string()).as_array();
+  CAPTURE(c.at("records").as_string().c_str());
+  REQUIRE(c.contains("metrics"));
+  plumb_test::compare_case<L>(
+      c, rows,
+      {.total = {1e-12, 1e-15}, .losses = {1e-11, 1e-14}, .slopes = {1e-10, 1e-14}, .metrics = {1e-11, 1e-14}});
 }
 
 /// Calls f with every objective on sampled tokens that has the parameters of a policy gradient.

@@ -456,6 +456,15 @@ class Tiny(Case):
         self.near(result["loss"], golden["sft"]["loss_f64"], 1e-9)
         self.assertLess(worst(out, GOLDEN / "tiny_llama_grads_sft.safetensors"), 1e-6)
 
+    def test_gradients_of_every_family(self):
+        families = json.loads((GOLDEN / "families.json").read_text())
+        for folder in sorted((GOLDEN / "families").iterdir()):
+            golden, out = families[folder.name], self.folder / f"{folder.name}.safetensors"
+            row = {"prompt_ids": golden["ids"][: golden["from"]], "completion_ids": golden["ids"][golden["from"] :]}
+            (result,) = lines(self.ok("grad", "sft", "--model", folder, "--full", "--data", self.write("d.jsonl", [row]), "--out", out, "--dtype", "f64"))
+            self.near(result["loss"], golden["loss"], 1e-4)
+            self.assertLess(worst(out, folder / "grads.safetensors"), 1e-5, folder.name)  # GPT-2's maps as its files hold them
+
     def test_training_on_ids(self):
         rows = [{"prompt_ids": [1, i], "completion_ids": [i + 1, i + 2, 2]} for i in range(3, 43)]
         run = self.folder / "run"

@@ -13,6 +13,7 @@
 #include <plumb/objective/reward_regression.hpp>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 #include <cmath>
@@ -163,24 +164,6 @@ struct token_reward {
     return square(r.reward - 0.7);
   }
 };
-
-/// The kind and the words of what f throws.
-template <class F>
-std::pair<std::string, std::string> failure(F&& f) {
-  try {
-    f();
-  } catch (const error& e) {
-    return {std::string(name(e.code())), e.what()};
-  }
-  return {"none", ""};
-}
-#define CHECK_FAILS(code, words, ...)                                     \
-  do {                                                                    \
-    const auto [kind_, message_] = failure([&] { (void)(__VA_ARGS__); }); \
-    INFO(message_);                                                       \
-    CHECK(kind_ == code);                                                 \
-    CHECK(message_.find(words) != std::string::npos);                     \
-  } while (false)
 
 double last(const fit_result& r, const char* name) { return r.log.back().find(name).value_or(missing); }
 

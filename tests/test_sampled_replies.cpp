@@ -11,34 +11,23 @@
 #include <plumb/text/train_bpe.hpp>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "random_tensor.hpp"
 #include "support.hpp"
+#include "training_cases.hpp"
 
 using namespace plumb;
 using Catch::Matchers::Contains;
 using plumb_test::distance;
+using plumb_test::message_of;
+using plumb_test::some_tokens;
+using plumb_test::stop_after;
+using plumb_test::values;
 
 namespace {
 
 using B = cpu;
 const std::filesystem::path golden = plumb_test::repository() / "tests" / "golden";
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
-std::vector<token_id> some_tokens(index_t count, std::uint64_t key) {
-  std::vector<token_id> out;
-  for (index_t i = 0; i < count; ++i)
-    out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) % 97u));
-  return out;
-}
 
 /// `each` replies to every prompt, with one advantage per reply.
 std::vector<example> some_rollouts(index_t prompts, index_t each) {
@@ -52,12 +41,6 @@ std::vector<example> some_rollouts(index_t prompts, index_t each) {
     }
     out.push_back(std::move(e));
   }
-  return out;
-}
-
-std::vector<std::vector<float>> values(const policy<B>& p) {
-  std::vector<std::vector<float>> out;
-  for (const auto& each : p.trainable()) out.push_back(each.parameter->value.host());
   return out;
 }
 
@@ -76,11 +59,6 @@ fit_options some_steps() {
   o.log_every = 1;
   return o;
 }
-
-struct stop_after {
-  index_t step;
-  bool on_step(const step_info& s) const { return s.step < step; }
-};
 
 }  // namespace
 

@@ -8,34 +8,23 @@
 #include <plumb/text/train_bpe.hpp>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "random_tensor.hpp"
 #include "support.hpp"
+#include "training_cases.hpp"
 
 using namespace plumb;
 using Catch::Matchers::Contains;
 using plumb_test::distance;
+using plumb_test::message_of;
+using plumb_test::some_tokens;
+using plumb_test::stop_after;
+using plumb_test::values;
 
 namespace {
 
 using B = cpu;
 const std::filesystem::path golden = plumb_test::repository() / "tests" / "golden";
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
-std::vector<token_id> some_tokens(index_t count, std::uint64_t key) {
-  std::vector<token_id> out;
-  for (index_t i = 0; i < count; ++i)
-    out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) % 97u));
-  return out;
-}
 
 std::vector<example> some_replies(index_t count) {
   std::vector<example> out;
@@ -53,12 +42,6 @@ policy<B> fresh(double dropout = 0) {
   return attach_lora(load_model<B>(golden / "tiny_llama", {.threads = 1}), {.rank = 3, .dropout = dropout, .seed = 4});
 }
 
-std::vector<std::vector<float>> values(const policy<B>& p) {
-  std::vector<std::vector<float>> out;
-  for (const auto& each : p.trainable()) out.push_back(each.parameter->value.host());
-  return out;
-}
-
 fit_options some_steps() {
   fit_options o;
   o.rate = 1e-2;
@@ -69,11 +52,6 @@ fit_options some_steps() {
   o.log_every = 1;
   return o;
 }
-
-struct stop_after {
-  index_t step;
-  bool on_step(const step_info& s) const { return s.step < step; }
-};
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 #include <plumb/io/file.hpp>
@@ -16,19 +17,10 @@
 namespace json = plumb::json;
 using plumb::token_id;
 using plumb::tokenizer;
+using plumb_test::failure;
 using plumb_test::temporary_folder;
 
 namespace {
-
-template <class F>
-std::string failure(F f) {
-  try {
-    f();
-  } catch (const plumb::error& e) {
-    return plumb::join(plumb::name(e.code()), " ", e.what());
-  }
-  return "nothing";
-}
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "support.hpp"
 
 #include <plumb/io/json.hpp>
@@ -14,20 +15,10 @@
 namespace fs = std::filesystem;
 namespace json = plumb::json;
 using plumb::token_id;
+using plumb_test::failure;
 using plumb_test::temporary_folder;
 
 namespace {
-
-/// The message of the plumb::error that `f` throws, with its code in front; "nothing" when it throws none.
-template <class F>
-std::string failure(F f) {
-  try {
-    f();
-  } catch (const plumb::error& e) {
-    return plumb::join(plumb::name(e.code()), " ", e.what());
-  }
-  return "nothing";
-}
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

@@ -6,25 +6,23 @@
 #include <plumb/train/environment.hpp>
 
 #include "catch.hpp"
+#include "failures.hpp"
 #include "random_tensor.hpp"
 #include "support.hpp"
+#include "training_cases.hpp"
 
 using namespace plumb;
 using Catch::Matchers::Contains;
 using plumb_test::distance;
+using plumb_test::message_of;
+using plumb_test::some_tokens;
+using plumb_test::stop_after;
+using plumb_test::values;
 
 namespace {
 
 using B = cpu;
 const std::filesystem::path golden = plumb_test::repository() / "tests" / "golden";
-
-std::vector<token_id> some_tokens(index_t count, std::uint64_t key, token_id vocabulary = 97) {
-  std::vector<token_id> out;
-  for (index_t i = 0; i < count; ++i)
-    out.push_back(static_cast<token_id>(philox_word(key, static_cast<std::uint64_t>(i)) %
-                                        static_cast<std::uint32_t>(vocabulary)));
-  return out;
-}
 
 std::vector<example> some_pairs(index_t count, token_id vocabulary = 97) {
   std::vector<example> out;
@@ -44,12 +42,6 @@ policy<B> fresh(int threads = 2, double dropout = 0.1) {
                      {.rank = 3, .dropout = dropout, .seed = 4});
 }
 
-std::vector<std::vector<float>> values(const policy<B>& p) {
-  std::vector<std::vector<float>> out;
-  for (const auto& each : p.trainable()) out.push_back(each.parameter->value.host());
-  return out;
-}
-
 fit_options twenty_steps() {
   fit_options o;
   o.rate = 3e-3;
@@ -62,21 +54,6 @@ fit_options twenty_steps() {
   o.log_every = 3;
   o.seed = 9;
   return o;
-}
-
-struct stop_after {
-  index_t step;
-  bool on_step(const step_info& s) const { return s.step < step; }
-};
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const error& e) {
-    return e.what();
-  }
-  return "";
 }
 
 }  // namespace

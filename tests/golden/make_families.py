@@ -68,7 +68,6 @@ FAMILIES = {
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     ),
     "olmo2": lambda: transformers.Olmo2Config(**SIZES),
-    "phi3": lambda: transformers.Phi3Config(**{**SIZES, "pad_token_id": 0}, sliding_window=None),
 }  # fmt: skip
 
 
