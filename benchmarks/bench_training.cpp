@@ -153,10 +153,11 @@ class benchmark {
     const double seconds = bench::median(watch.steps) + reference;
     const double work = 1e-9 * bench::operations_of(config_, s, set_.full ? 0 : 16);
     const double tokens = static_cast<double>(s.tokens()) / seconds;
-    json::array losses, norms, times;
+    json::array losses, norms, odds, times;
     for (const auto& entry : result.log) {
       losses.push_back(entry.find("loss").value_or(0));
       norms.push_back(entry.find("grad_norm").value_or(0));
+      if (const auto ratio = entry.find("log_odds_ratio")) odds.push_back(*ratio);  // TRL's orpo has another likelihood
     }
     for (const double each : watch.steps) times.push_back(1e3 * each);
     std::printf("%-6s %7lld %12.1f %10.1f %10.1f %10.1f %8.1f %% %10.0f %10.6f\n", method.c_str(),
@@ -175,6 +176,7 @@ class benchmark {
             {"of_floor", work / seconds / peak_},
             {"peak_mb", memory},
             {"losses", losses},
+            {"log_odds_ratios", odds},
             {"gradient_norms", norms}};
   }
 
