@@ -23,7 +23,6 @@ struct linear_product {
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
-    if (base.slot) t.share_gradient(base, y);
     if (x.slot) {
       auto [dx, beta] = t.gradient_for_product(x);
       B::multiply(t.device(), product::nn, factor, d, weight.value, beta, dx);
@@ -32,6 +31,7 @@ struct linear_product {
       auto [dw, beta] = t.gradient_for_product(weight);
       B::multiply(t.device(), product::tn, factor, d, x.value, beta, dw);
     }
+    if (base.slot) t.hand_gradient(base, y);
   }
 };
 
@@ -46,8 +46,8 @@ struct row_addition {
     return y;
   }
   void backward(tape<B, T>& t) {
-    if (x.slot) B::add_scaled(t.device(), T(1), y.slot->value, t.gradient(x));
     if (bias.slot) B::sum_rows(t.device(), y.slot->value, t.gradient(bias));
+    if (x.slot) t.hand_gradient(x, y);
   }
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Matrix products on the cpu: C is cut into tasks, operands are packed for cpu_tile.hpp, partial sums wait in scratch
-// memory between the blocks of K. Every number of the left operand is packed once, of the right one once per 448 rows.
+// memory between the blocks of K. Every number of either operand is packed once in 2,048 rows of C.
 #pragma once
 
 #include <algorithm>
@@ -114,7 +114,7 @@ template <class Set, class T>
 index_t product_scratch(const product_job<T>& job) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
   const index_t rows = up_to(job.task_rows, most), columns = up_to(job.task_columns, panel);
-  const index_t left = job.left ? 0 : rows * panel_stride<T>;
+  const index_t left = job.left ? 0 : Set::tile_rows * panel_stride<T>;
   const index_t sums = job.depth <= depth_block ? most * panel : job.sums ? 0 : rows * columns;
   return columns * depth_block + left + sums;
 }
@@ -147,28 +147,32 @@ struct product_task {
     const index_t all_tiles = parts_of(job.part.rows, most), first_row = job.part.row + row;
     T* const right = scratch;
     T* const own_left = right + up_to(job.task_columns, panel) * depth_block;
-    T* const own_sums = own_left + (job.left ? 0 : tiles * most * panel_stride<T>);
+    T* const own_sums = own_left + (job.left ? 0 : most * panel_stride<T>);
     const bool once = job.depth <= depth_block;
     for (index_t k = 0; k == 0 || k < job.part.depth; k += depth_block) {
       const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
       const bool last = at + depth >= job.depth;
-      const T* const left =
-          job.left ? job.left + (k / depth_block * all_tiles + row / most) * most * panel_stride<T> : own_left;
-      if (!job.left) pack_left<Set, T>(job, first_row, rows, at, depth, own_left);
       // A right operand that is used once is not worth packing.
       const bool direct = job.kind != product::nt && rows <= most && columns % simd<Set, T>::lanes == 0;
       if (!direct) pack_right<Set, T>(job, job.part.column + column, columns, at, depth, right);
-      for (index_t j = 0; j < columns; j += panel) {
-        const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
-        const index_t c_column = job.part.column + column + j;
-        const T* const b = direct ? job.b + at * job.b_stride + c_column : right + j * depth;
-        T* const sums = job.sums ? job.sums + ((column + j) / panel * all_tiles + row / most) * most * panel
-                                 : own_sums + (once ? 0 : j / panel * tiles * most * panel);
-        for (index_t i = 0; i < rows; i += most) {
-          const index_t down = std::min(most, rows - i);
-          T* const tile = sums + (once ? 0 : i * panel);
-          multiply_tile<Set, T>(down, across, depth, left + i * panel_stride<T>, b, direct ? job.b_stride : wide, tile,
-                                at > 0);
+      // A tile of rows stays in the nearest cache while all columns of the task, which stay in the next, go by.
+      for (index_t i = 0; i < rows; i += most) {
+        const index_t down = std::min(most, rows - i), tile_row = (row + i) / most;
+        const T* left = own_left;
+        if (job.left)
+          left = job.left + (k / depth_block * all_tiles + tile_row) * most * panel_stride<T>;
+        else
+          pack_left<Set, T>(job, first_row + i, down, at, depth, own_left);
+        for (index_t j = 0; j < columns; j += panel) {
+          const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
+          const index_t c_column = job.part.column + column + j;
+          const T* const b = direct ? job.b + at * job.b_stride + c_column : right + j * depth;
+          T* tile = own_sums;
+          if (job.sums)
+            tile = job.sums + ((column + j) / panel * all_tiles + tile_row) * most * panel;
+          else if (!once)
+            tile += (j / panel * tiles + i / most) * most * panel;
+          multiply_tile<Set, T>(down, across, depth, left, b, direct ? job.b_stride : wide, tile, at > 0);
           if (last)
             call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, across, static_cast<const T*>(tile), wide,
                                            job.c + (first_row + i) * job.columns + c_column, job.columns);
@@ -183,13 +187,13 @@ struct product_task {
 template <class Set, class T>
 void cut_product(product_job<T>& job, int threads) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
-  index_t down = parts_of(job.part.rows, 32 * most), across = parts_of(job.part.columns, 8 * panel);
+  index_t down = 1, across = parts_of(job.part.columns, 8 * panel);
   const auto sized = [](index_t n, index_t count, index_t multiple) { return up_to(parts_of(n, count), multiple); };
   constexpr index_t least_work = index_t{1} << 16;  // multiply-adds: about a microsecond
   while (down * across < 4 * threads && threads > 1) {
     const index_t tall = sized(job.part.rows, down, most), broad = sized(job.part.columns, across, panel);
     if (tall * broad * std::max<index_t>(job.part.depth, 1) < 2 * least_work) break;
-    if (broad > 2 * panel || (broad > panel && tall <= 4 * most))
+    if (broad > 2 * panel || (broad > panel && tall <= 8 * most))
       across *= 2;
     else if (tall > most)
       down *= 2;
