@@ -39,6 +39,7 @@ struct reshaping {
 /// out = factor · x + by
 template <class B, class T>
 struct line_function {
+  static constexpr bool output_is_free = true;
   variable<B, T> x;
   T factor = 1, by = 0;
   variable<B, T> out;

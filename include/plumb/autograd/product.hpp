@@ -10,6 +10,7 @@ namespace plumb::inline v0 {
 /// `base`, when given, is a product made just before: y takes over its memory, so that a low-rank term rides on it.
 template <class B, class T>
 struct linear_product {
+  static constexpr bool output_is_free = true;
   variable<B, T> x, weight;
   T factor = 1;
   variable<B, T> base;  ///< value.data null: none
@@ -38,6 +39,7 @@ struct linear_product {
 /// y = x + bias on every row; bias [1, width].
 template <class B, class T>
 struct row_addition {
+  static constexpr bool output_is_free = true;
   variable<B, T> x, bias, y;
 
   variable<B, T> forward(tape<B, T>& t) {

@@ -29,6 +29,7 @@ template <class T>
 struct gradient_slot {
   view<T> value;
   bool started = false;
+  bool output_is_free = false;  ///< nothing reads the variable's value on the way back
 };
 
 /// A matrix on a tape. A variable without a slot is a constant: nothing below it needs a gradient.
@@ -47,6 +48,7 @@ struct variable {
 /// An operation is a trivially destructible struct with
 ///   variable<B, T> forward(tape&)   runs it and returns its output, made with `make_like(inputs…)`;
 ///   void backward(tape&)            adds to the gradients of its inputs, given its own output's.
+/// One whose backward does not read its output's value may say so, `static constexpr bool output_is_free = true`.
 /// See autograd/operations.hpp for the shortest examples.
 template <class B, class T>
 class tape {
@@ -92,8 +94,19 @@ class tape {
   void hand_gradient(const variable<B, T>& x, const variable<B, T>& out) {
     const view<const T> d(out.slot->value.data, x.value.extent());
     if (x.slot->started) return B::add_scaled(*device_, T(1), d, x.slot->value);
-    *x.slot = {view<T>(out.slot->value.data, x.value.extent()), true};
+    x.slot->value = {out.slot->value.data, x.value.extent()};
+    x.slot->started = true;
     out.slot->value = {};
+  }
+  /// The gradient of `v`, which nobody has begun, holding the value of `v` for the caller to turn into it: in the value's
+  /// own memory where nothing else reads that, or a copy.
+  view<T> gradient_from_value(const variable<B, T>& v) {
+    auto& slot = *v.slot;
+    slot.started = true;
+    if (slot.output_is_free) return slot.value = writable(v);
+    prepare(slot, v.value.extent());
+    B::copy(*device_, v.value, slot.value);
+    return slot.value;
   }
   /// d(x) += d.
   void add_gradient(const variable<B, T>& x, view<const T> d) {
@@ -112,6 +125,7 @@ class tape {
                   "an operation keeps views, not owners: the tape forgets it");
     const variable<B, T> out = operation.forward(*this);
     if (out.needs_gradient()) {
+      if constexpr (requires { Operation::output_is_free; }) out.slot->output_is_free = Operation::output_is_free;
       auto* kept = ::new (host_memory(sizeof(Operation), alignof(Operation))) Operation(std::move(operation));
       records_.push_back({kept, out.slot, [](void* op, tape& t) { static_cast<Operation*>(op)->backward(t); }});
     }
