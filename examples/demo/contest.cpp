@@ -49,6 +49,7 @@ constexpr contender all_contenders[] = {
     {"apo_zero_unpaired", "beta=0.1"},
     {"dpo_pl", "beta=0.1"},
     {"rrhf", ""},
+    {"tpo", "beta=0.1"},
 };
 
 /// The best and the worst reply of each group, when they differ enough to teach something.
@@ -63,11 +64,12 @@ std::vector<preference> preferences_of(std::span<const ranked_answers> answers) 
   return pairs;
 }
 
-/// The answers as rows of a level: groups in their order, or pairs of best and worst, which `fit` takes apart for objectives
-/// on single replies.
-std::vector<plumb::example> rows_of_level(level wanted, const plumb::tokenizer& words,
-                                          std::span<const ranked_answers> answers) {
-  if (wanted != level::group) return rows(words, std::span<const preference>(preferences_of(answers)));
+/// The answers as rows for an objective: groups in their order (of a fixed size: its best replies and the worst of all), or
+/// pairs of best and worst, which `fit` takes apart for objectives on single replies.
+template <level L>
+std::vector<plumb::example> rows_for(const plumb::any_objective<L>& method, const plumb::tokenizer& words,
+                                     std::span<const ranked_answers> answers) {
+  if constexpr (L != level::group) return rows(words, std::span<const preference>(preferences_of(answers)));
   std::vector<plumb::example> out;
   for (const ranked_answers& a : answers) {
     plumb::example e{words.encode(prompt(a.asked)), {}};
@@ -75,6 +77,8 @@ std::vector<plumb::example> rows_of_level(level wanted, const plumb::tokenizer& 
       e.replies.push_back({words.encode(completion(r.text))});
       e.replies.back().tokens.push_back(*words.eos());
     }
+    const auto wanted = static_cast<std::size_t>(method.replies());
+    if (wanted > 0) e.replies.erase(e.replies.begin() + wanted - 1, e.replies.end() - 1);
     out.push_back(std::move(e));
   }
   return out;
@@ -134,9 +138,8 @@ std::vector<contest_result> hold_contest(const plumb::language_model<B>& model, 
     o.max_tokens = 128, o.schedule = plumb::schedule::kind::cosine, o.warmup = 0.1, o.log_every = 1;
     at_level_of(c.name, [&](auto its) {
       r.level = plumb::name(its());
-      r.seconds = plumb::fit(policy, objective_of<its()>(c), rows_of_level(its(), model.tokenizer(), answers), o,
-                             keep_log{r.log})
-                      .seconds;
+      const auto method = objective_of<its()>(c);
+      r.seconds = plumb::fit(policy, method, rows_for(method, model.tokenizer(), answers), o, keep_log{r.log}).seconds;
     });
     r.paper = examine(policy, judge, questions, neutral, rules.exam);
     r.kl = divergence(policy, questions, r.paper);

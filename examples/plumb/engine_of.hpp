@@ -117,7 +117,7 @@ class engine_of final : public engine {
         return std::chrono::duration<double>(clock::now() - start).count();
       };
       run_rows rows{.data = std::move(data)};
-      fit_rows<std::remove_cvref_t<decltype(objective)>::level>(rows.data, objective.needs());
+      fit_rows(objective, rows.data, objective.needs());
       const auto all = pointers_to(rows.data);
       for (int round = 0; round < 2; ++round) {  // the first one also fills caches and makes the buffers
         for (example& e : rows.data)
@@ -191,7 +191,7 @@ class engine_of final : public engine {
   template <class Objective>
   step_context prepare_rows(scorer<B, T>& scores, const Objective& objective, run_rows& rows) {
     const need needs = objective.needs();
-    fit_rows<Objective::level>(rows.data, needs);
+    fit_rows(objective, rows.data, needs);
     if (has(needs, need::divergence)) rows.mismatch(static_cast<index_t>(rows.data.size()));
     shorten(rows.mismatched.rows, positions());
     if (has(needs, need::reference)) {

@@ -51,7 +51,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   const need needs = objective_needs(method);
   check_method(method, (policy.score_head() ? scored_needs : need::none) | needs_filled(rows.data));
   for (std::vector<example>* list : {&rows.data, &rows.held_out}) {
-    fit_rows<Objective::level>(*list, needs);
+    fit_rows(method, *list, needs);
     shorten(*list, options.max_tokens);
   }
   const run_plan plan = plan_run(rows.data.size(), options);

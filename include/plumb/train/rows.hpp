@@ -86,12 +86,14 @@ inline void check_lists(std::span<const example> data) {
     }
 }
 
-/// Makes rows fit for objectives of level L with these needs: preferences become single replies where labels are asked
-/// for. Throws errc::bad_data for rows that cannot be used.
-template <level L>
-void fit_rows(std::vector<example>& data, need needs) {
+/// Makes rows fit for an objective with these needs: preferences become single replies where labels are asked for.
+/// Throws errc::bad_data for rows that cannot be used.
+template <class Objective>
+void fit_rows(const Objective& method, std::vector<example>& data, need needs) {
   check_lists(data);
-  if (L == level::sequence && has(needs, need::desirable)) data = unpair(std::move(data));
+  if (Objective::level == level::sequence && has(needs, need::desirable)) data = unpair(std::move(data));
+  if (const int wanted = wanted_replies(method); wanted > 0)
+    for (const example& e : data) check_group_size("the objective", wanted, e.replies.size(), e.place);
   if (!has(needs, need::value)) return;
   for (const example& e : data)
     for (const reply& r : e.replies)
