@@ -381,6 +381,13 @@ class Tiny(Case):
             self.assertIn("rewards/accuracies", log[0])
         self.near(lines_of(self.folder / "dpo_pl" / "log.jsonl")[0]["loss"], (math.log(2) + math.log(6)) / 2, 1e-5)
 
+        triples = [{"prompt_ids": [1, i + 2], "reference_ids": [5, i + 7, 9], "chosen_ids": [6 + i, 3], "rejected_ids": [50 - i, 3]} for i in range(8)]
+        self.ok("train", "tpo", "--model", TINY, "--data", self.write("triples.jsonl", triples), "--out", self.folder / "tpo", "--set", "steps=8", "rate=1e-2", "batch=8", "beta=1", "--quiet")
+        log = lines_of(self.folder / "tpo" / "log.jsonl")
+        self.assertLess(log[-1]["loss"], log[0]["loss"])
+        self.assertGreater(log[-1]["rewards/margins"], log[0]["rewards/margins"])
+        self.refused("train", "tpo", "--model", TINY, "--data", data, "--out", self.folder / "x", "--quiet", says=("rankings.jsonl:1", "groups of 3 replies, found 2"))
+
         two = [{"prompt_ids": r["prompt_ids"], "chosen_ids": r["completions_ids"][0], "rejected_ids": r["completions_ids"][1]} for r in rankings]
         shuffled = [{"prompt_ids": r["prompt_ids"], "completions_ids": r["completions_ids"][1::-1], "ranks": [2, 1]} for r in rankings]
         losses = {}
@@ -393,6 +400,23 @@ class Tiny(Case):
             for key, (_, numbers) in pair["gradient"].items():
                 self.near(max(abs(a - b) for a, b in zip(numbers, each["gradient"][key][1])), 0, 1e-12)
         self.refused("train", "dpo_pl", "--model", TINY, "--data", self.write("one.jsonl", [{"prompt_ids": [1], "completions_ids": [[2]]}]), "--out", self.folder / "x", says="one.jsonl:1")
+
+    def test_disliked_replies_weigh_what_their_prompts_are_worth(self):
+        rows = [{"prompt_ids": [1, 2 if (i % 3 > 0) == (i % 5 > 0) else 60], "completion_ids": [5, i + 7], "label": i % 3 > 0} for i in range(24)]
+        data = self.write("labels.jsonl", rows)
+        first = {}
+        for name in ("bco", "kto"):
+            for weighed in ("false", "true"):
+                out = self.folder / f"{name}-{weighed}"
+                self.ok("train", name, "--model", TINY, "--data", data, "--out", out, "--set", "steps=1", "batch=24", f"density_ratio={weighed}", "--quiet")
+                first[name, weighed] = lines_of(out / "log.jsonl")[0]["loss"]
+                self.assertEqual(json.loads((out / "config.json").read_text())["density_ratio"], weighed == "true")
+        self.near(first["bco", "false"], math.log(2), 1e-6)
+        self.assertGreater(abs(first["bco", "true"] - math.log(2)), 0.01)
+        self.near(first["kto", "true"] / first["kto", "false"], first["bco", "true"] / math.log(2), 1e-5)  # the same weights
+        self.refused("train", "dpo", "--model", TINY, "--data", data, "--out", self.folder / "x", "--set", "density_ratio=true", says="liked and disliked")
+        liked = self.write("liked.jsonl", [{**row, "label": True} for row in rows])
+        self.refused("train", "bco", "--model", TINY, "--data", liked, "--out", self.folder / "x", "--set", "density_ratio=true", says="both kinds")
 
     def test_backends_and_types_agree(self):
         row = {"ids": [1, 5, 9, 33, 2, 60], "from": 2}

@@ -6,6 +6,7 @@
 
 #include <plumb/models/adapter.hpp>
 #include <plumb/models/describe_adapter.hpp>
+#include <plumb/train/density_ratio.hpp>
 
 #include <chrono>
 #include <utility>
@@ -75,6 +76,10 @@ class engine_of final : public engine {
   std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
                                                   const beam_options& options) override {
     return plumb::beam_search(model_, prompts, options);
+  }
+
+  void weigh_prompts(std::vector<example>& data, std::vector<example>& held_out, std::uint64_t seed) override {
+    plumb::weigh_prompts(model_, data, held_out, {.seed = seed});
   }
 
   gradient differentiate(const method& m, std::vector<example> data, index_t batch) override {

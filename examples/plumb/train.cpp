@@ -131,6 +131,7 @@ int run_train(const arguments& given) {
               " the same reply as chosen and as rejected and will be left out; the first is ", skipped.front()));
   shorten(data, settings.fit.max_tokens);  // complains about prompts that are too long before anything is written
   shorten(settings.fit.eval_data, settings.fit.max_tokens);
+  if (settings.density_ratio) model->weigh_prompts(data, settings.fit.eval_data, settings.fit.seed);
   if (has(needs_of(settings.how), need::divergence))
     run_rows{.data = data, .held_out = settings.fit.eval_data}.mismatch(plan_run(data.size(), settings.fit).per_step);
   if (check) return check_run(*model, settings, common, std::move(data), std::move(settings.fit.eval_data)), 0;
@@ -212,7 +213,8 @@ const command train_command{
     "after the step, with a checkpoint to resume from.\n\n"
     "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, schedule (linear, cosine, "
     "constant),\n"
-    "weight_decay, clip_norm, neftune, reference_sync, reference_share, max_tokens, rank, alpha, dropout, targets "
+    "weight_decay, clip_norm, neftune, density_ratio, reference_sync, reference_share, max_tokens, rank, alpha, "
+    "dropout, targets "
     "(q_proj,v_proj or a regular expression), seed, "
     "eval_data,\n"
     "eval_every, save_every, log_every, template (of rows with messages: a Jinja file or chatml, zephyr ..),\ntokens "

@@ -32,6 +32,7 @@
 #include <plumb/models/gguf_write_model_impl.hpp>
 #include <plumb/models/model_files_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
+#include <plumb/rollout/logistic_regression_impl.hpp>
 #include <plumb/text/chat_template_impl.hpp>
 #include <plumb/text/gguf_vocabulary_write_impl.hpp>
 #include <plumb/text/template_impl.hpp>
