@@ -275,6 +275,12 @@ class Losses(Case):
         as_logits = {f"{who}_logits": [math.log(p) + 5 for p in row[who]] for who in row}
         again = lines(self.ok("loss", "distill", "--in", "-", "--set", "divergence=forward_kl", rows=[as_logits]))
         self.near(again[0]["loss"], first["loss"], 1e-12)
+        short, _ = lines(self.ok("loss", "distill", "--in", "-", "--set", "divergence=forward_kl", "top_k=1", rows=[row]))
+        t, s = max(zip(row["teacher"], row["student"]))
+        self.near(short["loss"], t * math.log(t / s) + (1 - t) * math.log((1 - t) / (1 - s)), 1e-12)
+        alone, _ = lines(self.ok("loss", "distill", "--in", "-", "--set", "top_k=1", "tail=false", rows=[row]))
+        self.near(alone["loss"], 0, 1e-15)
+        self.refused("loss", "distill", "--in", "-", "--set", "tail=false", rows=[row], says="top_k")
         self.refused("loss", "distill", "--in", "-", rows=[{**row, "student": [0.7, 0.2, 0.2]}], says="sum to 1")
         self.refused("loss", "distill", "--in", "-", rows=[{**row, "student": [0.5, 0.5]}], says="same words")
         self.refused("loss", "distill", "--in", "-", rows=[{"student": row["student"]}], says="teacher")
@@ -367,6 +373,27 @@ class Tiny(Case):
         log = lines_of(self.folder / "other" / "log.jsonl")
         self.assertGreater(log[0]["loss"], 1e-3)
         self.assertLess(log[-1]["loss"], 0.9 * log[0]["loss"])
+        self.ok(*words, "--teacher", teacher / "model", "--out", self.folder / "few", *steps, "top_k=5")
+        few = lines_of(self.folder / "few" / "log.jsonl")
+        self.assertLess(few[0]["loss"], log[0]["loss"])  # merging words hides something
+        self.assertLess(few[-1]["loss"], 0.9 * few[0]["loss"])
+        # The teacher's words in the rows, made by scoring every word in the place of every token, teach the same.
+        said = [json.loads(line) for line in rows.read_text().splitlines()]
+        asked = [{"ids": r["prompt_ids"] + r["completion_ids"][:t] + [v], "from": len(r["prompt_ids"]) + t} for r in said for t in range(4) for v in range(97)]
+        heard = [each["sum"] for each in lines(self.ok("score", "--model", teacher / "model", "--in", "-", rows=asked))]
+        for i, r in enumerate(said):
+            r["teacher_ids"] = [list(range(97))[::-1]] * 4
+            r["teacher_logp"] = [heard[(4 * i + t) * 97 : (4 * i + t + 1) * 97][::-1] for t in range(4)]
+        named = self.write("named.jsonl", said)
+        self.ok("train", "distill", "--model", TINY, "--data", named, "--out", self.folder / "named", *steps, "top_k=5")
+        for a, b in zip(few, lines_of(self.folder / "named" / "log.jsonl")):
+            self.near(a["loss"], b["loss"], 1e-5)
+        self.refused("train", "distill", "--model", TINY, "--data", named, "--out", self.folder / "none", says="top_k=20")
+        self.refused("train", "distill", "--model", TINY, "--data", named, "--teacher", TINY, "--out", self.folder / "none", "--set", "top_k=5", says="leave one of them out")
+        for change, says in (({"teacher_logp": [[-1]] * 4}, "97 words and 1"), ({"teacher_ids": [[1]] * 3}, "expected 4 lists"), ({"teacher_ids": [[1, 1]] * 4, "teacher_logp": [[-1, -2]] * 4}, "twice"),
+                             ({"teacher_ids": [[1]] * 4, "teacher_logp": [[0.5]] * 4}, "at most 0"), ({"teacher_ids": [[1, 2]] * 4, "teacher_logp": [[-0.1, -0.1]] * 4}, "more than 1"), ({"teacher_ids": [[97]] * 4, "teacher_logp": [[-1]] * 4}, "vocabulary of 97")):
+            self.refused("train", "distill", "--model", TINY, "--data", self.write("wrong.jsonl", [said[1], {**said[0], **change}]), "--out", self.folder / "none", "--set", "top_k=5", says=("wrong.jsonl:2", says))
+        self.refused("train", "distill", "--model", TINY, "--data", self.write("some.jsonl", [said[1], {key: said[0][key] for key in ("prompt_ids", "completion_ids")}]), "--out", self.folder / "none", "--set", "top_k=5", says="some.jsonl:2")
         self.refused(*words, "--out", self.folder / "none", says="--teacher")
         self.refused(*words, "--teacher", self.folder / "nowhere", "--out", self.folder / "none", says="--teacher")
         self.refused("train", "dpo", "--model", TINY, "--data", pairs, "--teacher", TINY, "--out", self.folder / "none", says="takes no teacher")

@@ -91,8 +91,9 @@ class engine_of final : public engine {
       for (const auto& each : p.trainable()) each.parameter->set_trainable(true);  // gradients are zero
       scorer<B, T> scores(model_);
       const auto extra = sums_of(objective);
-      const auto asked = request_of(objective, extra);
+      auto asked = request_of(objective, extra);
       run_rows rows{.data = std::move(data)};
+      settle(asked, objective, rows);
       step_context context = prepare_rows(scores, objective, rows);
       const auto all = pointers_to(rows.data);
       gradient out;
@@ -115,13 +116,14 @@ class engine_of final : public engine {
       for (const auto& each : trained().trainable()) each.parameter->set_trainable(true);
       scorer<B, T> scores(model_);
       const auto extra = sums_of(objective);
-      const auto asked = request_of(objective, extra);
+      auto asked = request_of(objective, extra);
       trial out;
       using clock = std::chrono::steady_clock;
       const auto seconds_since = [](clock::time_point start) {
         return std::chrono::duration<double>(clock::now() - start).count();
       };
       run_rows rows{.data = std::move(data)};
+      settle(asked, objective, rows);
       fit_rows(objective, rows.data, objective.needs());
       const auto all = pointers_to(rows.data);
       for (int round = 0; round < 2; ++round) {  // the first one also fills caches and makes the buffers
@@ -177,7 +179,7 @@ class engine_of final : public engine {
   objective_sums<B, T, Objective> sums_of(const Objective& objective) const {
     return {objective, objective.needs(), model_.network().vocabulary()};
   }
-  /// What a pass that learns is asked for; checks that there is a teacher where one is needed.
+  /// What a pass that learns is asked for.
   template <class Objective>
   typename scorer<B, T>::request request_of(const Objective& objective,
                                             const objective_sums<B, T, Objective>& extra) const {
@@ -186,6 +188,13 @@ class engine_of final : public engine {
     if (policy_) ask_score_head(asked, *policy_, objective.needs());
     check_comparison(objective.name(), asked.sums, asked.other, policy_ && policy_->lora());
     return asked;
+  }
+
+  template <class Objective>
+  void settle(typename scorer<B, T>::request& asked, const Objective& objective, run_rows& rows) const {
+    if (takes_teacher(asked.sums))
+      asked.teacher_words = settle_teacher(objective.name(), asked.sums.statistic->top_words(), asked.other != nullptr,
+                                           rows, model_.network().vocabulary());
   }
 
   template <class Objective>

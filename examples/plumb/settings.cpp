@@ -245,9 +245,7 @@ run_settings read_settings(const arguments& given, common_options& common) {
     apply_settings(out.how, {{key, text}});
   }
   const auto* const on_tokens = std::get_if<any_objective<level::token>>(&out.how);
-  const bool taught = on_tokens && on_tokens->find_row_function<distill>();
-  if (taught && out.teacher.empty()) (void)given.required("--teacher");
-  if (!taught && !out.teacher.empty())
+  if (!distillation_of(out.how) && !out.teacher.empty())
     throw error(errc::bad_argument, "--teacher",
                 join(out.objective, " takes no teacher; leave it out, or choose distill"));
   for (const std::string& key : out.chosen)

@@ -12,6 +12,7 @@
 #include <plumb/data/read_sampled_impl.hpp>
 #include <plumb/data/read_unpaired_impl.hpp>
 #include <plumb/data/row_impl.hpp>
+#include <plumb/data/teacher_words_impl.hpp>
 #include <plumb/io/file_impl.hpp>
 #include <plumb/io/ggml_type_impl.hpp>
 #include <plumb/io/gguf_impl.hpp>

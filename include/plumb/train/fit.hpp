@@ -67,6 +67,9 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
   check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
+  if (takes_teacher(asked.sums))
+    asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
+                                         asked.other != nullptr, rows, policy.network().vocabulary());
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(rows.data, plan, options);

@@ -9,6 +9,7 @@
 
 #include <plumb/core/error.hpp>
 #include <plumb/data/read_unpaired.hpp>
+#include <plumb/data/teacher_words.hpp>
 #include <plumb/objective/record.hpp>
 #include <plumb/train/baseline.hpp>
 
@@ -80,10 +81,35 @@ inline void check_lists(std::span<const example> data) {
       check(e, r, r.old_values, "old_value", false);
       check(e, r, r.returns, "return", false);
       check(e, r, r.targets, "target", true);
+      const auto words = static_cast<std::size_t>(r.teacher.wide) * r.tokens.size();
+      if (r.teacher.ids.size() != words || r.teacher.logp.size() != words)
+        throw error(errc::bad_data, e.place,
+                    join("expected ", r.teacher.wide, " of the teacher's words for each of ", r.tokens.size(),
+                         " tokens, found ", r.teacher.ids.size(), " words"));
       if (!r.mask.empty() && r.mask.size() != r.tokens.size())
         throw error(errc::bad_data, e.place,
                     join("expected ", r.tokens.size(), " entries in the mask, one per token, found ", r.mask.size()));
     }
+}
+
+/// Settles who is the teacher of an objective that compares whole rows with one: a model, or the words that the rows bring, of
+/// which `top_k` count. Returns whether it is the words. Throws errc::bad_argument for both, neither, or lists without a top_k,
+/// and what bring_teacher_words throws.
+inline bool settle_teacher(std::string_view objective, index_t top_k, bool teacher, run_rows& rows,
+                           index_t vocabulary) {
+  const bool words = bring_teacher_words(rows.data, vocabulary);
+  if (!rows.held_out.empty() && bring_teacher_words(rows.held_out, vocabulary) != words)
+    throw error(errc::bad_data, rows.held_out.front().place,
+                "either all rows bring a teacher's words (teacher_ids, teacher_logp), held-out ones included, or none");
+  const auto refuse = [&](const char* text) { throw error(errc::bad_argument, std::string(objective), text); };
+  if (words && teacher) refuse("the rows bring a teacher's words and a teacher is given, too; leave one of them out");
+  if (!words && !teacher)
+    refuse(
+        "needs a teacher: a model of the same vocabulary (--teacher MODEL; in C++ plumb::teacher{model}), or rows "
+        "with teacher_ids and teacher_logp");
+  if (words && top_k == 0) refuse("the rows bring a teacher's likeliest words; say how many of them count: top_k=20");
+  if (words) rows.for_each_list([&](std::vector<example>& list) { keep_teacher_words(list, top_k); });
+  return words;
 }
 
 /// Makes rows fit for an objective with these needs: preferences become single replies where labels are asked for.
