@@ -373,7 +373,7 @@ class Tiny(Case):
         log = lines_of(self.folder / "other" / "log.jsonl")
         self.assertGreater(log[0]["loss"], 1e-3)
         self.assertLess(log[-1]["loss"], 0.9 * log[0]["loss"])
-        self.ok(*words, "--teacher", teacher / "model", "--out", self.folder / "few", *steps, "top_k=5")
+        self.ok(*words, "--teacher", teacher / "model", "--out", self.folder / "few", *steps, "--set", "top_k=5")
         few = lines_of(self.folder / "few" / "log.jsonl")
         self.assertLess(few[0]["loss"], log[0]["loss"])  # merging words hides something
         self.assertLess(few[-1]["loss"], 0.9 * few[0]["loss"])
@@ -385,7 +385,7 @@ class Tiny(Case):
             r["teacher_ids"] = [list(range(97))[::-1]] * 4
             r["teacher_logp"] = [heard[(4 * i + t) * 97 : (4 * i + t + 1) * 97][::-1] for t in range(4)]
         named = self.write("named.jsonl", said)
-        self.ok("train", "distill", "--model", TINY, "--data", named, "--out", self.folder / "named", *steps, "top_k=5")
+        self.ok("train", "distill", "--model", TINY, "--data", named, "--out", self.folder / "named", *steps, "--set", "top_k=5")
         for a, b in zip(few, lines_of(self.folder / "named" / "log.jsonl")):
             self.near(a["loss"], b["loss"], 1e-5)
         self.refused("train", "distill", "--model", TINY, "--data", named, "--out", self.folder / "none", says="top_k=20")
