@@ -12,6 +12,7 @@
 #include <plumb/data/read_sampled_impl.hpp>
 #include <plumb/data/read_unpaired_impl.hpp>
 #include <plumb/data/row_impl.hpp>
+#include <plumb/data/teacher_words_impl.hpp>
 #include <plumb/io/file_impl.hpp>
 #include <plumb/io/ggml_type_impl.hpp>
 #include <plumb/io/gguf_impl.hpp>
@@ -32,6 +33,7 @@
 #include <plumb/models/gguf_write_model_impl.hpp>
 #include <plumb/models/model_files_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
+#include <plumb/rollout/logistic_regression_impl.hpp>
 #include <plumb/text/chat_template_impl.hpp>
 #include <plumb/text/gguf_vocabulary_write_impl.hpp>
 #include <plumb/text/template_impl.hpp>

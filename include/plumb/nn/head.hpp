@@ -29,12 +29,13 @@ struct head_result {
   const std::int32_t* best = nullptr;  ///< [rows] most probable token, on the device
 };
 
-/// The other network that sums compare with: its states for the same rows, and the pass that made them.
+/// The other network that sums compare with: its states for the same rows and the pass that made them, or what is known of it.
 template <class B, class T, class Network>
 struct other_rows {
   const Network* network = nullptr;
   pass<B, T>* p = nullptr;
-  view<const T> hidden;  ///< [rows, its width]
+  view<const T> hidden;    ///< [rows, its width]
+  compared_rows<T> named;  ///< or, of all rows, the words that it finds likeliest
 };
 
 /// + value_i at column targets_i of row i.
@@ -142,21 +143,23 @@ struct head_rows {
     const view<const T> from(log_partition.data + first, {1, z.rows});
     B::copy(t.device(), from, view<T>(row_of(entropy ? 2 : 1, first), {1, z.rows}));
   }
-  /// The other network's logits of the same rows, in the memory of the chunk; nothing is kept for a way back.
-  view<const T> other_logits(tape<B, T>& t, index_t first, index_t count) const {
+  /// The other network's logits of the same rows, in the memory of the chunk; nothing is kept for a way back. Or what is
+  /// known of them.
+  compared_rows<T> other_of(tape<B, T>& t, index_t first, index_t count) const {
     if (!sums.compares()) return {};
+    if (const auto& all = other.named; all.words)
+      return {{}, all.words + first * all.count, all.logp + first * all.count, all.count};
     const bool recording = t.recording();
     t.set_recording(false);
     const auto z = other.network->logits(*other.p, t.constant(other.hidden.slice(first, count)));
     t.set_recording(recording);
-    return z.value;  // [count, vocabulary]
+    return {.logits = z.value};  // [count, vocabulary]
   }
   void make_sums(tape<B, T>& t, view<const T> z, index_t first) const {
-    const view<const T> beside = other_logits(t, first, z.rows);
+    const auto beside = other_of(t, first, z.rows);
     index_t row = first_sum();
-    sums.for_each([&](const vocabulary_sum<B, T>& each) {
-      each.sums(t.device(), z, each.compares() ? beside : view<const T>(), row_of(row++, first));
-    });
+    sums.for_each(
+        [&](const vocabulary_sum<B, T>& each) { each.sums(t.device(), t.memory(), z, beside, row_of(row++, first)); });
   }
   /// The gradient of one chunk through the head: of Σ slope log p, and with `all` slopes [statistics, rows] of the rest.
   void push_back(tape<B, T>& t, const variable<B, T>& z, index_t first, const T* slope, view<const T> all) const {
@@ -175,12 +178,12 @@ struct head_rows {
     if (of_partition)
       B::for_each(t.device(), d.rows, add_at_targets<T>{d.data, of_partition, targets + first, d.columns});
     if (compared) {
-      const view<const T> beside = other_logits(t, first, d.rows);
+      const auto beside = other_of(t, first, d.rows);
       index_t row = first_sum();
       sums.for_each([&](const vocabulary_sum<B, T>& each) {
         const T* const own = all.row(row++) + first;
         if (&each == sums.collision) return;  // a number, not differentiated
-        each.add_gradients(t.device(), z.value, each.compares() ? beside : view<const T>(), own, d);
+        each.add_gradients(t.device(), t.memory(), z.value, beside, own, d);
       });
     }
     t.run_backward();

@@ -51,7 +51,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   const need needs = objective_needs(method);
   check_method(method, (policy.score_head() ? scored_needs : need::none) | needs_filled(rows.data));
   for (std::vector<example>* list : {&rows.data, &rows.held_out}) {
-    fit_rows<Objective::level>(*list, needs);
+    fit_rows(method, *list, needs);
     shorten(*list, options.max_tokens);
   }
   const run_plan plan = plan_run(rows.data.size(), options);
@@ -67,6 +67,9 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
   check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
+  if (takes_teacher(asked.sums))
+    asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
+                                         asked.other != nullptr, rows, policy.network().vocabulary());
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(rows.data, plan, options);
