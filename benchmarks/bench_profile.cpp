@@ -190,6 +190,7 @@ class profile {
       std::printf("| %s | %.1f | %.1f %% | %ld |", name.c_str(), 1e3 * seconds, 100 * seconds / total, calls);
       if (bench::is_product(static_cast<bench::work>(i))) {
         products += seconds;
+        row["gflop"] = gflop;
         row["gflops"] = seconds > 0 ? gflop / seconds : 0;
         std::printf(" %.0f | %.0f %% |\n", seconds > 0 ? gflop / seconds : 0,
                     seconds > 0 ? 100 * gflop / seconds / peak_ : 0);
