@@ -101,8 +101,9 @@ inline operations operations_of(const plumb::model_config& c, index_t prompt, in
 
   operations out;
   out.forward = 2 * tokens * (maps + adapter) * layers + attention + head;
-  const double below_first = 2 * tokens * (width * q + 2 * width * kv);  // slopes of the first block's inputs
-  out.backward = 2 * tokens * maps * layers + 2.5 * attention + head;    // slopes of all inputs
+  const double below_first =  // slopes of the first block's inputs, through queries, keys and values and their A
+      2 * tokens * (width * q + 2 * width * kv + 3 * number(rank) * width);
+  out.backward = 2 * tokens * maps * layers + 2.5 * attention + head;  // slopes of all inputs
   if (rank > 0)
     out.backward += 4 * tokens * adapter * layers - below_first;
   else

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: BSL-1.0
-"""What the peers' benchmarks share: threads, peak memory, precision, the exported model."""
+"""What the peers' benchmarks share: threads, peak memory, precision, the exported model. llama.cpp's needs no torch."""
 import contextlib
 import json
 import os
 import pathlib
-
-import torch
-import transformers
 
 PRECISIONS = {
     "fp32": "weights and arithmetic in float",
@@ -16,6 +13,7 @@ PRECISIONS = {
 
 
 def use_threads(count):
+    import torch
     torch.set_num_threads(count)
     torch.set_num_interop_threads(1)
 
@@ -37,13 +35,15 @@ def arithmetic(precision):
     """The context in which a model of this precision computes."""
     if precision == "fp32":
         return contextlib.nullcontext()
+    import torch
     return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 def load_model(folder, precision, attention="sdpa"):
+    import torch
+    import transformers
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention)
-    return model
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention)
 
 
 def write_report(path, report):
