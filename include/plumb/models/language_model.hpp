@@ -196,9 +196,11 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
     const auto ends = [&](std::initializer_list<std::string_view> list) {
       return std::any_of(list.begin(), list.end(), [&](std::string_view end) { return name.ends_with(end); });
     };
-    if (ends({"embed_tokens.weight", "wte.weight", "wpe.weight"}))
+    if (ends({"embed_tokens.weight", "wte.weight", "wpe.weight", "embed_in.weight", "word_embeddings.weight",
+              "embed_positions.weight"}))
       deviation = first.embedding / config.embedding_factor;
-    if (ends({"o_proj.weight", "down_proj.weight", "c_proj.weight"}))
+    if (ends({"o_proj.weight", "down_proj.weight", "c_proj.weight", "out_proj.weight", "dense.weight",
+              "dense_4h_to_h.weight", "fc2.weight", "fc_out.weight"}))
       deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
     if (detail::is_vector(name) && !name.ends_with(".bias")) {
       std::fill(host.begin(), host.end(), static_cast<T>(1 - config.norm_offset));
@@ -226,8 +228,9 @@ void save_model(const language_model<B, T>& model, const std::filesystem::path& 
     if (!seen.insert(w.get()).second) return;  // a tied head is stored once, as the hub does
     const auto extent = w->value.extent();
     numbers.push_back(detail::as_stored(model.config(), name, extent, w->value.host()));
-    tensors.push_back(
-        as_tensor(name, detail::stored_shape(model.config(), name, extent), std::span<const T>(numbers.back())));
+    tensors.push_back(as_tensor(detail::written_name(model.config(), name),
+                                detail::stored_shape(model.config(), name, extent),
+                                std::span<const T>(numbers.back())));
   });
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   auto config = model.config();

@@ -14,12 +14,14 @@ namespace plumb::inline v0 {
 /// A rule that changes the plain frequencies f_i = θ^(−2i/width), i < width/2; L are the first training's positions.
 ///
 ///   linear   f_i / factor                                          (Chen et al. 2023, arXiv:2306.15595)
+///   dynamic  θ' = θ (factor n/L − factor + 1)^(width/(width−2)) in place of θ where the longest path n exceeds L
+///            (bloc97 2023, "dynamically scaled RoPE")
 ///   llama3   f_i where 2π/f_i < L/high, f_i / factor where 2π/f_i > L/low, between them a mean of both with weight
 ///            (L f_i/2π − low)/(high − low) on the first            (Llama 3.1's release)
 ///   yarn     a ramp over i between f_i (fast turns) and f_i / factor (slow ones); cosines and sines are also
 ///            multiplied by `magnitude`                             (Peng et al. 2023, arXiv:2309.00071, section 3)
 struct rope_scaling {
-  enum class kind { none, linear, llama3, yarn };
+  enum class kind { none, linear, llama3, yarn, dynamic };
 
   kind how = kind::none;
   double factor = 1;
@@ -34,7 +36,7 @@ struct rope_scaling {
 
 /// As config.json writes it.
 constexpr const char* name(rope_scaling::kind k) {
-  constexpr const char* words[] = {"default", "linear", "llama3", "yarn"};
+  constexpr const char* words[] = {"default", "linear", "llama3", "yarn", "dynamic"};
   return words[static_cast<int>(k)];
 }
 
@@ -44,12 +46,17 @@ struct rope_frequencies {
   double magnitude = 1;
 };
 
-inline rope_frequencies make_rope_frequencies(index_t width, double theta, const rope_scaling& s = {}) {
+/// `longest`: n, the longest path that the model is prepared for; `dynamic` alone asks for it. One table serves all paths,
+/// so that training, scoring and sampling through a cache agree to the bit; up to L it is the plain one.
+inline rope_frequencies make_rope_frequencies(index_t width, double theta, const rope_scaling& s = {},
+                                              index_t longest = 0) {
   using kind = rope_scaling::kind;
   rope_frequencies out;
   const double full = 2 * std::numbers::pi, length = static_cast<double>(s.positions),
                size = static_cast<double>(width);
   double low = 0, high = 0;
+  if (s.how == kind::dynamic && longest > s.positions)
+    theta *= std::pow(s.factor * static_cast<double>(longest) / length - s.factor + 1, size / (size - 2));
   if (s.how == kind::yarn) {
     const auto place = [&](double turns) { return size * std::log(length / (turns * full)) / (2 * std::log(theta)); };
     low = place(s.fast_turns), high = place(s.slow_turns);
