@@ -2,6 +2,7 @@
 // Every family of models against transformers: logits, loss, all gradients, greedy text, and files written again.
 #include <plumb/models/model_files.hpp>
 
+#include "failures.hpp"
 #include "model_cases.hpp"
 
 using namespace plumb;
@@ -142,4 +143,75 @@ TEST_CASE("each trait of a family matters", "[model]") {
   CHECK(far("phi", "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": 1.0") > 1e-3);
   CHECK(far("llama_dynamic", "\"factor\": 2.0", "\"factor\": 3.0") > 1e-3);
   CHECK(far("gemma3", "\"rope_theta\": 10000.0", "\"rope_theta\": 20000.0") > 1e-4);
+}
+
+TEST_CASE("what a family's parts do not have is refused", "[model]") {
+  temporary_folder folder;
+  const auto refusal = [&](const std::string& family, const std::string& from, const std::string& to) {
+    auto text = plumb_test::read_file(families / family / "config.json");
+    const auto at = text.find(from);
+    REQUIRE(at != std::string::npos);
+    plumb_test::write_file(folder / "config.json", text.replace(at, from.size(), to));
+    return failure([&] { (void)read_config(folder.path()); });
+  };
+  const auto refused = [&](const std::string& family, const std::string& from, const std::string& to,
+                           const std::string& says) {
+    CAPTURE(family, to);
+    CHECK_THAT(refusal(family, from, to), Catch::Contains(says));
+  };
+  refused("phi3", R"("rope_type": "default")", R"("rope_type": "longrope")", "longrope");
+  refused("phi3", R"("rope_type": "default")", R"("rope_type": "yarn")", "longrope");  // its old name
+  refused("phi3", R"("partial_rotary_factor": 0.75)", R"("partial_rotary_factor": 0.4)", "an even number");
+  refused("phi3", R"("partial_rotary_factor": 0.75)", R"("partial_rotary_factor": 1.5)", "at most 1");
+  refused("phi3", R"("partial_rotary_factor": 0.75)", R"("partial_rotary_factor": 0.01)", "nothing of a head");
+  refused("llama_linear", R"("factor": 4.0)", R"("factor": 4.0, "partial_rotary_factor": 0.5)", "whole heads");
+  refused("llama_dynamic", R"("factor": 2.0)", R"("factor": 0.5)", "at least 1");
+  refused("opt", R"("do_layer_norm_before": true)", R"("do_layer_norm_before": false)", "opt-350m");
+  refused("opt", R"("word_embed_proj_dim": 24)", R"("word_embed_proj_dim": 12)", "projections of the embedding");
+  refused("opt", R"("layer_norm_elementwise_affine": true)", R"("layer_norm_elementwise_affine": false)", "weights");
+  refused("opt", R"("activation_function": "relu")", R"("activation_function": "tanh")", "relu");
+  refused("falcon", R"("alibi": false)", R"("alibi": true)", "ALiBi");
+  refused("falcon", R"("num_ln_in_parallel_attn": null)", R"("num_ln_in_parallel_attn": 2)",
+          "new_decoder_architecture");
+  refused("falcon_40b", R"("num_kv_heads": 3)", R"("num_kv_heads": 4)", "a divisor");
+  refused("falcon_40b", R"("num_attention_heads": 6)", R"("num_attention_heads": 9)", "a multiple");
+  refused("cohere", R"("use_qk_norm": false)", R"("use_qk_norm": true)", "use_qk_norm");
+  refused("cohere", R"("logit_scale": 0.25)", R"("logit_scale": 0)", "other than 0");
+  refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": null, "x": 4)", "rotary_dim");
+  refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": 0)", "at least 2");
+  refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": 10)", "up to the head's width");
+  refused("phi", R"("qk_layernorm": false)", R"("qk_layernorm": true)", "norms of queries and keys");
+  refused("gpt_neox", R"("intermediate_size": 32)", R"("inner": 32)", "intermediate_size");
+}
+
+TEST_CASE("dynamic scaling leaves short paths alone and depends on the longest", "[model]") {
+  const auto ids = ids_list{1, 5, 9, 17, 30, 4};
+  temporary_folder folder;
+  const auto source = families / "llama_dynamic";
+  std::filesystem::copy_file(source / "model.safetensors", folder / "model.safetensors");
+  auto text = plumb_test::read_file(source / "config.json");
+  const std::string word = "\"rope_type\": \"dynamic\"";
+  REQUIRE(text.find(word) != std::string::npos);
+  plumb_test::write_file(folder / "config.json",
+                         text.replace(text.find(word), word.size(), "\"rope_type\": \"default\""));
+  const auto plain = logits_of(load_model<cpu, double>(folder.path()), ids);
+  CHECK(distance(logits_of(load_model<cpu, double>(source), ids), plain) < 1e-6);
+  CHECK(distance(logits_of(load_model<cpu, double>(source, {.positions = 16}), ids), plain) < 1e-6);
+  CHECK(distance(logits_of(load_model<cpu, double>(source, {.positions = 64}), ids), plain) > 1e-3);
+}
+
+TEST_CASE("in every family sampling and scoring agree to the bit", "[model][rollout]") {
+  for (const std::string& family : names()) {
+    CAPTURE(family);
+    const auto model = load_model<cpu>(families / family, {.positions = 64});
+    const std::vector<ids_list> prompts{{1, 5, 9, 17}, {1, 30}};
+    const auto replies = generate(model, std::span<const ids_list>(prompts), {.max_tokens = 40, .samples = 2});
+    for (std::size_t i = 0; i < prompts.size(); ++i)
+      for (const auto& reply : replies[i]) {
+        auto ids = prompts[i];
+        ids.insert(ids.end(), reply.tokens.begin(), reply.tokens.end());
+        const scored_tokens tokens{ids, static_cast<index_t>(prompts[i].size())};
+        CHECK(score(model, std::span(&tokens, 1))[0].logp == reply.logp);
+      }
+  }
 }
