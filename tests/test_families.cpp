@@ -14,9 +14,10 @@ const std::filesystem::path families = golden / "families";
 
 /// What transformers computed for one family.
 struct expectation {
-  ids_list ids, greedy;        // no greedy text: the angles depend on its length
-  std::vector<double> logits;  // [tokens, vocabulary]
-  index_t from = 0;            // the reply's first token
+  ids_list ids, greedy;              // no greedy text: the angles depend on its length
+  std::vector<double> short_logits;  // [12, vocabulary], of a path within the model's first training
+  std::vector<double> logits;        // [tokens, vocabulary]
+  index_t from = 0;                  // the reply's first token
   double loss = 0;
   load_options how{};
 };
@@ -24,10 +25,16 @@ struct expectation {
 expectation read_expectation(const std::string& family) {
   static const json::value all = json::parse_file(golden / "families.json");
   const auto& o = all.as_object().at(family).as_object();
-  expectation out{json::get<ids_list>(o, "ids", family), json::get_or<ids_list>(o, "greedy", {}, family), {}};
+  expectation out;
+  out.ids = json::get<ids_list>(o, "ids", family);
+  out.greedy = json::get_or<ids_list>(o, "greedy", {}, family);
+  const auto numbers = [&](const char* key, std::vector<double>& to) {
+    if (const json::value* rows = json::find(o, key))
+      for (const auto& row : rows->as_array())
+        for (const double x : json::as<std::vector<double>>(row, key, family)) to.push_back(x);
+  };
+  numbers("logits", out.logits), numbers("short", out.short_logits);
   out.how.positions = json::get_or<index_t>(o, "positions", 0, family);
-  for (const auto& row : o.at("logits").as_array())
-    for (const double x : json::as<std::vector<double>>(row, "logits", family)) out.logits.push_back(x);
   out.from = json::get<index_t>(o, "from", family), out.loss = json::get<double>(o, "loss", family);
   return out;
 }
@@ -43,7 +50,7 @@ std::vector<std::string> names() {
 }  // namespace
 
 TEST_CASE("families compute what transformers computes", "[model][golden]") {
-  REQUIRE(names().size() >= 22);
+  REQUIRE(names().size() >= 23);
   for (const std::string& family : names()) {
     CAPTURE(family);
     const auto expected = read_expectation(family);
@@ -57,7 +64,13 @@ TEST_CASE("families compute what transformers computes", "[model][golden]") {
 
     const auto single = load_model<cpu>(families / family, expected.how);
     CHECK(distance(logits_of(single, expected.ids), expected.logits) < 1e-5);
-    if (expected.greedy.empty()) continue;
+    if (expected.greedy.empty()) {
+      const ids_list few{expected.ids.begin(), expected.ids.begin() + 12};
+      CHECK(distance(logits_of(load_model<cpu, double>(families / family), few), expected.short_logits) < 4e-6);
+      CHECK(distance(logits_of(single, few), expected.short_logits) >
+            1e-3);  // negative control: the long path's angles
+      continue;
+    }
     // Through the cache, in company of another prompt, to the first end of text.
     const std::vector<ids_list> prompts{{1, 7, 9, 11}, {expected.ids.begin(), expected.ids.begin() + 5}};
     const auto replies =
@@ -141,6 +154,7 @@ TEST_CASE("each trait of a family matters", "[model]") {
   CHECK(far("cohere", "\"logit_scale\": 0.25", "\"logit_scale\": 0.5") > 1e-3);
   CHECK(far("gptj", "\"rotary_dim\": 4", "\"rotary_dim\": 6") > 1e-3);
   CHECK(far("phi", "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": 1.0") > 1e-3);
+  CHECK(far("phi3_longrope", "      9.0", "      8.0") > 1e-4);
   CHECK(far("llama_dynamic", "\"factor\": 2.0", "\"factor\": 3.0") > 1e-3);
   CHECK(far("gemma3", "\"rope_theta\": 10000.0", "\"rope_theta\": 20000.0") > 1e-4);
 }
@@ -159,8 +173,10 @@ TEST_CASE("what a family's parts do not have is refused", "[model]") {
     CAPTURE(family, to);
     CHECK_THAT(refusal(family, from, to), Catch::Contains(says));
   };
-  refused("phi3", R"("rope_type": "default")", R"("rope_type": "longrope")", "longrope");
-  refused("phi3", R"("rope_type": "default")", R"("rope_type": "yarn")", "longrope");  // its old name
+  refused("phi3", R"("rope_type": "default")", R"("rope_type": "longrope")", "short_factor");
+  refused("phi3", R"("rope_type": "default")", R"("rope_type": "linear")", "longrope");
+  refused("phi3_longrope", "      1.6\n", "      1.6, 2.0\n", "4 numbers");
+  refused("phi3_longrope", "      9.0\n", "      -9.0\n", "above 0");
   refused("phi3", R"("partial_rotary_factor": 0.75)", R"("partial_rotary_factor": 0.4)", "an even number");
   refused("phi3", R"("partial_rotary_factor": 0.75)", R"("partial_rotary_factor": 1.5)", "at most 1");
   refused("phi3", R"("partial_rotary_factor": 0.75)", R"("partial_rotary_factor": 0.01)", "nothing of a head");

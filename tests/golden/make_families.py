@@ -3,8 +3,8 @@
 
 families/<name>/            config.json and model.safetensors as transformers saves them (float32)
 families/<name>/grads.safetensors   gradient of the SFT loss for every parameter, float32
-families.json               ids, logits after every token, 64 greedy tokens, loss; positions: the length of the path,
-                            where the angles depend on it
+families.json               ids, logits after every token, 64 greedy tokens, loss; where angles depend on a path's length:
+                            positions, that length, and short, the logits of the first 12 ids alone
 Weights are large enough that attention, gates, norms, windows and rotary scaling all matter.
 """
 
@@ -120,6 +120,16 @@ FAMILIES = {
     "llama_dynamic": lambda: transformers.LlamaConfig(
         **{**SMALL, "max_position_embeddings": 16}, rope_parameters=rope("dynamic", factor=2.0)
     ),
+    "phi3_longrope": lambda: transformers.Phi3Config(
+        **SMALL,
+        original_max_position_embeddings=16,
+        rope_parameters={
+            **rope("longrope"),
+            "short_factor": [1.0, 1.1, 1.3, 1.6],
+            "long_factor": [1.0, 2.0, 4.0, 9.0],
+            "original_max_position_embeddings": 16,
+        },
+    ),
 }  # fmt: skip
 
 
@@ -158,8 +168,9 @@ def main():
         generator = torch.Generator().manual_seed(7)
         ids = [1] + torch.randint(3, 61, (23,), generator=generator).tolist()
         entry = {"ids": ids, "logits": golden.rows(golden.logits(model, ids).detach())}
-        if "dynamic" in name:  # its angles depend on the longest path, so there is no one text
+        if "dynamic" in name or "longrope" in name:  # the angles depend on the longest path, so there is no one text
             entry["positions"] = len(ids)
+            entry["short"] = golden.rows(golden.logits(model, ids[:12]).detach())
         else:
             greedy = ids[:5]
             with torch.no_grad():

@@ -2,10 +2,12 @@
 // The numbers that fix a decoder, whatever file they came from.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <plumb/backend/plan.hpp>
@@ -56,6 +58,12 @@ struct model_config {
   std::vector<token_id> eos;      ///< any of them ends a reply
   std::string dtype = "float32";  ///< as stored
 
+  /// The longest path to prepare for unless more is asked: the model's limit, of longrope's the one up to which it is the
+  /// model of short texts.
+  [[nodiscard]] index_t usual_positions() const noexcept {
+    return rope_scaling.how == rope_scaling::kind::longrope ? std::min(rope_scaling.positions, max_positions)
+                                                            : max_positions;
+  }
   /// Has each position a row of weights, rather than an angle?
   [[nodiscard]] bool learns_positions() const noexcept { return family == "gpt2" || family == "opt"; }
   /// The row of position 0 among them.
@@ -111,8 +119,10 @@ struct model_config {
       fail("original_max_position_embeddings", s.positions, "a size from 1 to 2147483647");
     if (s.how == rope_scaling::kind::llama3 && !(s.low_frequency > 0 && s.high_frequency > s.low_frequency))
       throw error(errc::bad_model, place, "\"low_freq_factor\": expected above 0 and below \"high_freq_factor\"");
-    if (s.how == rope_scaling::kind::yarn && !(s.slow_turns > 0 && s.fast_turns > s.slow_turns && s.magnitude >= 0))
+    if (s.how == rope_scaling::kind::yarn && !(s.slow_turns > 0 && s.fast_turns > s.slow_turns))
       throw error(errc::bad_model, place, "\"beta_slow\": expected above 0 and below \"beta_fast\"");
+    if (!(s.magnitude >= 0 && s.magnitude < 1e30))
+      throw error(errc::bad_model, place, join("\"attention_factor\": expected a number from 0, found ", s.magnitude));
     if (!windows.empty() && static_cast<index_t>(windows.size()) != layers)
       fail("layer_types", static_cast<index_t>(windows.size()), join("one for each of the ", layers, " layers"));
     for (const index_t w : windows)
@@ -128,6 +138,18 @@ struct model_config {
     if (!(std::abs(logit_factor) > 0 && std::abs(logit_factor) < 1e30))
       throw error(errc::bad_model, place,
                   join("\"logit_scale\": expected a number other than 0, found ", logit_factor));
+    if (s.how == rope_scaling::kind::longrope) {
+      if (s.positions < 2) fail("original_max_position_embeddings", s.positions, "at least 2 for longrope");
+      for (const auto& [key, list] :
+           {std::pair("short_factor", &s.short_factors), std::pair("long_factor", &s.long_factors)}) {
+        if (static_cast<index_t>(list->size()) != turned_width() / 2)
+          fail(key, static_cast<index_t>(list->size()),
+               join(turned_width() / 2, " numbers, one for each pair that turns"));
+        for (const double x : *list)
+          if (!(x > 0 && x < 1e30))
+            throw error(errc::bad_model, place, join("\"", key, "\": expected numbers above 0, found ", x));
+      }
+    }
     if (s.how == rope_scaling::kind::dynamic && turned_width() < 4)
       fail("rotary_dim", turned_width(), "at least 4 for dynamic scaling");
   }

@@ -60,32 +60,36 @@ std::vector<token_id> token_ids(const json::object& from, std::string_view key, 
 }
 
 /// One description of rotary positions: {"rope_type", "rope_theta", "factor", …}.
-void read_one_rope(const json::object& o, model_config& out, double& theta, const std::string& place) {
+/// `original`: the first training's positions unless it says them itself.
+void read_one_rope(const json::object& o, model_config& out, double& theta, index_t original,
+                   const std::string& place) {
   using kind = rope_scaling::kind;
   theta = json::get_or<double>(o, "rope_theta", theta, place);
   const auto type = json::get_or<std::string>(
       o, "rope_type", json::get_or<std::string>(o, "type", std::string("default"), place), place);
   if (type == "default") return;
   rope_scaling& s = out.rope_scaling;
-  for (const kind k : {kind::linear, kind::llama3, kind::yarn, kind::dynamic})
+  for (const kind k : {kind::linear, kind::llama3, kind::yarn, kind::dynamic, kind::longrope})
     if (type == name(k)) s.how = k;
-  if (out.family == "phi3")  // there "su" and "yarn" are older names of longrope
-    throw error(
-        errc::unsupported, place,
-        join("rotary positions of type \"", type, "\" (longrope, in models of 128k tokens): of Phi-3 plumb reads ",
-             "those with plain rotary positions (4k and 8k)"));
-  if (s.how == kind::none)
+  if (out.family == "phi3" && (type == "su" || type == "yarn")) s.how = kind::longrope;  // its first names
+  if (s.how == kind::none || (out.family == "phi3" && s.how != kind::longrope))
     throw error(errc::unsupported, place,
-                join("rotary positions of type \"", type, "\": plumb reads default, linear, dynamic, llama3 and yarn"));
-  s.positions = s.how == kind::dynamic
-                    ? out.max_positions
-                    : json::get_or<index_t>(o, "original_max_position_embeddings", out.max_positions, place);
+                join("rotary positions of type \"", type, "\": plumb reads ",
+                     out.family == "phi3" ? "default and longrope of Phi-3"
+                                          : "default, linear, dynamic, llama3, yarn and longrope"));
+  s.positions = s.how == kind::dynamic ? out.max_positions
+                                       : json::get_or<index_t>(o, "original_max_position_embeddings", original, place);
   const auto ratio = static_cast<double>(out.max_positions) / static_cast<double>(std::max<index_t>(1, s.positions));
-  s.factor =
-      s.how == kind::yarn ? json::get_or<double>(o, "factor", ratio, place) : json::get<double>(o, "factor", place);
+  s.factor = s.how == kind::yarn || s.how == kind::longrope ? json::get_or<double>(o, "factor", ratio, place)
+                                                            : json::get<double>(o, "factor", place);
   if (s.how == kind::llama3) {
     s.low_frequency = json::get<double>(o, "low_freq_factor", place);
     s.high_frequency = json::get<double>(o, "high_freq_factor", place);
+  }
+  if (s.how == kind::longrope) {
+    s.short_factors = json::get<std::vector<double>>(o, "short_factor", place);
+    s.long_factors = json::get<std::vector<double>>(o, "long_factor", place);
+    s.magnitude = json::get_or<double>(o, "attention_factor", 0.0, place);
   }
   if (s.how == kind::yarn) {
     s.fast_turns = json::get_or<double>(o, "beta_fast", 32.0, place);
@@ -123,18 +127,19 @@ void read_rope(const json::object& c, model_config& out, const std::string& plac
   if (out.family == "phi" || out.family == "gpt_neox")  // what a file without the key means
     out.rotary_width = out.hidden_size / std::max<index_t>(1, out.heads) / (out.family == "phi" ? 2 : 4);
   for (const char* key : {"rotary_pct", "partial_rotary_factor"}) read_rotary_share(c, key, out, place);
+  const auto original = json::get_or<index_t>(c, "original_max_position_embeddings", out.max_positions, place);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const json::value* v = json::find(c, key);
     if (!v || v->is_null()) continue;
     const auto& o = json::as_object(*v, key, place);
     read_rotary_share(o, "partial_rotary_factor", out, place);
     if (const json::value* far = json::find(o, "full_attention")) {
-      read_one_rope(json::as_object(*far, "full_attention", place), out, out.rope_theta, place);
+      read_one_rope(json::as_object(*far, "full_attention", place), out, out.rope_theta, original, place);
       if (const json::value* near = json::find(o, "sliding_attention"))
         out.local_rope_theta = json::get_or<double>(json::as_object(*near, "sliding_attention", place), "rope_theta",
                                                     out.local_rope_theta, place);
     } else {
-      read_one_rope(o, out, out.rope_theta, place);
+      read_one_rope(o, out, out.rope_theta, original, place);
     }
   }
 }
@@ -288,6 +293,17 @@ void write_rope(const model_config& c, json::object& o) {
   if (c.family == "gpt_neox") o["rotary_emb_base"] = c.rope_theta;
   if (s.how == kind::none) return;
   json::object r;
+  if (s.how == kind::longrope) {  // the three keys that every version of transformers takes, and what they do not say
+    r["type"] = name(s.how);
+    r["short_factor"] = json::array(s.short_factors.begin(), s.short_factors.end());
+    r["long_factor"] = json::array(s.long_factors.begin(), s.long_factors.end());
+    const double ratio = static_cast<double>(c.max_positions) / static_cast<double>(s.positions);
+    if (s.factor != ratio) r["factor"] = s.factor;
+    if (s.magnitude > 0) r["attention_factor"] = s.magnitude;
+    o["original_max_position_embeddings"] = s.positions;
+    o["rope_scaling"] = std::move(r);
+    return;
+  }
   r["rope_type"] = name(s.how);
   r["factor"] = s.factor;
   if (s.how != kind::linear && s.how != kind::dynamic) r["original_max_position_embeddings"] = s.positions;

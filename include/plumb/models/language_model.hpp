@@ -81,7 +81,7 @@ class language_model {
 /// How to read a model.
 struct load_options {
   int threads = 0;        ///< CPU backends: 0 takes all cores
-  index_t positions = 0;  ///< longest sequence to prepare for; 0: the model's own limit, at most 32768
+  index_t positions = 0;  ///< longest sequence to prepare for; 0: `model_config::usual_positions`, at most 32768
 };
 
 namespace detail {
@@ -145,7 +145,8 @@ language_model<B, T> assemble_model(const model_config& config, std::optional<to
                   join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
   if (words) add_special_tokens(*words, config);
   const auto device = make_device<B>(options.threads);
-  const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
+  const index_t positions =
+      options.positions > 0 ? options.positions : std::min<index_t>(config.usual_positions(), 32768);
   auto net = make_network<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
     return read_weight<B, T>(device, files, config, name, extent);
   });
@@ -189,7 +190,7 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
                 join("the tokenizer has ", words->size(), " tokens, the model ", config.vocabulary));
   const auto device = detail::make_device<B>(options.threads);
   std::uint64_t which = 0;
-  auto net = make_network<B, T>(device, config, config.max_positions, [&](const std::string& name, shape extent) {
+  auto net = make_network<B, T>(device, config, config.usual_positions(), [&](const std::string& name, shape extent) {
     std::vector<T> host(static_cast<std::size_t>(extent.size()), T(0));
     const std::uint64_t key = derive_key(first.seed, which++);
     double deviation = first.gain / std::sqrt(static_cast<double>(extent.columns));
