@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// plumb/impl.hpp without the bodies of Boost.JSON: for programs that link Boost's own compiled library (`Boost::json`).
+// plumb's own function bodies, without those of Boost.JSON: for programs that link Boost's own compiled library
+// (`Boost::json`). They include plumb/models/families_impl.hpp as well, there or in a file that is compiled beside it.
 #pragma once
 
 #include <plumb/backend/cpu_device_impl.hpp>
