@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Rows drawn from files on disk: every row once a pass, proportions, stages, exact positions, hostile files.
-#include <plumb/data/example_stream.hpp>
+#include <plumb/data/mixture_stream.hpp>
 #include <plumb/data/read.hpp>
 #include <plumb/io/json_lines.hpp>
 #include <plumb/train/environment.hpp>
