@@ -7,11 +7,13 @@
 #include <plumb/backend/cpu_kernels_impl.hpp>
 #include <plumb/core/pattern_impl.hpp>
 #include <plumb/data/messages_impl.hpp>
+#include <plumb/data/mixture_impl.hpp>
 #include <plumb/data/read_impl.hpp>
 #include <plumb/data/read_labelled_impl.hpp>
 #include <plumb/data/read_ranked_impl.hpp>
 #include <plumb/data/read_sampled_impl.hpp>
 #include <plumb/data/read_unpaired_impl.hpp>
+#include <plumb/data/row_file_impl.hpp>
 #include <plumb/data/row_impl.hpp>
 #include <plumb/data/teacher_words_impl.hpp>
 #include <plumb/io/file_impl.hpp>
