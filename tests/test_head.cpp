@@ -7,6 +7,7 @@
 #include <plumb/objective/distill.hpp>
 #include <plumb/objective/ld_dpo.hpp>
 #include <plumb/objective/tdpo.hpp>
+#include <plumb/objective/tpo.hpp>
 #include <plumb/objective/wpo.hpp>
 
 #include "catch.hpp"
@@ -476,4 +477,40 @@ TEST_CASE("smoothed sft and Jensen-Shannon on stories260k are torch's, gradients
   };
   compare("sft", differentiate(p, sft{.label_smoothing = 0.1, .z_loss = 0.001}, data));
   compare("jsd", differentiate(p, distill{.temperature = 1.7, .beta = 0.3}, data, &teacher_model));
+}
+
+TEST_CASE("a stream's rows may bring a teacher's words, all of them or none", "[head][stream]") {
+  /// The given rows, again and again.
+  struct circle final : example_stream {
+    std::vector<example> all;
+    std::uint64_t at = 0;
+    explicit circle(std::vector<example> given) : all(std::move(given)) {}
+    example next() override { return all[at++ % all.size()]; }
+    void put_back() override { --at; }
+    [[nodiscard]] index_t drawn() const override { return static_cast<index_t>(at); }
+    [[nodiscard]] index_t rows() const override { return static_cast<index_t>(all.size()); }
+    [[nodiscard]] std::uint64_t fingerprint() const override { return 7; }
+    [[nodiscard]] std::vector<std::uint64_t> position() const override { return {at}; }
+    void restore(std::span<const std::uint64_t> position) override { at = position[0]; }
+  };
+  const auto model = make_model<cpu, float>(tiny(false), {});
+  auto words = rows();
+  for (example& e : words) {
+    e.replies.resize(1);
+    reply& r = e.replies[0];
+    give_teacher_words(r, std::vector<std::vector<token_id>>(r.tokens.size(), {4, 1, 7}),
+                       std::vector<std::vector<double>>(r.tokens.size(), {-2.0, -0.5, -3.0}), "here");
+  }
+  fit_options options{.rate = 0.03, .steps = 60, .batch = 2, .log_every = 1, .eval_data = words};
+  auto p = attach_lora(model, {.rank = 8, .alpha = 32});
+  circle from(words);
+  const auto learnt = fit(p, distill{.top_k = 2}, from, options);
+  CHECK(learnt.loss < 0.3 * first_loss(learnt));
+  CHECK(learnt.log.back().find("eval_loss").value() < 0.3 * first_loss(learnt));
+  words[1].replies[0].teacher = {};
+  words[1].place = "words:2";
+  circle broken(words);
+  CHECK_THROWS_WITH(fit(p, distill{.top_k = 2}, broken, options), Contains("words:2"));
+  circle pairs(rows());
+  CHECK_THROWS_WITH(fit(p, tpo{}, pairs, {.steps = 1}), Contains("groups of 3 replies, found 2"));
 }
