@@ -28,7 +28,8 @@ import venv
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 PEERS = {
-    "training": ["torch:fp32", "torch:autocast", "torch:bf16", "trl:fp32", "trl:autocast"],
+    "training": ["torch:fp32", "torch+compile:fp32", "torch:autocast", "torch:bf16", "torch+compile:bf16", "trl:fp32",
+                 "trl:autocast"],
     "generation": ["transformers:fp32", "transformers:bf16", "llama.cpp:f32", "llama.cpp:bf16", "llama.cpp:q8_0"],
 }
 QUICK_PEERS = {
@@ -74,7 +75,7 @@ def run(command, log, environment=None):
                                 stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}, check=False)
     if status.returncode != 0:
         tail = "\n".join(pathlib.Path(log).read_text(errors="replace").splitlines()[-15:])
-        raise RuntimeError(f"{' '.join(str(part) for part in command)} failed; see {log}\n{tail}")
+        raise RuntimeError(f"it failed, see {pathlib.Path(log).name}\n{' '.join(str(part) for part in command)}\n{tail}")
 
 
 def near(found, expected, share):

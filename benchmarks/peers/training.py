@@ -9,6 +9,7 @@ Engines: `torch` is a loop by hand, as fast as PyTorch allows (logits of replies
 and rejected in one pass, fused AdamW); `trl` is TRL's trainer, given token ids and otherwise left alone.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import statistics
@@ -41,9 +42,11 @@ def summed_log_probabilities(model, batch, precision):
 
 
 def references_of(model, steps, precision, mismatched):
-    """Log-probabilities under the model without its adapter, for every step; twice where a baseline needs it."""
+    """Log-probabilities under the reference, for every step; twice where a baseline needs it. The reference is the model
+    without its adapter, or without one the model before its first step."""
     out = []
-    with torch.no_grad(), model.disable_adapter():
+    reference = model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
+    with torch.no_grad(), reference:
         for rows in steps:
             own, _ = summed_log_probabilities(model, sequences(rows), precision)
             other = summed_log_probabilities(model, sequences(rows, True), precision)[0] if mismatched else None
@@ -101,8 +104,6 @@ class Times:
 
 
 def train_by_hand(options, job, optimiser_options):
-    if options.full and options.method in ("dpo", "kto"):
-        raise SystemExit("training.py: the loop by hand takes the reference from the adapter; use --engine trl")
     model = prepared_model(options)
     model.train()
     run = torch.compile(model) if options.compile else model
