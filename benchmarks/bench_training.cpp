@@ -101,6 +101,7 @@ class benchmark {
                            {"trained", trained()},
                            {"threads", policy_.model().device()->threads()},
                            {"peak_gflops", peak_},
+                           {"peak_bf16_gflops", bench::peak_bf16_gflops(*policy_.model().device())},
                            {"results", results}};
     plumb::write_file_atomically(set_.report, [&](plumb::writer& out) { out.write(json::dump(all, 1) + "\n"); });
   }

@@ -119,7 +119,10 @@ class Training:
         extra = [] if precision == "fp32" else ["--precision", precision]
         run(self.plumb("--methods", method, "--model", self.folder, "--json", out, *extra), self.folder / "plumb.log")
         report = json.loads(out.read_text())
-        self.machine = {key: report[key] for key in ("processor", "threads", "peak_gflops", "version")}
+        best = max(report["peak_gflops"], self.machine.get("peak_gflops", 0))
+        self.machine = {key: report[key] for key in ("processor", "threads", "peak_gflops", "peak_bf16_gflops",
+                                                    "version")}
+        self.machine["peak_gflops"] = best
         return report["results"][0] | {"program": "plumb", "precision": precision}
 
     def run_peer(self, method, engine, precision):
@@ -185,8 +188,10 @@ class Training:
                        "peak_mb": statistics.median(r["peak_mb"] for r in reports),
                        "loss": reports[0]["losses"][0], "gradient_norm": reports[0]["gradient_norms"][0],
                        "plumb_is_faster": dict(zip(self.options.plumb, [ms / each for each in own], strict=True))}
-                if "floor_ms" in reports[0]:
-                    floor = statistics.median(r["floor_ms"] for r in reports)
+                in_float = name.endswith(":fp32")
+                peak = self.machine["peak_gflops" if in_float else "peak_bf16_gflops"]
+                if peak:
+                    floor = 1e3 * self.reports[method, self.options.plumb[0]][0]["gflop"] / peak
                     row |= {"floor_ms": floor, "of_floor": floor / ms}
                 rows.append(row)
         return {"benchmark": "training", "shape": self.options.shape, "trained": self.trained, "machine": self.machine,
@@ -199,7 +204,8 @@ def training_table(summary):
     """The summary as a table in Markdown."""
     machine = summary["machine"]
     lines = [f"{summary['shape']} shape, {summary['trained']}, {machine['threads']} threads, peak "
-             f"{machine['peak_gflops']:.0f} GFLOP/s in float; {summary['rounds']} rounds of {summary['steps']} steps.", "",
+             f"{machine['peak_gflops']:.0f} GFLOP/s in float, {machine['peak_bf16_gflops']:.0f} in bfloat16; "
+             f"{summary['rounds']} rounds of {summary['steps']} steps.", "",
              "| method | configuration | ms a step | tokens/s | floor, ms | of the floor | peak MB | plumb is faster by |",
              "|---|---|---|---|---|---|---|---|"]
     for row in summary["rows"]:
