@@ -158,7 +158,7 @@ class Training:
             say(f"{method} {name}: does not count: {problem}")
             return
         self.reports.setdefault(key, []).append(report)
-        say(f"{method:5} {name:16} {report['ms']:10.1f} ms a step, loss {report['losses'][0]:.6f}")
+        say(f"{method:5} {name:16} {report['ms']:10.1f} ms a step, {report['processor_ms']:10.1f} of processors, loss {report['losses'][0]:.6f}")
 
     def run(self):
         run(self.plumb("--methods", ",".join(self.options.methods), "--export", self.folder), self.folder / "export.log")
@@ -184,6 +184,7 @@ class Training:
                 ms = statistics.median(r["ms"] for r in reports)
                 own = [statistics.median(r["ms"] for r in self.reports[method, mine]) for mine in self.options.plumb]
                 row = {"method": method, "configuration": name, "ms": ms, "ms_of_rounds": [r["ms"] for r in reports],
+                       "processor_ms": statistics.median(r["processor_ms"] for r in reports),
                        "tokens": reports[0]["tokens"], "tokens_per_second": 1e3 * reports[0]["tokens"] / ms,
                        "peak_mb": statistics.median(r["peak_mb"] for r in reports),
                        "loss": reports[0]["losses"][0], "gradient_norm": reports[0]["gradient_norms"][0],
@@ -206,17 +207,18 @@ def training_table(summary):
     lines = [f"{summary['shape']} shape, {summary['trained']}, {machine['threads']} threads, peak "
              f"{machine['peak_gflops']:.0f} GFLOP/s in float, {machine['peak_bf16_gflops']:.0f} in bfloat16; "
              f"{summary['rounds']} rounds of {summary['steps']} steps.", "",
-             "| method | configuration | ms a step | tokens/s | floor, ms | of the floor | peak MB | plumb is faster by |",
-             "|---|---|---|---|---|---|---|---|"]
+             "| method | configuration | ms a step | processor ms | tokens/s | floor, ms | of the floor | peak MB | "
+             "plumb is faster by |", "|---|---|---|---|---|---|---|---|---|"]
     for row in summary["rows"]:
         if "refused" in row:
-            lines.append(f"| {row['method']} | {row['configuration']} | does not count: {row['refused']} | | | | | |")
+            lines.append(f"| {row['method']} | {row['configuration']} | does not count: {row['refused']} | | | | | | |")
             continue
         floor = (f"{row['floor_ms']:.0f} | {100 * row['of_floor']:.0f} %") if "floor_ms" in row else "– | –"
         ratio = ", ".join(f"{each:.2f} ×" for each in row["plumb_is_faster"].values())
         if row["configuration"].startswith("plumb"):
             ratio = "–"
-        lines.append(f"| {row['method']} | {row['configuration']} | {row['ms']:.0f} | {row['tokens_per_second']:.0f} | "
+        lines.append(f"| {row['method']} | {row['configuration']} | {row['ms']:.0f} | {row['processor_ms']:.0f} | "
+                     f"{row['tokens_per_second']:.0f} | "
                      f"{floor} | {row['peak_mb']:.0f} | {ratio} |")
     return "\n".join(lines)
 
