@@ -12,7 +12,6 @@
 // --export writes model, adapter and data, so that peers/training.py trains the same weights on the same tokens;
 // --model reads weights and adapter back from there.
 #include <cstdio>
-#include <ctime>
 #include <filesystem>
 
 #include <plumb/io/file.hpp>
@@ -57,13 +56,10 @@ struct settings {
   }
 };
 
-/// Seconds of processor time, of all threads together: they hardly depend on what else the machine does.
-double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
-
 /// Times of a run: what comes before its first step, and each step.
 struct stopwatch {
   bench::clock::time_point last = bench::clock::now();
-  double last_processor = processor_seconds();
+  double last_processor = bench::processor_seconds();
   double before = 0, before_processor = 0;
   std::vector<double> steps{}, steps_processor{};
 
@@ -79,7 +75,7 @@ struct stopwatch {
 
  private:
   double lap_processor() {
-    const double now = processor_seconds();
+    const double now = bench::processor_seconds();
     return now - std::exchange(last_processor, now);
   }
   double lap() {

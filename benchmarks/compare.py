@@ -242,8 +242,10 @@ class Generation:
         shape = ["--shape", self.options.shape, "--threads", self.options.threads]
         run([self.program, *shape, "--export", self.folder], self.folder / "export.log")
         for kind in [name.split(":")[1] for name in self.options.peers if name.startswith("llama.cpp")]:
-            run([self.options.build / "plumb", "convert", "--model", self.folder / "model", "--out",
-                 self.folder / f"model-{kind}.gguf", "--type", kind, "--quiet"], self.folder / "convert.log")
+            path = self.folder / f"model-{kind}.gguf"
+            path.unlink(missing_ok=True)  # of an earlier run
+            run([self.options.build / "plumb", "convert", "--model", self.folder / "model", "--out", path, "--type", kind,
+                 "--quiet"], self.folder / "convert.log")
         for number in range(self.options.rounds):
             say(f"round {number + 1} of {self.options.rounds}")
             out = self.folder / "plumb.json"
@@ -276,12 +278,12 @@ class Generation:
 
     def keep(self, name, report):
         self.reports.setdefault(name, []).append(report)
-        figures = ", ".join(f"{f['figure']} {f['ms']:.2f} ms" for f in report["figures"])
+        figures = ", ".join(f"{f['figure']} {f['ms']:.2f} ms ({f['processor_ms']:.2f} of processors)" for f in report["figures"])
         say(f"{name:18} {figures}")
 
     def summary(self):
-        def of(name, which):
-            return statistics.median(f["ms"] for r in self.reports[name] for f in r["figures"] if f["figure"] == which)
+        def of(name, which, key="ms"):
+            return statistics.median(f[key] for r in self.reports[name] for f in r["figures"] if f["figure"] == which)
 
         own = self.reports["plumb:fp32"]
         rows = []
@@ -291,6 +293,7 @@ class Generation:
                 continue
             ms = {which: of(name, which) for which in ("prefill", "decode", "samples")}
             rows.append({"configuration": name, "ms": ms,
+                         "processor_ms": {which: of(name, which, "processor_ms") for which in ms},
                          "plumb_is_faster": {which: ms[which] / of("plumb:fp32", which) for which in ms},
                          "largest_difference": self.reports[name][0].get("largest_difference"),
                          "peak_mb": statistics.median(r["peak_mb"] for r in self.reports[name])})

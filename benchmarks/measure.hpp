@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,9 @@ using clock = std::chrono::steady_clock;
 inline double seconds_since(clock::time_point start) {
   return std::chrono::duration<double>(clock::now() - start).count();
 }
+
+/// Processor time so far, of all threads together, in seconds: it hardly depends on what else the machine does.
+inline double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 /// The middle one of some numbers; of an even count the mean of the middle two. 0 of none.
 inline double median(std::vector<double> numbers) {
