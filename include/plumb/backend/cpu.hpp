@@ -29,12 +29,8 @@ struct cpu {
 
   // --- memory -------------------------------------------------------------------------------------------------------
 
-  static void* allocate(device&, std::size_t bytes) {
-    void* memory = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
-    if (!memory) throw error(errc::out_of_memory, "", join("cannot allocate ", bytes, " bytes"));
-    return memory;
-  }
-  static void release(device&, void* memory, std::size_t) noexcept { ::operator delete(memory, std::align_val_t{64}); }
+  static void* allocate(device&, std::size_t bytes) { return detail::cpu_allocate(bytes); }
+  static void release(device&, void* memory, std::size_t bytes) noexcept { detail::cpu_release(memory, bytes); }
   template <class T>
   static void upload(device& d, const T* host, T* to, index_t count) {
     d.run_pieces(count, copy_grain, [&](index_t first, index_t last) {
@@ -135,6 +131,20 @@ struct cpu {
   static void multiply(device& d, product kind, std::type_identity_t<T> alpha, in<T> a, in<T> b,
                        std::type_identity_t<T> beta, view<T> c) {
     detail::cpu_multiply<T>(d, kind, alpha, a, b, beta, c);
+  }
+  // Weights in the order of products: see autograd/weight_panels.hpp.
+  template <class T>
+  static index_t panel_size(const device& d, shape extent) {
+    return detail::cpu_panel_size<T>(d, extent);
+  }
+  template <class T>
+  static void make_panels(device& d, in<T> weight, T* to) {
+    detail::cpu_make_panels<T>(d, weight, to);
+  }
+  template <class T>
+  static void multiply_panels(device& d, std::type_identity_t<T> alpha, in<T> a, const T* panels,
+                              std::type_identity_t<T> beta, view<T> c) {
+    detail::cpu_multiply_panels<T>(d, alpha, a, panels, beta, c);
   }
   template <class T>
   static void attention(device& d, const attention_plan& plan, const attention_options& o, in<T> q, in<T> k, in<T> v,

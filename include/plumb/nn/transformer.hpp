@@ -7,6 +7,7 @@
 #include <plumb/autograd/activations.hpp>
 #include <plumb/nn/embedding.hpp>
 #include <plumb/nn/linear.hpp>
+#include <plumb/nn/stack.hpp>
 
 namespace plumb::inline v0 {
 
@@ -19,19 +20,18 @@ struct transformer {
   embedding<B, T> embed_tokens;
   std::vector<Block> layers;
   Norm norm;
-  Head lm_head;          ///< its weight is the embedding's when tied
-  double logit_cap = 0;  ///< logits become cap tanh(logit / cap); 0: they stay
+  Head lm_head;             ///< its weight is the embedding's when tied
+  double logit_factor = 1;  ///< multiplies the logits (Cohere)
+  double logit_cap = 0;     ///< logits become cap tanh(logit / cap); 0: they stay
 
   /// The states that the head reads, [tokens, width].
   variable<B, T> hidden(pass<B, T>& p) const {
-    auto x = embed_tokens(p);  // [tokens, width]
-    for (p.layer = 0; p.layer < static_cast<index_t>(layers.size()); ++p.layer)
-      x = layers[static_cast<std::size_t>(p.layer)](p, x);  // [tokens, width]
-    return norm(p, x);                                      // [tokens, width]
+    return norm(p, run_blocks(p, layers, embed_tokens(p)));  // [tokens, width]
   }
   /// Scores of the next token for rows of hidden states, [rows, vocabulary].
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const {
-    const auto z = lm_head(p, rows);                                            // [rows, vocabulary]
+    auto z = lm_head(p, rows);  // [rows, vocabulary]
+    if (logit_factor != 1) z = scale(p.tape, z, static_cast<T>(logit_factor));
     return logit_cap > 0 ? soft_cap(p.tape, z, static_cast<T>(logit_cap)) : z;  // [rows, vocabulary]
   }
 
