@@ -23,7 +23,8 @@ inline attention_options attention_numbers(const model_config& c, index_t layer)
           .head_width = c.head_width,
           .scale = 1 / std::sqrt(size),
           .window = c.window(layer),
-          .cap = c.attention_cap};
+          .cap = c.attention_cap,
+          .alibi = c.alibi};
 }
 
 /// A map whose weight and bias `make(name, shape)` gives.

@@ -24,6 +24,7 @@ struct plain_names {
   attention_names maps;
   std::string_view up, down;
   std::string_view last_norm;
+  bool norm_biases = true;
 };
 
 /// down(f(up(x))).
