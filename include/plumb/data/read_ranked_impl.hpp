@@ -56,6 +56,7 @@ example parse_ranked(const json::value& value, const std::string& place, const t
                      const read_options& o) {
   if (detail::is_preference(value)) return parse_pair(value, place, words, o);
   const detail::data_row row{json::as_object(value, "a row", place), place};
+  detail::refuse_media(row);
   example e;
   e.place = place;
   if (row.has("completions_ids")) {

@@ -42,9 +42,7 @@ class decoder_parts {
 
   /// `positions`: the longest path to prepare rotary tables for.
   decoder_parts(const device_ptr<B>& device, const model_config& c, index_t positions, Make& make)
-      : c_(c), make_(make), far_(turn(device, positions, c.rope_theta, c.rope_scaling)), near_(far_) {
-    if (c.local_rope_theta > 0) near_ = turn(device, positions, c.local_rope_theta, {});
-  }
+      : c_(c), make_(make), device_(device), positions_(positions) {}
 
   weight_ptr<B, T> weight(const std::string& name, index_t rows, index_t columns) const {
     return make_(name + ".weight", shape{rows, columns});
@@ -69,7 +67,7 @@ class decoder_parts {
       a.k_norm = norm(at + ".k_norm", each ? c_.head_width : kv_width);
     }
     a.options = attention_numbers(c_, layer);
-    a.positions = a.options.window > 0 ? near_ : far_;
+    a.positions = tables(a.options.window > 0);
     return a;
   }
   gated_mlp<B, T> mlp(const std::string& at) const {
@@ -93,6 +91,16 @@ class decoder_parts {
   }
 
  private:
+  /// The tables of layers with a window or without. They are made after the weights of a layer, whose shapes show that the
+  /// width of a head is no damaged number.
+  rotary_ptr tables(bool window) const {
+    const bool own = window && c_.local_rope_theta > 0;
+    rotary_ptr& table = own ? near_ : far_;
+    if (!table)
+      table = own ? turn(device_, positions_, c_.local_rope_theta, {})
+                  : turn(device_, positions_, c_.rope_theta, c_.rope_scaling);
+    return table;
+  }
   rotary_ptr turn(const device_ptr<B>& device, index_t positions, double theta, const rope_scaling& scaling) const {
     if (scaling.how == rope_scaling::kind::none)
       return std::make_shared<const rotary<B, T>>(device, positions, c_.head_width, theta);
@@ -102,7 +110,9 @@ class decoder_parts {
 
   const model_config& c_;
   Make& make_;
-  rotary_ptr far_, near_;  ///< of layers that see all, and of those with a window
+  const device_ptr<B>& device_;
+  index_t positions_;
+  mutable rotary_ptr far_, near_;  ///< of layers that see all, and of those with a window
 };
 
 }  // namespace plumb::inline v0
