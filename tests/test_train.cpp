@@ -397,6 +397,31 @@ TEST_CASE("options and rows that make no sense are refused by name", "[train][ba
   CHECK_THAT(message_of([&] { fit(broken, dpo{}, pairs, twenty_steps()); }), Contains("finite"));
 }
 
+TEST_CASE("conditional training: the label in the prompt chooses the reply", "[train]") {
+  std::vector<example> data;  // label, question -> the answer that the label asks for
+  for (token_id question = 10; question < 26; ++question)
+    for (const bool good : {true, false})
+      data.push_back(
+          {{good ? token_id{1} : token_id{2}, question}, {{{good ? token_id{40} : token_id{60}, question}}}});
+  auto o = twenty_steps();
+  o.steps = 60, o.rate = 2e-2, o.batch = 8;
+  const auto train = [&](const std::vector<example>& rows) {
+    auto p = fresh(1, 0);
+    fit(p, sft{}, rows, o);
+    std::vector<scored_tokens> asked{{{1, 12, 40}, 2}, {{1, 12, 60}, 2}, {{2, 12, 40}, 2}, {{2, 12, 60}, 2}};
+    const auto found = score(p.model(), std::span<const scored_tokens>(asked));
+    return std::pair(found[0].logp[0] - found[1].logp[0], found[2].logp[0] - found[3].logp[0]);
+  };
+  const auto [asked_good, asked_bad] = train(data);
+  CHECK(asked_good > 1);
+  CHECK(asked_bad < -1);
+  auto weighed = data;  // weights shift what is said without a clear label
+  for (example& e : weighed) e.prompt[0] = 1, e.replies[0].weight = e.replies[0].tokens[0] == 40 ? 1 : 0.1;
+  CHECK(train(weighed).first > 1);
+  for (example& e : weighed) e.replies[0].weight = 1;  // negative control: neither label nor weight
+  CHECK(std::abs(train(weighed).first) < 1);
+}
+
 namespace {
 
 /// The rows as a file of ids.

@@ -13,6 +13,7 @@
 
 #include <plumb/backend/reference.hpp>
 #include <plumb/core/random.hpp>
+#include <plumb/models/make_network.hpp>
 #include <plumb/models/policy.hpp>
 #include <plumb/objective/dpo.hpp>
 #include <plumb/rollout/generate.hpp>

@@ -28,8 +28,9 @@ struct run_settings {
   bool full = false;       ///< all weights are trained, without an adapter
   fit_options fit{.log_every = 1};
   lora_options lora;
-  step_options steps;  ///< how solutions with labelled steps are read
-  std::string chat;    ///< template of rows with messages: a Jinja file or a format; empty: the model's own
+  bool density_ratio = false;  ///< disliked replies weigh what their prompts are worth
+  step_options steps;          ///< how solutions with labelled steps are read
+  std::string chat;            ///< template of rows with messages: a Jinja file or a format; empty: the model's own
   learnt_part learn = learnt_part::usual;
   method how = find_method("sft");
   std::string also;                           ///< further terms, "0.2*sft_chosen"

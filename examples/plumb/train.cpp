@@ -150,6 +150,16 @@ int run_train(const arguments& given) {
                       " and will be left out; the first is ", skipped.first));
   shorten(data, settings.fit.max_tokens);  // complains about prompts that are too long before anything is written
   shorten(settings.fit.eval_data, settings.fit.max_tokens);
+  if (const distill* how = distillation_of(settings.how)) {
+    run_rows all{.data = std::move(data), .held_out = std::move(settings.fit.eval_data)};
+    settle_teacher(name_of(settings.how), how->top_k, !settings.teacher.empty(), all, model->config().vocabulary);
+    data = std::move(all.data), settings.fit.eval_data = std::move(all.held_out);
+  }
+  if (settings.density_ratio && stream)
+    throw error(errc::bad_argument, "density_ratio",
+                "compares all prompts with one another, and rows that are drawn from disk are never there together; "
+                "leave it out, or read one file into memory");
+  if (settings.density_ratio) model->weigh_prompts(data, settings.fit.eval_data, settings.fit.seed);
   const index_t per_step = stream ? plan_streamed(count, settings.fit).per_step
                                   : plan_run(std::span<const example>(data), settings.fit).per_step;
   if (has(needs_of(settings.how), need::divergence))
@@ -239,7 +249,8 @@ const command train_command{
     "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, batch_tokens, schedule "
     "(linear, cosine, "
     "constant),\n"
-    "weight_decay, clip_norm, neftune, reference_sync, reference_share, max_tokens, rank, alpha, dropout, targets "
+    "weight_decay, clip_norm, neftune, density_ratio, reference_sync, reference_share, max_tokens, rank, alpha, "
+    "dropout, targets "
     "(q_proj,v_proj or a regular expression), seed, "
     "eval_data,\n"
     "eval_every, save_every, log_every, template (of rows with messages: a Jinja file or chatml, zephyr ..),\ntokens "
@@ -256,7 +267,8 @@ const command train_command{
      {"--mix-cap", "K", "rows of a file that count for its rate"},
      {"--stage-rows", "N,..", "rows of each stage"},
      {"--out", "DIR", "a new folder for the results"},
-     {"--teacher", "MODEL", "the model that distill learns from; of the same vocabulary"},
+     {"--teacher", "MODEL",
+      "the model that distill learns from, of the same vocabulary; rows may bring its words instead"},
      {"--adapter", "ADAPTER", "go on training this PEFT folder instead of a new adapter"},
      {"--full", "", "train all weights; DIR/model gets a model folder"},
      {"--config", "C", "settings as a JSON object, such as the config.json of another run"},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// plumb/impl.hpp without the bodies of Boost.JSON: for programs that link Boost's own compiled library (`Boost::json`).
+// plumb's own function bodies, without those of Boost.JSON: for programs that link Boost's own compiled library
+// (`Boost::json`). They include plumb/models/families_impl.hpp as well, there or in a file that is compiled beside it.
 #pragma once
 
 #include <plumb/backend/cpu_device_impl.hpp>
@@ -15,6 +16,7 @@
 #include <plumb/data/read_unpaired_impl.hpp>
 #include <plumb/data/row_file_impl.hpp>
 #include <plumb/data/row_impl.hpp>
+#include <plumb/data/teacher_words_impl.hpp>
 #include <plumb/io/file_impl.hpp>
 #include <plumb/io/ggml_type_impl.hpp>
 #include <plumb/io/gguf_impl.hpp>
@@ -35,6 +37,7 @@
 #include <plumb/models/gguf_write_model_impl.hpp>
 #include <plumb/models/model_files_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
+#include <plumb/rollout/logistic_regression_impl.hpp>
 #include <plumb/text/chat_template_impl.hpp>
 #include <plumb/text/gguf_vocabulary_write_impl.hpp>
 #include <plumb/text/template_impl.hpp>

@@ -49,7 +49,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   const need own_needs = policy.score_head() ? scored_needs : need::none;
   check_method(method, own_needs | needs_filled(rows.data));
   for (std::vector<example>* list : {&rows.data, &rows.held_out}) {
-    fit_rows<Objective::level>(*list, needs);
+    fit_rows(method, *list, needs);
     shorten(*list, options.max_tokens);
   }
   const run_plan plan =
@@ -66,6 +66,9 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
   check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
+  if (takes_teacher(asked.sums))
+    asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
+                                         asked.other != nullptr, rows, policy.network().vocabulary());
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(rows.data, plan, options);
@@ -98,7 +101,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
 
   for (; state.step < plan.steps && !result.cancelled; ++state.step) {
     if (stream) {
-      draw_rows<Objective::level>(*stream, rows, options, needs);
+      draw_rows(method, *stream, rows, options, needs);
       check_method(method, own_needs | needs_filled(rows.data));
       if (has(needs, need::reference) && !moving.moved())
         provide_references(engine, rows, {options.head_memory}, options, by_token);

@@ -44,7 +44,7 @@ struct fit_options {
   std::filesystem::path folder{};           ///< checkpoints go here; empty: nothing is written
   std::filesystem::path reference_cache{};  ///< file of reference log-probabilities to read and extend; empty: none
   bool resume = false;                      ///< go on from the newest checkpoint in `folder`, if there is one
-  std::size_t head_memory = std::size_t{64} << 20;  ///< bytes for a chunk of logits
+  std::size_t head_memory = std::size_t{256} << 20;  ///< bytes for a chunk of logits and its gradient
 
   /// Throws errc::bad_argument, naming the option, for a value out of its range.
   void check() const {

@@ -149,6 +149,8 @@ inline void shorten(std::span<example> data, index_t most) {
            {&r.token_references, &r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
         if (each->size() == r.tokens.size()) each->resize(static_cast<std::size_t>(room));
       r.tokens.resize(static_cast<std::size_t>(room));
+      r.teacher.ids.resize(static_cast<std::size_t>(room * r.teacher.wide));
+      r.teacher.logp.resize(static_cast<std::size_t>(room * r.teacher.wide));
       if (!r.mask.empty()) r.mask.resize(static_cast<std::size_t>(room));
       r.reference = missing;  // it was the log-probability of the whole reply
     }
@@ -227,6 +229,8 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
       for (const token_id t : r.tokens) mix(static_cast<std::uint64_t>(t));
       mix_double(r.weight);
       for (const bool counts : r.mask) mix(counts ? 1 : 2);
+      for (const token_id t : r.teacher.ids) mix(static_cast<std::uint64_t>(t));
+      for (const double x : r.teacher.logp) mix_double(x);
       for (const auto* numbers : {&r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
         for (const double x : *numbers) mix_double(x);
     }

@@ -54,8 +54,8 @@ inline bool lack_references(const run_rows& rows, bool by_token) {
 /// Puts the rows of the next step in place of those of the last: batch · accumulate of them, or, with a budget of tokens,
 /// as many as fill `accumulate` micro-batches; a row that does not fit any more is the first of the next step. Rows with
 /// labels are taken apart, and mismatched within the step.
-template <level L>
-void draw_rows(example_stream& from, run_rows& rows, const fit_options& o, need needs) {
+template <class Objective>
+void draw_rows(const Objective& method, example_stream& from, run_rows& rows, const fit_options& o, need needs) {
   rows.data.clear();
   const index_t count = o.batch_tokens > 0 ? 0 : o.batch * o.accumulate;
   index_t batches = 0, used = 0;
@@ -74,7 +74,14 @@ void draw_rows(example_stream& from, run_rows& rows, const fit_options& o, need 
     used += size;
     rows.data.push_back(std::move(e));
   }
-  fit_rows<L>(rows.data, needs);
+  for (const example& e : rows.data)
+    for (const reply& r : e.replies)
+      if (r.teacher.wide > 0)
+        throw error(
+            errc::unsupported, e.place,
+            "the row brings a teacher's words, and a run on a stream takes a model as teacher; read such rows into "
+            "memory");
+  fit_rows(method, rows.data, needs);
   if (!has(needs, need::divergence)) return;
   rows.mismatched = mismatch(rows.data);
   shorten(rows.mismatched.rows, o.max_tokens);
