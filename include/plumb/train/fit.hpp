@@ -66,9 +66,12 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
   check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
-  if (takes_teacher(asked.sums))
-    asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
-                                         asked.other != nullptr, rows, policy.network().vocabulary());
+  const auto find_teacher_words = [&] {
+    if (takes_teacher(asked.sums))
+      asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
+                                           asked.other != nullptr, rows, policy.network().vocabulary());
+  };
+  if (!stream) find_teacher_words();
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(rows.data, plan, options);
@@ -101,8 +104,10 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
 
   for (; state.step < plan.steps && !result.cancelled; ++state.step) {
     if (stream) {
-      draw_rows(method, *stream, rows, options, needs);
+      draw_rows(*stream, method, rows, options, needs);
       check_method(method, own_needs | needs_filled(rows.data));
+      find_teacher_words();
+      learning.teacher_words = asked.teacher_words;
       if (has(needs, need::reference) && !moving.moved())
         provide_references(engine, rows, {options.head_memory}, options, by_token);
     }

@@ -55,7 +55,7 @@ inline bool lack_references(const run_rows& rows, bool by_token) {
 /// as many as fill `accumulate` micro-batches; a row that does not fit any more is the first of the next step. Rows with
 /// labels are taken apart, and mismatched within the step.
 template <class Objective>
-void draw_rows(const Objective& method, example_stream& from, run_rows& rows, const fit_options& o, need needs) {
+void draw_rows(example_stream& from, const Objective& method, run_rows& rows, const fit_options& o, need needs) {
   rows.data.clear();
   const index_t count = o.batch_tokens > 0 ? 0 : o.batch * o.accumulate;
   index_t batches = 0, used = 0;
@@ -74,13 +74,6 @@ void draw_rows(const Objective& method, example_stream& from, run_rows& rows, co
     used += size;
     rows.data.push_back(std::move(e));
   }
-  for (const example& e : rows.data)
-    for (const reply& r : e.replies)
-      if (r.teacher.wide > 0)
-        throw error(
-            errc::unsupported, e.place,
-            "the row brings a teacher's words, and a run on a stream takes a model as teacher; read such rows into "
-            "memory");
   fit_rows(method, rows.data, needs);
   if (!has(needs, need::divergence)) return;
   rows.mismatched = mismatch(rows.data);
