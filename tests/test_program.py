@@ -891,6 +891,32 @@ class Conversations(Case):
         self.refused("train", "dpo", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=all", says="tokens")
         self.refused("train", "sft", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=most", says="completion, assistant, all")
 
+    @needs_data
+    def test_trees_and_rows_of_other_tools(self):
+        tree = {"message_tree_id": "t", "prompt": {"text": "q", "role": "prompter", "replies": [
+            {"text": "worse", "role": "assistant", "rank": 1, "replies": []},
+            {"text": "best", "role": "assistant", "rank": 0, "replies": [
+                {"text": "more", "role": "prompter", "replies": [{"text": "yes", "role": "assistant", "rank": 0}]}]},
+            {"text": "new", "role": "assistant", "rank": None}]}}
+        other = {"instruction": "a", "input": "b", "output": "c", "system": "s", "history": [["x", "y"]]}
+        data = self.write("trees.jsonl", [tree, other])
+        words = ["--model", self.model(), "--data", data, "--out", self.folder / "run", "--quiet", "--check"]
+        *rows, last = lines(self.ok("train", "sft", *words))
+        self.assertEqual(last["forecast"]["rows"], 3)
+        texts = ["".join(row[side]["tokens"]) for row in rows for side in row if side != "row"]
+        self.assertEqual(len(texts), 5)  # three replies to q, one to more, one conversation
+        for text, part in zip(texts, ["best", "worse", "new", "yes", "c"]):
+            self.assertIn(part, text)
+        ranked = self.write("ranked.jsonl", [tree])
+        words[3] = ranked
+        pairs = lines(self.ok("train", "dpo", *words))
+        self.assertEqual((len(pairs), pairs[-1]["forecast"]["rows"]), (2, 1))
+        self.refused("train", "kto", *words, says=("ranked.jsonl:1", "tree"))
+        self.refused("train", "dpo", *words, "--stream", says="without --stream")
+        image = self.write("image.jsonl", [{"prompt": "a", "completion": "b", "images": ["x.png"]}])
+        words[3] = image
+        self.refused("train", "sft", *words, says="images")
+
 
 @needs_data
 class SingleReplies(Case):
