@@ -891,6 +891,32 @@ class Conversations(Case):
         self.refused("train", "dpo", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=all", says="tokens")
         self.refused("train", "sft", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=most", says="completion, assistant, all")
 
+    @needs_data
+    def test_trees_and_rows_of_other_tools(self):
+        tree = {"message_tree_id": "t", "prompt": {"text": "q", "role": "prompter", "replies": [
+            {"text": "worse", "role": "assistant", "rank": 1, "replies": []},
+            {"text": "best", "role": "assistant", "rank": 0, "replies": [
+                {"text": "more", "role": "prompter", "replies": [{"text": "yes", "role": "assistant", "rank": 0}]}]},
+            {"text": "new", "role": "assistant", "rank": None}]}}
+        other = {"instruction": "a", "input": "b", "output": "c", "system": "s", "history": [["x", "y"]]}
+        data = self.write("trees.jsonl", [tree, other])
+        words = ["--model", self.model(), "--data", data, "--out", self.folder / "run", "--quiet", "--check"]
+        *rows, last = lines(self.ok("train", "sft", *words))
+        self.assertEqual(last["forecast"]["rows"], 3)
+        texts = ["".join(row[side]["tokens"]) for row in rows for side in row if side != "row"]
+        self.assertEqual(len(texts), 5)  # three replies to q, one to more, one conversation
+        for text, part in zip(texts, ["best", "worse", "new", "yes", "c"]):
+            self.assertIn(part, text)
+        ranked = self.write("ranked.jsonl", [tree])
+        words[3] = ranked
+        pairs = lines(self.ok("train", "dpo", *words))
+        self.assertEqual((len(pairs), pairs[-1]["forecast"]["rows"]), (2, 1))
+        self.refused("train", "kto", *words, says=("ranked.jsonl:1", "tree"))
+        self.refused("train", "dpo", *words, "--stream", says="without --stream")
+        image = self.write("image.jsonl", [{"prompt": "a", "completion": "b", "images": ["x.png"]}])
+        words[3] = image
+        self.refused("train", "sft", *words, says="images")
+
 
 @needs_data
 class SingleReplies(Case):
@@ -1113,6 +1139,92 @@ class Training(Case):
         result = plumb(*words, self.write("f.jsonl", [good, dict(good, rejected=good["chosen"])]), "--set", "steps=1")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("f.jsonl:2", result.stderr)
+
+
+class Streams(Case):
+    """Rows of several files, drawn from disk, in proportion, in stages."""
+
+    def setUp(self):
+        super().setUp()
+        def pair(i, length):
+            return {"prompt_ids": [1, 5 + i % 50], "chosen_ids": [7 + i % 80] * (1 + i % length), "rejected_ids": [3 + i % 90, 6]}
+        self.a = self.write("a.jsonl", [pair(i, 5) for i in range(30)])
+        self.b = self.write("b.jsonl", [pair(100 + i, 9) for i in range(10)])
+
+    def train(self, *words, out="run", settings=(), run=None):
+        return (run or self.ok)("train", "dpo", "--model", TINY, "--out", self.folder / out, *words, "--quiet", "--threads", "1",
+                                "--set", "rate=1e-3", "rank=2", "batch=4", "dropout=0.1", *settings)
+
+    def log(self, out="run"):
+        return [json.loads(line) for line in (self.folder / out / "log.jsonl").read_text().splitlines()]
+
+    def test_several_files_are_one_after_the_other(self):
+        both = self.folder / "both.jsonl"
+        both.write_text(self.a.read_text() + self.b.read_text())
+        self.train("--data", self.a, "--data", self.b, settings=["steps=5"])
+        self.train("--data", both, out="whole", settings=["steps=5"])
+        self.assertEqual(self.log(), self.log("whole"))
+        config = json.loads((self.folder / "run" / "config.json").read_text())
+        self.assertEqual(config["data"], [str(self.a), str(self.b)])
+        self.assertNotIn("stream", config)
+        self.train("--config", self.folder / "run" / "config.json", out="again")
+        self.assertEqual(self.log(), self.log("again"))
+        self.assertNotIn(str(self.folder), (self.folder / "run" / "README.md").read_text())
+
+    def test_a_stream_that_stops_and_resumes_is_the_same(self):
+        for name, words, settings in [
+            ("plain", ["--data", self.a, "--stream", "--shuffle-buffer", "7"], ["epochs=2"]),
+            ("mixed", ["--data", self.a, "--data", f"{self.b}:0.5"], ["steps=12", "batch_tokens=40", "accumulate=2"]),
+            ("staged", ["--data", f"{self.a}@1", "--data", f"{self.b}@2", "--mix-cap", "20"], ["epochs=1", "stage_rows=22"]),
+        ]:
+            with self.subTest(name):
+                self.train(*words, out=name, settings=[*settings, "save_every=4"])
+                whole = self.log(name)
+                adapter = (self.folder / name / "adapter_model.safetensors").read_bytes()
+                for path in [*(self.folder / name).glob("checkpoint-*"), self.folder / name / "README.md"]:
+                    if path.name != "checkpoint-4":
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                self.train(*words, "--resume", "auto", out=name, settings=[*settings, "save_every=4"])
+                self.assertEqual(self.log(name), whole)
+                self.assertEqual((self.folder / name / "adapter_model.safetensors").read_bytes(), adapter)
+        self.assertEqual(self.log("plain")[-1]["epoch"], 2)
+        self.assertEqual(self.log("staged")[-1]["step"], 8)  # (22 + 10) / 4
+
+    def test_check(self):
+        result = self.train("--data", self.a, "--stream", "--check", settings=["steps=6"])
+        *rows, last = lines(result)
+        self.assertEqual(len(rows), 3)
+        self.assertEqual((last["forecast"]["rows"], last["forecast"]["steps"]), (30, 6))
+        self.assertFalse((self.folder / "run").exists())
+
+    def test_weights_of_a_step_are_referred_to_as_they_were(self):
+        self.train("--data", self.a, "--stream", "--full", settings=["steps=3"], run=self.full)
+        self.assertAlmostEqual(self.log()[0]["loss"], math.log(2), places=5)
+        self.assertLess(self.log()[-1]["loss"], math.log(2))
+
+    def full(self, *words):
+        return self.ok(*[w for w in words if w not in ("rank=2", "dropout=0.1")])
+
+    def test_refused(self):
+        def refused(*words, says, settings=()):
+            self.train(*words, settings=settings, run=lambda *w: self.refused(*w, says=says))
+        refused("--data", f"{self.a}:0", says="a share above 0")
+        refused("--data", f"{self.a}:x", says="a share above 0")
+        refused("--data", f"{self.a}@0", says="a stage from 1")
+        refused("--data", f"{self.a}@2", says="stage 1 of 2 has no file")
+        refused("--data", f"{self.a}@1", "--data", self.b, "--data", f"{self.b}@2", says="write FILE@STAGE")
+        refused("--data", self.a, "--data", f"{self.b}:1.5", says="leave nothing")
+        refused("--data", self.a, "--mix-temperature", "0.5", says="mix_temperature: expected")
+        refused("--data", f"{self.a}:1", "--mix-cap", "5", says="mix_cap: every source has a share")
+        refused("--data", self.a, "--stage-rows", "5,6", says="at most one number per stage")
+        refused("--data", self.a, "--stage-rows", "many", says="counts of rows")
+        refused("--data", f"{self.a}:1", settings=["stream=false"], says="stream: expected true")
+        refused("--data", self.a, "--stream", settings=["batch_tokens=50"], says="expected a number of steps")
+        refused("--data", self.folder / "none.jsonl", says="none.jsonl")
+        broken = self.write("broken.jsonl", [{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}, {"prompt": "x"}])
+        refused("--data", broken, "--stream", says="broken.jsonl:2")
+        self.refused("grad", "dpo", "--model", TINY, "--adapter", GOLDEN / "tiny_llama_adapter", "--data", f"{self.a}:2", "--out",
+                     self.folder / "g.safetensors", says="shares and stages are for `train`")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,9 @@ class engine {
   /// `batch` examples at a time; 0: as many as have about 2048 tokens. The loss is that of all rows together.
   virtual gradient differentiate(const method& m, std::vector<example> data, index_t batch) = 0;
   virtual trial try_step(const method& m, std::vector<example> batch) = 0;
-  virtual fit_result fit(const method& m, std::vector<example> data, const fit_options& options, listener& told) = 0;
+  /// On rows of `stream` where it is not null, else on `data`.
+  virtual fit_result fit(const method& m, std::vector<example> data, example_stream* stream, const fit_options& options,
+                         listener& told) = 0;
 
   virtual void save_adapter(const std::filesystem::path& folder) const = 0;
   virtual void save_merged(const std::filesystem::path& folder) const = 0;

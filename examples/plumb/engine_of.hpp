@@ -146,8 +146,10 @@ class engine_of final : public engine {
     });
   }
 
-  fit_result fit(const method& m, std::vector<example> data, const fit_options& options, listener& told) override {
+  fit_result fit(const method& m, std::vector<example> data, example_stream* stream, const fit_options& options,
+                 listener& told) override {
     return at_trained_level(m, [&](const auto& objective) {
+      if (stream) return plumb::fit(trained(), objective, *stream, options, listening{told}, teacher_);
       return plumb::fit(trained(), objective, std::move(data), options, listening{told}, teacher_);
     });
   }

@@ -20,6 +20,7 @@ void for_each_setting(Settings& s, About&& about) {
   about("steps", s.fit.steps);
   about("batch", s.fit.batch);
   about("accumulate", s.fit.accumulate);
+  about("batch_tokens", s.fit.batch_tokens);
   about("warmup", s.fit.warmup);
   about("schedule", s.fit.schedule);
   about("weight_decay", s.fit.weight_decay);
@@ -42,6 +43,11 @@ void for_each_setting(Settings& s, About&& about) {
   about("train_on_last_step_only", s.steps.last_step_only);
   about("template", s.chat);
   about("tokens", s.learn);
+  about("stream", s.stream);
+  about("shuffle_buffer", s.mix.shuffle_buffer);
+  about("mix_temperature", s.mix.mix_temperature);
+  about("mix_cap", s.mix.mix_cap);
+  about("stage_rows", s.stage_rows);
 }
 
 [[noreturn]] void wrong(const std::string& key, std::string_view expected, const std::string& text) {
@@ -75,6 +81,11 @@ void set(const std::string& key, const std::string& text, learnt_part& out) {
 }
 /// Settings of rows with labelled steps alone.
 bool is_of_steps(std::string_view key) { return key == "step_separator" || key == "train_on_last_step_only"; }
+/// Settings of rows that are drawn from disk alone.
+bool is_of_streams(std::string_view key) {
+  return key == "stream" || key == "shuffle_buffer" || key == "mix_temperature" || key == "mix_cap" ||
+         key == "stage_rows";
+}
 /// "q_proj,v_proj", "all-linear", or a regular expression when it holds a character that only those have.
 void set(const std::string& key, const std::string& text, lora_options& out) {
   out.targets.clear();
@@ -142,7 +153,7 @@ void read_config(const std::string& path, run_settings& out, common_options& com
     else if (key == "model")
       out.model = text();
     else if (key == "data")
-      out.data = text();
+      out.data = v.is_array() ? json::as<std::vector<std::string>>(v, "\"data\"", path) : std::vector{text()};
     else if (key == "adapter")
       out.adapter = text();
     else if (key == "teacher")
@@ -170,7 +181,13 @@ json::object run_settings::describe(const common_options& common) const {
   out["model"] = model;
   out["adapter"] = show(adapter);
   if (!teacher.empty()) out["teacher"] = teacher;
-  out["data"] = data;
+  if (data.size() == 1) {
+    out["data"] = data.front();
+  } else {
+    json::array files;
+    for (const std::string& each : data) files.emplace_back(each);
+    out["data"] = std::move(files);
+  }
   out["backend"] = json::string(common.backend());
   out["dtype"] = json::string(common.dtype());
   out["full"] = full;
@@ -178,6 +195,7 @@ json::object run_settings::describe(const common_options& common) const {
     const bool of_lora = std::string_view(key) == "rank" || std::string_view(key) == "alpha" ||
                          std::string_view(key) == "dropout" || std::string_view(key) == "targets";
     if (is_of_steps(key) && !reads_steps(how)) return;
+    if (is_of_streams(key) && !stream) return;
     if (!(of_lora && full)) out[key] = show(member);
   });
   out["also"] = show(also);
@@ -195,13 +213,21 @@ run_settings read_settings(const arguments& given, common_options& common) {
   if (given.has_operand()) out.objective = given.operand();
   if (out.objective.empty()) (void)given.operand();
   if (given.has("--seed")) texts.push_back({"seed", given.text("--seed"), "--seed"});
+  if (given.has("--stream")) texts.push_back({"stream", "true", "--stream"});
+  for (const char* key : {"shuffle_buffer", "mix_temperature", "mix_cap", "stage_rows"}) {
+    std::string option = join("--", std::string_view(key));
+    std::replace(option.begin(), option.end(), '_', '-');
+    if (given.has(option)) texts.push_back({key, given.text(option), option});
+  }
   for (const std::string& text : given.all("--set")) {
     auto [key, value] = split_setting(text);
     texts.push_back({std::move(key), std::move(value), "--set"});
   }
-  for (const char* name : {"model", "data", "adapter"}) {
+  if (given.has("--data")) out.data = given.all("--data");
+  if (out.data.empty()) (void)given.required("--data");
+  for (const char* name : {"model", "adapter"}) {
     const std::string option = join("--", std::string_view(name));
-    std::string& member = name[0] == 'm' ? out.model : name[0] == 'd' ? out.data : out.adapter;
+    std::string& member = name[0] == 'm' ? out.model : out.adapter;
     if (given.has(option))
       member = given.text(option);
     else if (member.empty() && name[0] != 'a')

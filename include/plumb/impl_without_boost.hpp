@@ -12,6 +12,7 @@
 #include <plumb/data/read_labelled_impl.hpp>
 #include <plumb/data/read_ranked_impl.hpp>
 #include <plumb/data/read_sampled_impl.hpp>
+#include <plumb/data/read_trees_impl.hpp>
 #include <plumb/data/read_unpaired_impl.hpp>
 #include <plumb/data/row_file_impl.hpp>
 #include <plumb/data/row_impl.hpp>

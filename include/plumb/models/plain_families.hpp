@@ -137,7 +137,6 @@ plain_decoder<B, T> build_plain_decoder(const device_ptr<B>& device, const model
     return make_linear<B, T>(make, detail::dotted(at, name), outputs, inputs, bias);
   };
   std::shared_ptr<const rotary<B, T>> turns;
-  if (c.turns_positions()) turns = make_rotary<B, T>(device, c, positions, c.rope_theta, c.rope_scaling);
   plain_decoder<B, T> net;
   net.names = &names;
   net.tokens.weight = make(join(names.embedding, ".weight"), shape{c.vocabulary, width});
@@ -161,6 +160,8 @@ plain_decoder<B, T> build_plain_decoder(const device_ptr<B>& device, const model
     }
     block.attention.out = linear_map(attention, names.maps.out, width, q_width, c.output_bias);
     block.attention.options = attention_numbers(c, i);
+    if (c.turns_positions() && !turns)  // after weights that show that the width of a head is no damaged number
+      turns = make_rotary<B, T>(device, c, positions, c.rope_theta, c.rope_scaling);
     block.attention.positions = turns;
     if (!c.one_norm) block.mlp_norm = norm(detail::dotted(at, names.mlp_norm));
     block.mlp.up = linear_map(mlp, names.up, c.intermediate_size, width, c.mlp_bias);

@@ -44,7 +44,6 @@ template <class B, class T, class Objective, class... Callbacks>
 fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objective& method, std::vector<example> data,
                        fit_options options, Callbacks&&... callbacks) {
   options.check();
-  if (stream) check_streamed(options);
   run_rows rows{.data = std::move(data), .held_out = std::move(options.eval_data)};
   const need needs = objective_needs(method);
   const need own_needs = policy.score_head() ? scored_needs : need::none;
@@ -53,8 +52,8 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
     fit_rows(method, *list, needs);
     shorten(*list, options.max_tokens);
   }
-  const run_plan plan = stream ? plan_run(static_cast<std::size_t>(stream->rows()), options)
-                               : plan_run(std::span<const example>(rows.data), options);
+  const run_plan plan =
+      stream ? plan_streamed(stream->rows(), options) : plan_run(std::span<const example>(rows.data), options);
   if (has(needs, need::divergence)) rows.mismatch(plan.per_step);
   shorten(rows.mismatched.rows, options.max_tokens);
   shorten(rows.held_out_mismatched.rows, options.max_tokens);
@@ -117,7 +116,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
     learning.key = derive_key(options.seed, 1);
     step_context context{
         .ratios = state.ratios, .follow_ratios = true, .stream = static_cast<std::uint64_t>(state.step) << 20};
-    if (moving.moved() && (options.reference_sync > 0 || lack_references(data_rows, by_token)))
+    if (moving.moved() && (options.reference_sync > 0 || lack_references(rows, by_token)))
       for (const auto& [list, own] : rows.of_step(chosen))
         moving.score(engine, list, {options.head_memory}, own && by_token);
     if (has(needs, need::divergence))
@@ -144,7 +143,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
         stream ? static_cast<double>(stream->drawn()) / static_cast<double>(stream->rows()) : plan.epoch_of(done);
     if (done % options.log_every == 0 || done == plan.steps) report(entry_of(state, done, epoch, rate));
     if (!rows.held_out.empty() && (done == plan.steps || (options.eval_every > 0 && done % options.eval_every == 0))) {
-      if (moving.moved())
+      if (moving.moved() && options.reference_sync > 0)
         for (const auto& [list, own] : rows.of_evaluation())
           moving.score(engine, list, {options.head_memory}, own && by_token);
       report(evaluate_data(engine, method, std::span<const example>(rows.held_out), asked, done, epoch,
