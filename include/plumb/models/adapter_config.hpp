@@ -20,7 +20,7 @@ struct adapter_config {
       false;  ///< "fan_in_fan_out": files hold the adapted maps as [inputs, outputs] (GPT-2); A and B not
 };
 
-/// Reads `folder/adapter_config.json`. Unknown keys are ignored; keys that change what is computed are not.
+/// Reads `folder/adapter_config.json`, without `init` but for pissa and olora, which matter for what files hold. Unknown keys are ignored; keys that change what is computed are not.
 /// Errors: errc::not_found, errc::bad_file, errc::unsupported naming the field.
 adapter_config read_adapter_config(const std::filesystem::path& folder);
 

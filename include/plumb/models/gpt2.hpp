@@ -67,8 +67,8 @@ struct gpt2 {
   linear<B, T> lm_head;  ///< its weight is the embedding's when tied
 
   variable<B, T> hidden(pass<B, T>& p) const {
-    const auto at = gather_rows(p.tape, p.tape.leaf(*wpe), p.batch.positions, p.batch.tokens);  // [tokens, width]
-    auto x = add(p.tape, wte(p), at);                                                           // [tokens, width]
+    const auto at = gather_rows(p.tape, p.leaf(*wpe), p.batch.positions, p.batch.tokens);  // [tokens, width]
+    auto x = add(p.tape, wte(p), at);                                                      // [tokens, width]
     for (p.layer = 0; p.layer < static_cast<index_t>(h.size()); ++p.layer)
       x = h[static_cast<std::size_t>(p.layer)](p, x);  // [tokens, width]
     return ln_f(p, x);                                 // [tokens, width]

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <plumb/core/function_ref.hpp>
+#include <plumb/nn/embedding.hpp>
 #include <plumb/nn/linear.hpp>
 
 namespace plumb::inline v0 {
@@ -35,6 +36,9 @@ class network {
   /// Every linear map with its name; where adapters go.
   virtual void for_each_linear(function_ref<void(const std::string&, linear<B, T>&)> visit) = 0;
 
+  /// Every table of token ids with its name.
+  virtual void for_each_table(function_ref<void(const std::string&, embedding<B, T>&)> visit) = 0;
+
   [[nodiscard]] const network_sizes& sizes() const noexcept { return sizes_; }
   [[nodiscard]] index_t vocabulary() const noexcept { return sizes_.vocabulary; }
 
@@ -58,17 +62,22 @@ class network_of final : public network<typename Transformer::backend_type, type
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const override { return parts_.logits(p, rows); }
   bool head_learns(const pass<B, T>& p) const override { return parts_.lm_head.learns(p); }
   void for_each_weight(function_ref<void(const std::string&, weight_ptr<B, T>&)> visit) override {
-    walk(parts_, "", [&](const std::string& name, auto& part) {
-      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, weight_ptr<B, T>>) visit(name, part);
-    });
+    for_each<weight_ptr<B, T>>(visit);
   }
   void for_each_linear(function_ref<void(const std::string&, linear<B, T>&)> visit) override {
-    walk(parts_, "", [&](const std::string& name, auto& part) {
-      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, linear<B, T>>) visit(name, part);
-    });
+    for_each<linear<B, T>>(visit);
+  }
+  void for_each_table(function_ref<void(const std::string&, embedding<B, T>&)> visit) override {
+    for_each<embedding<B, T>>(visit);
   }
 
  private:
+  template <class Part, class Visit>
+  void for_each(const Visit& visit) {
+    walk(parts_, "", [&](const std::string& name, auto& part) {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Part>) visit(name, part);
+    });
+  }
   Transformer parts_;
 };
 

@@ -62,6 +62,15 @@ struct pass {
   index_t layer = 0;                ///< the block that runs now
   view<const T> noise{};            ///< [tokens, width] added to the embeddings; empty: none
 
+  /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
+  variable<B, T> leaf(weight_tensor<B, T>& w) {
+    if (!w.stand_in) return tape.leaf(w);
+    return adapters ? tape.leaf(*w.stand_in) : tape.constant(std::as_const(w.value).get());
+  }
+  /// Would training change this weight as the pass sees it?
+  [[nodiscard]] bool learns(const weight_tensor<B, T>& w) const noexcept {
+    return w.stand_in ? adapters && w.stand_in->trainable() : w.trainable();
+  }
   /// A new random stream for one part; the order of the parts fixes it.
   std::uint64_t next_key() noexcept { return derive_key(key, drawn++); }
 };
