@@ -60,7 +60,8 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   shorten(rows.held_out_mismatched.rows, options.max_tokens);
 
   scorer<B, T> engine(policy.model());
-  adamw<B, T> optimiser(decaying(policy), {options.beta1, options.beta2, options.epsilon, options.weight_decay});
+  adamw<B, T> optimiser(decaying(policy, options.lora_plus_ratio),
+                        {options.beta1, options.beta2, options.epsilon, options.weight_decay});
   const objective_sums<B, T, Objective> extra(method, needs, policy.network().vocabulary());
   const head_options head = extra.options({.memory = options.head_memory, .entropy = true});
   typename scorer<B, T>::request asked{.head = head, .sums = extra.sums()};
