@@ -31,6 +31,13 @@ json::object describe_adapter(const policy<B, T>& p) {
   out["lora_alpha"] = o.alpha;
   out["lora_dropout"] = o.dropout;
   out["use_rslora"] = o.rank_stabilised;
+  out["use_dora"] = o.dora;
+  if (starts_from_weight(o.init)) out["init_lora_weights"] = json::string(name(o.init));
+  if (o.biases != trained_biases::none) out["bias"] = json::string(name(o.biases));
+  if (!o.modules_to_save.empty())
+    out["modules_to_save"] = json::array(o.modules_to_save.begin(), o.modules_to_save.end());
+  if (!o.trainable_tokens.empty())
+    out["trainable_token_indices"] = json::array(o.trainable_tokens.begin(), o.trainable_tokens.end());
   if (!o.pattern.empty()) {
     out["target_modules"] = o.pattern;
   } else {
