@@ -360,6 +360,20 @@ class Tiny(Case):
             again = self.folder / (name + "_again")  # from the settings that the run wrote down
             self.ok("train", "--config", run / "config.json", "--out", again)
             self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(again / "adapter_model.safetensors"))
+        for name, settings in (("prompt", ["virtual_tokens=3"]), ("prefix", ["virtual_tokens=3", "prefix=true"])):
+            run = self.folder / name
+            self.ok("train", "dpo", "--model", TINY, "--data", self.write("pairs.jsonl", [{"prompt_ids": [1, 5], "chosen_ids": [9, 2], "rejected_ids": [4, 2]}]), "--out", run, "--set", "steps=3", "rate=0.05", *settings)
+            config, settled = (json.loads((run / file).read_text()) for file in ("adapter_config.json", "config.json"))
+            self.assertEqual((config["peft_type"], config["num_virtual_tokens"]), (name.upper() + "_TUNING", 3))
+            self.assertNotIn("rank", settled)
+            (about,) = lines(self.ok("info", run))
+            self.assertEqual([about["readers"][program]["reads"] for program in ("plumb", "peft", "vllm", "llama.cpp")], ["yes", "yes", "refused", "refused"])
+            (scored,) = lines(self.ok("score", "--model", TINY, "--adapter", run, "--in", "-", rows=row))
+            self.assertGreater(abs(scored["sum"] - base["sum"]), 1e-3)
+            self.ok("train", "dpo", "--config", run / "config.json", "--out", self.folder / (name + "_again"))
+            self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(self.folder / (name + "_again") / "adapter_model.safetensors"))
+            self.ok("train", "sft", "--model", TINY, "--data", rows, "--adapter", run, "--out", self.folder / (name + "_more"), "--set", "steps=1")
+            self.refused("merge", "--model", TINY, "--adapter", run, "--out", self.folder / "y", says="merged")
         patterns = self.folder / "patterns"
         shutil.copytree(GOLDEN / "adapters" / "pissa", patterns)
         config = json.loads((patterns / "adapter_config.json").read_text())
@@ -374,6 +388,9 @@ class Tiny(Case):
         self.refused("train", "sft", *where[:-1], "--full", "--set", "lora_plus_ratio=4", says="--full")
         self.refused("train", "sft", *where[:-1], "--adapter", GOLDEN / "tiny_llama_adapter", "--set", "dora=true", says="dora")
         self.refused("train", "sft", *where, "dora=true", "init=olora", says="olora")
+        self.refused("train", "sft", *where, "virtual_tokens=3", "rank=2", says="rank")
+        self.refused("train", "sft", *where, "prefix=true", says="virtual_tokens")
+        self.refused("train", "sft", *where, "virtual_tokens=256", says="positions")
 
     def test_bad_models(self):
         self.refused("info", self.folder / "none", says="no folder")

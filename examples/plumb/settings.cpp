@@ -40,6 +40,8 @@ void for_each_setting(Settings& s, About&& about) {
   about("modules_to_save", s.lora.modules_to_save);
   about("trainable_tokens", s.lora.trainable_tokens);
   about("lora_plus_ratio", s.fit.lora_plus_ratio);
+  about("virtual_tokens", s.prompt.count);
+  about("prefix", s.prompt.prefix);
   about("seed", s.fit.seed);
   about("eval_data", s.eval_data);
   about("eval_every", s.fit.eval_every);
@@ -87,6 +89,8 @@ bool is_of_lora(std::string_view key) {
       "biases", "modules_to_save", "trainable_tokens"};
   return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
 }
+/// Settings of virtual tokens.
+bool is_of_prompt(std::string_view key) { return key == "virtual_tokens" || key == "prefix"; }
 /// Settings of rows with labelled steps alone.
 bool is_of_steps(std::string_view key) { return key == "step_separator" || key == "train_on_last_step_only"; }
 void set(const std::string& key, const std::string& text, lora_init& out) {
@@ -221,7 +225,8 @@ json::object run_settings::describe(const common_options& common) const {
   out["full"] = full;
   for_each_setting(*this, [&](const char* key, const auto& member) {
     if (is_of_steps(key) && !reads_steps(how)) return;
-    if (!(is_of_lora(key) && full)) out[key] = show(member);
+    if (is_of_prompt(key) && prompt.count == 0) return;
+    if (!(is_of_lora(key) && (full || prompt.count > 0))) out[key] = show(member);
   });
   out["also"] = show(also);
   for (const parameter& p : parameters_of(how)) {
@@ -309,14 +314,22 @@ run_settings read_settings(const arguments& given, common_options& common) {
     throw error(
         errc::bad_argument, "reference_share",
         "expected 1 with an adapter, whose factors cannot be mixed like weights; leave it, or train with --full");
-  if (out.fit.lora_plus_ratio != 1 && out.full)
-    throw error(errc::bad_argument, "lora_plus_ratio", "makes sense with an adapter only; leave it away with --full");
+  if (out.fit.lora_plus_ratio != 1 && (out.full || out.prompt.count > 0))
+    throw error(errc::bad_argument, "lora_plus_ratio", "makes sense with LoRA only; leave it away");
+  if (out.prompt.count < 0) throw error(errc::bad_argument, "virtual_tokens", "expected a count from 0");
+  if (out.prompt.prefix && out.prompt.count == 0)
+    throw error(errc::bad_argument, "prefix", "is of virtual tokens; say how many (virtual_tokens=20)");
+  if (out.prompt.count > 0)
+    for (const std::string& key : out.chosen)
+      if (is_of_lora(key))
+        throw error(errc::bad_argument, key, "is of LoRA, which virtual_tokens take the place of; leave one away");
+  out.prompt.seed = out.fit.seed;
   out.lora.seed = out.fit.seed;
   const plumb::detail::lora_plan plan(out.lora);  // checks, and fills in alpha
   out.lora = plan.options();
   if (!out.adapter.empty() || out.full)
     for (const std::string& key : out.chosen)
-      if (is_of_lora(key))
+      if (is_of_lora(key) || is_of_prompt(key))
         throw error(errc::bad_argument, key,
                     out.full ? "makes sense for a new adapter only; leave it away with --full"
                              : "is fixed by the adapter that --adapter names; leave it away");

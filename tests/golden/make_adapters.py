@@ -9,7 +9,8 @@ adapters.safetensors   <case>/<PEFT key>: the gradient of every trained tensor, 
 Cases: dora; saved (modules_to_save: norms, embedding and separate head); biases_adapted, biases_all (on tiny_llama_bias);
 tokens (trainable_token_indices); pissa, olora (the adapter belongs to a base that PEFT changes when it loads them) and
 pissa_converted, olora_converted (path_initial_model_for_weight_conversion); on a tied model: tied_tokens, tied_head,
-tied_embedding; gpt2_dora on a model whose files hold its maps transposed.
+tied_embedding; gpt2_dora on a model whose files hold its maps transposed; prompt, prefix, gpt2_prompt, qwen2_prefix:
+virtual tokens (PromptTuningConfig, PrefixTuningConfig).
 """
 
 import json
@@ -46,12 +47,28 @@ def stored_key(name):
     """A parameter's key in the file: the adapter's name and PEFT's wrappers taken out."""
     for part in (".default", ".modules_to_save", ".original_module"):
         name = name.replace(part, "")
+    name = name.replace("prompt_encoder.embedding.weight", "prompt_embeddings")
     return name.removesuffix(".weight") if name.endswith("lora_magnitude_vector.weight") else name
+
+
+def logits(model, ids):
+    """Prompt tuning gives logits of its virtual tokens, too; they come first."""
+    return golden.logits(model, ids)[-len(ids) :]
+
+
+def sft_loss(model, pairs):
+    """golden.sft_loss, for models with virtual tokens as well."""
+    terms = []
+    for pair in pairs:
+        ids, start = pair["prompt_ids"] + pair["chosen_ids"], len(pair["prompt_ids"])
+        table = logits(model, ids)[start - 1 : -1].log_softmax(-1)
+        terms.append(table.gather(1, torch.tensor(ids[start:])[:, None])[:, 0])
+    return -torch.cat(terms).mean()
 
 
 def gradients(model, pairs):
     model.zero_grad()
-    loss = golden.sft_loss(model, pairs)
+    loss = sft_loss(model, pairs)
     loss.backward()
     found = {stored_key(n): p.grad.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     return loss.item(), found
@@ -59,16 +76,21 @@ def gradients(model, pairs):
 
 def measure(base, folder, ids, pairs):
     """What the saved adapter computes in float64, read again by PEFT."""
-    model = peft.PeftModel.from_pretrained(golden.load_model(base), folder, is_trainable=True).to(torch.float64).eval()
+    prompt = json.loads((folder / "adapter_config.json").read_text())["peft_type"] != "LORA"
+    model = peft.PeftModel.from_pretrained(golden.load_model(base), folder, is_trainable=not prompt)
+    model = model.to(torch.float64).eval()
+    if prompt:  # PEFT loads virtual tokens for use only
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("prompt_encoder" in name)
     exact = golden.exact_llama() if "llama" in str(base) or "hf" in str(base) else golden.exact_llama(False)
     with exact:
         with torch.no_grad():
-            logits = golden.logits(model, ids)
+            table = logits(model, ids)
         loss, found = gradients(model, pairs)
     stored = set(golden.safetensors.torch.load_file(folder / "adapter_model.safetensors"))
     if set(found) != {k for k in stored if not k.endswith(".base_layer.weight")}:
         raise SystemExit(f"{folder}: trained and stored tensors differ: {sorted(set(found) ^ stored)}")
-    return {"ids": ids, "pairs": pairs, "logits_f64": [[round(x, 12) for x in row] for row in golden.rows(logits)], "sft_f64": loss}, found, model
+    return {"ids": ids, "pairs": pairs, "logits_f64": [[round(x, 12) for x in row] for row in golden.rows(table)], "sft_f64": loss}, found, model
 
 
 def main():
@@ -140,6 +162,24 @@ def main():
                 tensors |= {
                     f"dora_after/{stored_key(n)}": p.detach() for n, p in again.named_parameters() if p.requires_grad
                 }
+    for name, base, kind in (
+        ("prompt", golden.HERE / "tiny_llama", peft.PromptTuningConfig),
+        ("prefix", golden.HERE / "tiny_llama", peft.PrefixTuningConfig),
+        ("gpt2_prompt", gpt2, peft.PromptTuningConfig),
+        ("qwen2_prefix", tied, peft.PrefixTuningConfig),
+    ):
+        vocabulary = json.loads((base / "config.json").read_text())["vocab_size"]
+        generator = torch.Generator().manual_seed(61)
+        ids = torch.randint(3, vocabulary, (8,), generator=generator).tolist()
+        pairs = [{"prompt_ids": ids[:3], "chosen_ids": ids[3:]}, {"prompt_ids": [1], "chosen_ids": ids[4:7]}]
+        torch.manual_seed(71)
+        options_of = kind(task_type="CAUSAL_LM", num_virtual_tokens=3)
+        model = peft.get_peft_model(golden.load_model(base), options_of).eval()
+        where = str(base.relative_to(golden.HERE))
+        golden.save_adapter(model, out / "adapters" / name, where)
+        entry, found, _ = measure(base, out / "adapters" / name, ids, pairs)
+        report[name] = {"base": where} | entry
+        tensors |= {f"{name}/{k}": g for k, g in found.items()}
     golden.write_tensors(out / "adapters.safetensors", {k: v.clone().float() for k, v in tensors.items()})
     golden.write_json(
         out / "adapters.json",

@@ -19,6 +19,7 @@
 #include <plumb/models/adapter_config.hpp>
 #include <plumb/models/adapter_merge.hpp>
 #include <plumb/models/attach_lora.hpp>
+#include <plumb/models/attach_prompt.hpp>
 #include <plumb/models/policy.hpp>
 #include <plumb/models/score_head.hpp>
 
@@ -147,6 +148,47 @@ std::vector<std::pair<tensor_data, std::vector<T>>> saved_tensors(const policy<B
   return out;
 }
 
+/// Files of virtual tokens: one tensor, without a prefix before its name.
+template <class B, class T>
+void save_prompt(const policy<B, T>& p, const std::filesystem::path& folder) {
+  const auto& model = p.model();
+  const model_config& c = model.config();
+  const bool prefix = p.prompt()->prefix;
+  const auto& rows = *p.trainable().front().parameter;
+  if (!model.network().ahead() || model.network().ahead()->rows.get() != &rows)
+    throw error(errc::bad_argument, "policy",
+                "its virtual tokens are no longer on the model: another policy was made of the same model since");
+  const std::vector<T> numbers = rows.value.host();
+  for (const T x : numbers)
+    if (!std::isfinite(x))
+      throw error(errc::not_finite, prompt_name, "the adapter holds NaN or infinite numbers; training diverged");
+  adapter_config about;
+  about.base_model = model.source();
+  about.virtual_tokens = p.prompt()->count;
+  about.prefix = prefix;
+  const std::string config = prompt_config_text(about, prefix ? model.network().sizes().kv_width : c.hidden_size,
+                                                prefix ? c.kv_heads : c.heads, c.layers);
+  const shape extent = rows.value.extent();
+  const std::vector<tensor_data> tensors{
+      as_tensor(prompt_name, {extent.rows, extent.columns}, std::span<const T>(numbers))};
+  make_folder(folder);
+  write_safetensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
+  write_file_atomically(folder / "adapter_config.json", [&](writer& out) { out.write(config); });
+}
+
+template <class B, class T>
+policy<B, T> load_prompt(const language_model<B, T>& model, const adapter_config& config, const weight_files& files,
+                         const std::filesystem::path& folder) {
+  const shape extent = prompt_extent(model, config.virtual_tokens, config.prefix);
+  if (files.names() != std::vector<std::string>{prompt_name})
+    throw error(errc::bad_model, folder.string(),
+                join("expected the one tensor ", prompt_name, ", found ", some_of(files.names())));
+  check_adapter_tensor(files, prompt_name, {extent.rows, extent.columns});
+  const auto host = read_finite<T>(files, prompt_name);
+  return put_prompt(model, prompt_options{.count = config.virtual_tokens, .prefix = config.prefix},
+                    tensor<B, T>(model.device(), extent, std::span<const T>(host)));
+}
+
 }  // namespace detail
 
 /// Writes the adapter as a PEFT folder: adapter_model.safetensors, then adapter_config.json, each whole or not at all.
@@ -157,6 +199,7 @@ std::vector<std::pair<tensor_data, std::vector<T>>> saved_tensors(const policy<B
 /// errc::not_finite for a weight that is NaN or infinite, errc::io.
 template <class B, class T>
 void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
+  if (p.prompt()) return detail::save_prompt(p, folder);
   if (!p.lora())
     throw error(errc::bad_argument, folder.string(),
                 "the policy trains the model's own weights; write them with save_model");
@@ -197,6 +240,7 @@ template <class B, class T>
 policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesystem::path& folder) {
   const adapter_config config = read_adapter_config(folder);
   const auto files = weight_files::open(folder, "adapter_model");
+  if (config.virtual_tokens > 0) return detail::load_prompt(model, config, files, folder);
   const detail::lora_plan plan(config.lora);
 
   detail::adapter_places<B, T> places;

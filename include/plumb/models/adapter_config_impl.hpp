@@ -156,6 +156,27 @@ lora_options read_lora_options(const json::object& c, const std::string& place) 
   return o;
 }
 
+adapter_config read_prompt_config(const json::object& c, std::string_view kind, const std::string& place) {
+  adapter_config out;
+  out.base_model = json::get_or<std::string>(c, "base_model_name_or_path", "", place);
+  out.prefix = kind == "PREFIX_TUNING";
+  out.virtual_tokens = json::get<index_t>(c, "num_virtual_tokens", place);
+  if (out.virtual_tokens < 1)
+    throw error(errc::bad_file, place, join("\"num_virtual_tokens\": expected at least 1, found ", out.virtual_tokens));
+  const auto refuse = [&](std::string_view key, std::string_view why) {
+    throw error(errc::unsupported, place, join("\"", key, "\": ", why));
+  };
+  if (json::get_or<std::string>(c, "task_type", "CAUSAL_LM", place) != "CAUSAL_LM")
+    refuse("task_type", "plumb reads virtual tokens of language models (CAUSAL_LM)");
+  if (json::get_or<index_t>(c, "num_transformer_submodules", 1, place) != 1)
+    refuse("num_transformer_submodules", "plumb knows decoders, which have one");
+  if (json::get_or<bool>(c, "prefix_projection", false, place))
+    refuse("prefix_projection", "plumb reads prefixes without the network that made them");
+  if (const json::value* const v = json::find(c, "modules_to_save"); v != nullptr && !is_unused(*v))
+    refuse("modules_to_save", "plumb reads virtual tokens alone");
+  return out;
+}
+
 }  // namespace detail
 
 adapter_config read_adapter_config(const std::filesystem::path& folder) {
@@ -168,10 +189,12 @@ adapter_config read_adapter_config(const std::filesystem::path& folder) {
   const json::value document = json::parse_file(path);
   const auto& c = json::as_object(document, "adapter_config.json", place);
   const auto kind = json::get<std::string>(c, "peft_type", place);
-  if (kind != "LORA")
-    throw error(errc::unsupported, place, join("\"peft_type\" is \"", kind, "\"; plumb reads \"LORA\" for now"));
-  detail::refuse_variants(c, place);
   adapter_config out;
+  if (kind == "PROMPT_TUNING" || kind == "PREFIX_TUNING") return detail::read_prompt_config(c, kind, place);
+  if (kind != "LORA")
+    throw error(errc::unsupported, place,
+                join("\"peft_type\" is \"", kind, "\"; plumb reads LORA, PROMPT_TUNING and PREFIX_TUNING"));
+  detail::refuse_variants(c, place);
   out.base_model = json::get_or<std::string>(c, "base_model_name_or_path", "", place);
   out.lora = detail::read_lora_options(c, place);
   out.score_head = detail::read_saved_modules(c, place, out.lora.modules_to_save);
@@ -233,6 +256,28 @@ std::string adapter_config_text(const adapter_config& config, const std::vector<
   if (!o.trainable_tokens.empty()) c["trainable_token_indices"] = list(o.trainable_tokens);
   c["use_dora"] = o.dora;
   c["use_rslora"] = o.rank_stabilised;
+  return json::dump(c, 2) + "\n";
+}
+
+std::string prompt_config_text(const adapter_config& config, index_t width, index_t heads, index_t layers) {
+  json::object c;
+  c["auto_mapping"] = nullptr;
+  c["base_model_name_or_path"] = config.base_model;
+  if (config.prefix) c["encoder_hidden_size"] = width;
+  c["inference_mode"] = true;
+  c["num_attention_heads"] = heads;
+  c["num_layers"] = layers;
+  c["num_transformer_submodules"] = 1;
+  c["num_virtual_tokens"] = config.virtual_tokens;
+  c["peft_type"] = config.prefix ? "PREFIX_TUNING" : "PROMPT_TUNING";
+  if (config.prefix)
+    c["prefix_projection"] = false;
+  else
+    c["prompt_tuning_init"] = "RANDOM", c["prompt_tuning_init_text"] = nullptr;
+  c["revision"] = nullptr;
+  c["task_type"] = "CAUSAL_LM";
+  c["token_dim"] = width;
+  if (!config.prefix) c["tokenizer_name_or_path"] = nullptr;
   return json::dump(c, 2) + "\n";
 }
 

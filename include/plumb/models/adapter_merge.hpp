@@ -126,6 +126,9 @@ weight_changes<B, T> changes_on(network<B, T>& net) {
 /// of the same model may have taken this one's away: errc::bad_argument.
 template <class B, class T>
 weight_changes<B, T> changed_weights(const policy<B, T>& p) {
+  if (p.prompt())
+    throw error(errc::unsupported, "policy",
+                "virtual tokens are no change of a weight: they cannot be merged; keep the adapter beside the model");
   if (!p.lora()) return {};
   auto out = changes_on(p.network());
   std::set<const void*> there;

@@ -11,10 +11,28 @@
 
 namespace plumb::inline v0 {
 
+namespace detail {
+
+template <class B, class T>
+void describe_size(const policy<B, T>& p, json::object& out) {
+  out["trainable_parameters"] = p.trainable_count();
+  out["trainable_share"] =
+      static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
+  out["bytes"] = p.trainable_count() * static_cast<index_t>(sizeof(T));
+}
+
+}  // namespace detail
+
 /// An adapter in a few facts, as `plumb info --adapter` shows them; empty for a policy without an adapter.
 template <class B, class T>
 json::object describe_adapter(const policy<B, T>& p) {
   json::object out;
+  if (p.prompt()) {
+    out["peft_type"] = p.prompt()->prefix ? "PREFIX_TUNING" : "PROMPT_TUNING";
+    out["num_virtual_tokens"] = p.prompt()->count;
+    detail::describe_size(p, out);
+    return out;
+  }
   if (!p.lora()) return out;
   const lora_options& o = *p.lora();
   index_t modules = 0, least = o.rank, most = o.rank;
@@ -47,10 +65,7 @@ json::object describe_adapter(const policy<B, T>& p) {
   }
   out["modules"] = modules;
   out["score_head"] = p.score_head().has_value();
-  out["trainable_parameters"] = p.trainable_count();
-  out["trainable_share"] =
-      static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
-  out["bytes"] = p.trainable_count() * static_cast<index_t>(sizeof(T));
+  detail::describe_size(p, out);
   return out;
 }
 

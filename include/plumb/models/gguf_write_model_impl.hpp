@@ -171,6 +171,8 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
   if (about.score_head)
     throw error(errc::unsupported, place,
                 "the adapter has a head that scores texts, which llama.cpp's files cannot hold");
+  if (about.virtual_tokens > 0)
+    throw error(errc::unsupported, place, "the adapter is of virtual tokens, which llama.cpp's files cannot hold");
   if (about.lora.init != lora_init::uniform)
     throw error(
         errc::unsupported, place,

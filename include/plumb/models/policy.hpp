@@ -10,6 +10,7 @@
 
 #include <plumb/models/adapter_options.hpp>
 #include <plumb/models/language_model.hpp>
+#include <plumb/models/prompt_options.hpp>
 #include <plumb/nn/embedding.hpp>
 #include <plumb/nn/score_head.hpp>
 
@@ -28,11 +29,17 @@ class policy {
  public:
   policy(language_model<B, T> model, std::vector<named_parameter<B, T>> trainable, std::optional<lora_options> lora)
       : model_(std::move(model)), trainable_(std::move(trainable)), lora_(std::move(lora)) {}
+  policy(language_model<B, T> model, std::vector<named_parameter<B, T>> trainable, prompt_options prompt)
+      : model_(std::move(model)), trainable_(std::move(trainable)), prompt_(std::move(prompt)) {}
 
   [[nodiscard]] const language_model<B, T>& model() const noexcept { return model_; }
   [[nodiscard]] plumb::network<B, T>& network() const noexcept { return model_.network(); }
   [[nodiscard]] const std::vector<named_parameter<B, T>>& trainable() const noexcept { return trainable_; }
-  /// The adapter's options; empty when the model's own weights are trained.
+  /// Is something beside the model trained, so that the model without it is the reference?
+  [[nodiscard]] bool has_adapter() const noexcept { return lora_ || prompt_; }
+  /// The options of virtual tokens; empty without them.
+  [[nodiscard]] const std::optional<prompt_options>& prompt() const noexcept { return prompt_; }
+  /// The options of a low-rank adapter; empty without one.
   [[nodiscard]] const std::optional<lora_options>& lora() const noexcept { return lora_; }
   /// The head that says one number, of reward models and critics; empty unless attached (models/score_head.hpp).
   [[nodiscard]] const std::optional<plumb::score_head<B, T>>& score_head() const noexcept { return score_; }
@@ -66,6 +73,7 @@ class policy {
   language_model<B, T> model_;
   std::vector<named_parameter<B, T>> trainable_;
   std::optional<lora_options> lora_;
+  std::optional<prompt_options> prompt_;
   std::optional<plumb::score_head<B, T>> score_;
   bool adapters_ = true;
 };
@@ -76,6 +84,7 @@ namespace detail {
 template <class B, class T>
 void bare(const language_model<B, T>& model) {
   auto& net = model.network();
+  net.set_virtual_tokens(nullptr);
   net.for_each_weight([](const std::string&, weight_ptr<B, T>& w) {
     w->set_trainable(false);
     w->stand_in.reset();

@@ -7,6 +7,7 @@
 #include <plumb/nn/parts.hpp>
 #include <plumb/nn/pass.hpp>
 #include <plumb/nn/token_rows.hpp>
+#include <plumb/nn/virtual_tokens.hpp>
 
 namespace plumb::inline v0 {
 
@@ -23,11 +24,12 @@ struct embedding {
     // A tied head's learnt copy, `weight->stand_in`, is not the embedding's.
     const auto table = p.adapters && stand_in ? t.leaf(*stand_in)
                        : weight->stand_in     ? t.constant(std::as_const(weight->value).get())
-                                              : t.leaf(*weight);            // [vocabulary, width]
-    auto x = gather_rows(t, table, p.batch.token_ids, p.batch.tokens);  // [tokens, width]
-    if (p.adapters && learnt) x = learnt->looked_up(p, x);              // [tokens, width]
-    if (factor != 1) x = scale(t, x, static_cast<T>(factor));           // [tokens, width]
-    return p.noise.empty() ? x : add(t, x, variable<B, T>{p.noise});    // [tokens, width]
+                                              : t.leaf(*weight);                            // [vocabulary, width]
+    auto x = gather_rows(t, table, p.batch.token_ids, p.batch.tokens - p.batch.ahead);  // [tokens, width]
+    if (p.adapters && learnt) x = learnt->looked_up(p, x);                              // [tokens, width]
+    if (factor != 1) x = scale(t, x, static_cast<T>(factor));                           // [tokens, width]
+    if (!p.noise.empty()) x = add(t, x, variable<B, T>{p.noise});                       // [tokens, width]
+    return p.batch.ahead > 0 ? p.ahead->ahead_of(p, x) : x;  // [virtual tokens + tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

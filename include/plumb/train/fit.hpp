@@ -67,7 +67,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   typename scorer<B, T>::request asked{.head = head, .sums = extra.sums()};
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
-  check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
+  check_comparison(objective_name(method), asked.sums, asked.other, policy.has_adapter());
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(rows.data, plan, options);
