@@ -5,75 +5,22 @@
 //
 // Peak: independent fused multiply-adds in registers, on all threads at once. Eigen is compiled with the same flags as
 // the rest of this file; it gains vectors wider than SSE only from -march=native, plumb chooses them at run time.
-#include <algorithm>
 #include <array>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
-#include <plumb/backend/cpu.hpp>
-#include <plumb/backend/cpu_vector.hpp>
+#include "measure.hpp"
 
 #include <Eigen/Core>
 
 namespace {
 
+using bench::median_seconds;
 using plumb::cpu;
 using plumb::index_t;
 using plumb::view;
-
-/// The median time of one call, in seconds, over at least 0.2 s and 7 calls.
-template <class F>
-double median_seconds(F f) {
-  using clock = std::chrono::steady_clock;
-  const auto seconds = [](clock::duration d) { return std::chrono::duration<double>(d).count(); };
-  f();
-  std::vector<double> times;
-  for (double total = 0; total < 0.2 || times.size() < 7;) {
-    const auto start = clock::now();
-    f();
-    times.push_back(seconds(clock::now() - start));
-    total += times.back();
-  }
-  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
-  return times[times.size() / 2];
-}
-
-constexpr index_t probe_rounds = 200000, probe_chains = 12;
-
-struct probe {
-  template <class Set>
-  [[gnu::always_inline]] static inline void run(float* out) {
-    using s = plumb::detail::simd<Set, float>;
-    typename s::vector sum[probe_chains], a, b;
-    s::load(a, out);
-    s::load(b, out + 16);
-    for (index_t c = 0; c < probe_chains; ++c) s::load(sum[c], out + 32 + 16 * c);  // unlike, or they become one
-    for (index_t i = 0; i < probe_rounds; ++i) chains<Set>(sum, a, b, std::make_integer_sequence<int, probe_chains>{});
-    for (index_t c = 0; c < probe_chains; ++c) s::store(out + 32 + 16 * c, sum[c]);
-  }
-  template <class Set, int... C>
-  [[gnu::always_inline]] static inline void chains(typename plumb::detail::simd<Set, float>::vector* sum,
-                                                   const typename plumb::detail::simd<Set, float>::vector& a,
-                                                   const typename plumb::detail::simd<Set, float>::vector& b,
-                                                   std::integer_sequence<int, C...>) {
-    (plumb::detail::simd<Set, float>::fma(sum[C], a, b), ...);
-  }
-};
-
-double peak(cpu::device& d) {
-  std::vector<float> memory(static_cast<std::size_t>(d.threads()) * 1024, 1e-3f);
-  for (std::size_t i = 0; i < memory.size(); ++i) memory[i] += 1e-6f * static_cast<float>(i);
-  const double seconds = median_seconds([&] {
-    d.run(d.threads(),
-          [&](index_t task, int) { plumb::detail::run_with<probe>(d.instructions(), memory.data() + task * 1024); });
-  });
-  index_t lanes = 0;
-  plumb::detail::with_set(d.instructions(), [&]<class Set>(Set) { lanes = plumb::detail::simd<Set, float>::lanes; });
-  return 2e-9 * static_cast<double>(probe_rounds * probe_chains * lanes * d.threads()) / seconds;
-}
 
 using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
@@ -116,7 +63,7 @@ int main(int count, char** arguments) {
   if (count > 1) std::from_chars(arguments[1], arguments[1] + std::strlen(arguments[1]), threads);
   try {
     cpu::device d(threads);
-    const double most = peak(d);
+    const double most = bench::peak_gflops(d);
     std::printf("%d threads, instruction set %d, peak %.1f GFLOP/s in float\n", d.threads(),
                 static_cast<int>(d.instructions()), most);
     for (const auto kind : {plumb::product::nt, plumb::product::nn, plumb::product::tn})

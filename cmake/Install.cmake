@@ -24,6 +24,6 @@ install(FILES "${PROJECT_BINARY_DIR}/package/plumbConfig.cmake"
               "${PROJECT_BINARY_DIR}/package/plumbConfigVersion.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/plumbAccelerators.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/plumbImpl.cmake" "${PROJECT_SOURCE_DIR}/cmake/impl.cpp"
-              "${PROJECT_SOURCE_DIR}/cmake/impl_without_boost.cpp"
+              "${PROJECT_SOURCE_DIR}/cmake/impl_without_boost.cpp" "${PROJECT_SOURCE_DIR}/cmake/families.cpp"
         DESTINATION "${plumb_package}" COMPONENT development)
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT development)

@@ -89,7 +89,7 @@ if(PLUMB_BUILD_EXAMPLES)
     cmake_path(GET source STEM name)
     plumb_program(benchmark_${name} "${source}")
     set_target_properties(
-      benchmark_${name} PROPERTIES OUTPUT_NAME ${name} EXCLUDE_FROM_ALL ON
+      benchmark_${name} PROPERTIES OUTPUT_NAME ${name} EXCLUDE_FROM_ALL ON ENABLE_EXPORTS ON  # names of callers
                                    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/benchmarks")
     if(source MATCHES "\\.cu$")
       target_link_libraries(benchmark_${name} PRIVATE plumb::cuda)

@@ -139,6 +139,7 @@ class backend_cases {
     }
     for (const index_t heads : {1, 3})
       for (const index_t width : {2, 6, 32, 70}) rotations(heads, width);
+    rotations(3, 32, 8), rotations(2, 70, 20), rotations(1, 6, 2);
     for (const index_t m : {0, 1, 3, 14, 33, 200})
       for (const index_t n : {1, 7, 16, 33, 150})
         for (const index_t k : {0, 1, 15, 32, 300}) products(m, n, k);
@@ -316,12 +317,14 @@ class backend_cases {
     });
   }
 
-  void rotations(index_t heads, index_t width) {
+  /// `turned`: how much of each head turns; 0: all.
+  void rotations(index_t heads, index_t width, index_t turned = 0) {
+    const index_t pairs = (turned > 0 ? turned : width) / 2;
     for (const auto layout : {plumb::rotary_layout::half, plumb::rotary_layout::interleaved})
       record(shaped("rotate", heads, width), [&](case_result& result) {
         const index_t m = 19;
         numbers x(d_, m, heads * width, 51), out(d_, m, heads * width, 52);
-        numbers cosine(d_, 30, width / 2, 53), sine(d_, 30, width / 2, 54);
+        numbers cosine(d_, 30, pairs, 53), sine(d_, 30, pairs, 54);
         indices positions(d_, 1, m, random_indices(m, 30, 55));
         for (const int direction : {1, -1})
           for (const bool accumulate : {false, true}) {

@@ -108,6 +108,14 @@ TEMPLATE_TEST_CASE("gradients of row operations", "[autograd]", reference, cpu) 
             return t.apply(
                 rotation<B, double>{v[0], on_device.get().data, angles_c.get(), angles_s.get(), 6, layout, {}});
           }) < tolerance);
+  // Three pairs of each head turn, the other two numbers stay.
+  for (const auto layout : {rotary_layout::half, rotary_layout::interleaved})
+    CHECK(worst<B>({{5, 16}}, [&](auto& t, in v) {
+            return t.apply(
+                rotation<B, double>{v[0], on_device.get().data, angles_c.get(), angles_s.get(), 8, layout, {}});
+          }) < tolerance);
+  CHECK(worst<B>({{6, 6}}, [&](auto& t, in v) { return gather_rows(t, v[0], on_device.get().data, 5, 2); }) <
+        tolerance);
 }
 
 TEMPLATE_TEST_CASE("gradients of attention over a forest", "[autograd][attention]", reference, cpu) {
@@ -130,6 +138,8 @@ TEMPLATE_TEST_CASE("gradients of activations, layer norm and columns", "[autogra
   using B = TestType;
   CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return gelu(t, v[0], activation::gelu); }) < tolerance);
   CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return gelu(t, v[0], activation::gelu_tanh); }) < tolerance);
+  for (const auto which : {activation::silu, activation::relu, activation::gelu_tanh})
+    CHECK(worst<B>({{3, 5}}, [&](auto& t, inputs<B> v) { return activate(t, v[0], which); }) < tolerance);
   CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return soft_cap(t, v[0], 0.7); }) < tolerance);
   CHECK(worst<B>({{3, 5}}, [](auto& t, inputs<B> v) { return multiply(t, shift(t, v[0], 1.5), v[0]); }) < tolerance);
   CHECK(worst<B>({{3, 5}, {1, 5}}, [](auto& t, inputs<B> v) { return centre_and_normalise(t, v[0], v[1], 1e-5); }) <

@@ -13,6 +13,7 @@
 #include "support.hpp"
 
 using namespace plumb;
+using Catch::Matchers::Contains;
 
 namespace head_test {
 
@@ -77,6 +78,7 @@ outcome differentiate(const policy<B, double>& p, const Objective& method, std::
     typename scorer<B, double>::request asked{
         .learn = true, .head = extra.options({.memory = memory}), .sums = extra.sums()};
     asked.other = taught;
+    asked.teacher_words = bring_teacher_words(data, p.network().vocabulary());
     training_batch batch;
     batch.assign(std::span<const example>(data));
     const auto scores = engine.run(batch, asked);
@@ -139,7 +141,9 @@ void for_each_method(F&& f) {
   f(sft{.label_smoothing = 0.2, .z_loss = 0.05});
   f(own_statistic{});
   for (const auto how : {distill_divergence::forward_kl, distill_divergence::reverse_kl, distill_divergence::jsd})
-    f(distill{.divergence = how, .temperature = 1.7});
+    for (const int words : {0, 3})
+      for (const bool tail : {true, false})
+        if (words > 0 || tail) f(distill{.divergence = how, .temperature = 1.7, .top_k = words, .tail = tail});
   f(tdpo{.form = tdpo_form::tdpo1});
   f(ld_dpo{.alpha = 0.3});
 }
@@ -192,6 +196,103 @@ TEST_CASE("generalised Jensen-Shannon divergences of GKD", "[head]") {
   CHECK(std::isfinite(evaluate_row(distill{}, student, sure).loss));
   CHECK(evaluate_row(distill{.divergence = distill_divergence::forward_kl}, student, sure).loss ==
         Approx(-std::log(.2)).epsilon(1e-12));
+}
+
+TEST_CASE("a teacher's likeliest words, and all others as one", "[head][golden]") {
+  const auto golden = json::parse_file(plumb_test::repository() / "tests/golden/top_words.json");
+  const auto& all = golden.as_object();
+  const auto student = json::get<std::vector<double>>(all, "student", "golden"),
+             teacher = json::get<std::vector<double>>(all, "teacher", "golden");
+  int compared = 0;
+  for (const auto& entry : all.at("cases").as_array()) {
+    const auto& c = entry.as_object();
+    any_objective<level::token> any = row_loss<distill>{};
+    for (const auto& setting : c.at("settings").as_object()) {
+      const std::string text = json::dump(setting.value());
+      any.set_parameter(std::string(setting.key()), text[0] == '"' ? text.substr(1, text.size() - 2) : text);
+    }
+    CAPTURE(json::dump(c.at("settings")));
+    const auto found = evaluate_row(*any.find_row_function<distill>(), student, teacher);
+    CHECK(found.loss == Approx(json::get<double>(c, "loss", "case")).epsilon(1e-12));
+    const auto slopes = json::get<std::vector<double>>(c, "slopes", "case");
+    for (std::size_t k = 0; k < slopes.size(); ++k)
+      CHECK(found.slopes[k] == Approx(slopes[k]).epsilon(1e-10).margin(1e-14));
+    ++compared;
+  }
+  CHECK(compared == 24);
+
+  const distill dense{.beta = 0.3}, few{.beta = 0.3, .top_k = 2}, every{.beta = 0.3, .top_k = 100};
+  CHECK(evaluate_row(every, student, teacher).loss ==
+        Approx(evaluate_row(dense, student, teacher).loss).epsilon(1e-13));
+  CHECK(evaluate_row(few, student, teacher).loss < evaluate_row(dense, student, teacher).loss);  // merging words loses
+  CHECK(evaluate_row(few, teacher, teacher).loss == Approx(0).margin(1e-14));
+  const std::vector<double> ties{1, 1, 0, 1, -5};
+  std::int32_t ids[3];
+  pick_top_words(ties.data(), 5, ids, 2);
+  CHECK((ids[0] == 0 && ids[1] == 1));
+  pick_top_words(ties.data(), 5, ids, 3);
+  CHECK((ids[0] == 0 && ids[1] == 1 && ids[2] == 3));
+
+  any_objective<level::token> method = row_loss<distill>{};
+  CHECK_THROWS_AS(method.set_parameter("tail", "false"), error);  // says nothing without top_k
+  method.set_parameter("top_k", "5");
+  method.set_parameter("tail", "false");
+}
+
+TEMPLATE_TEST_CASE("words that rows bring are as good as the teacher that said them", "[head]", reference, cpu) {
+  using B = TestType;
+  initialisation wide, other;
+  wide.embedding = other.embedding = 0.7;
+  wide.gain = other.gain = 2;
+  other.seed = 5;
+  const auto model = make_model<B, double>(tiny(false), {}, wide);
+  const auto large = make_model<B, double>(tiny(false), {}, other);
+  const auto p = adapted(model, {"q_proj", "down_proj"});
+  auto data = rows();
+  for (auto& e : data) e.replies.resize(1);
+  // What the teacher says of every token, by scoring every word in its place.
+  auto taught = data;
+  scorer<B, double> engine(large);
+  for (example& e : taught) {
+    reply& r = e.replies[0];
+    std::vector<std::vector<token_id>> ids(r.tokens.size());
+    std::vector<std::vector<double>> logp(r.tokens.size());
+    for (std::size_t t = 0; t < r.tokens.size(); ++t)
+      for (token_id v = 10; v >= 0; --v) {
+        example asked{.prompt = e.prompt, .replies = {{r.tokens}}};
+        asked.replies[0].tokens.resize(t + 1);
+        asked.replies[0].tokens[t] = v;
+        training_batch batch;
+        batch.assign(std::span<const example>(&asked, 1));
+        ids[t].push_back(v);
+        logp[t].push_back(engine.run(batch, {}).logp[t]);
+      }
+    give_teacher_words(r, ids, logp, "here");
+  }
+  const auto compare = [&](const distill& method, index_t words) {
+    CAPTURE(method.top_k, method.tail, words);
+    auto named = taught;
+    keep_teacher_words(named, words);
+    const auto from_model = differentiate(p, method, data, &large);
+    const auto from_words = differentiate(p, method, named);
+    CHECK(from_words.loss == Approx(from_model.loss).epsilon(1e-9));
+    for (std::size_t k = 0; k < from_model.gradients.size(); ++k)
+      for (std::size_t i = 0; i < from_model.gradients[k].size(); ++i)
+        CHECK(from_words.gradients[k][i] == Approx(from_model.gradients[k][i]).epsilon(1e-8).margin(1e-12));
+    CHECK(std::abs(differentiate(p, sft{}, data).loss - from_words.loss) > 1e-3);
+  };
+  for (const auto how : {distill_divergence::forward_kl, distill_divergence::reverse_kl, distill_divergence::jsd})
+    for (const bool tail : {true, false}) compare({.divergence = how, .top_k = 4, .tail = tail}, 4);
+  auto ragged = taught;  // lists of different lengths: a short one is as if the others were not likely enough
+  keep_teacher_words(ragged, 4);
+  auto& shorter = ragged[0].replies[0].teacher;
+  shorter.ids[3] = -1;
+  const auto loss = [&](const std::vector<example>& of, bool tail) {
+    return differentiate(p, distill{.divergence = distill_divergence::forward_kl, .top_k = 4, .tail = tail}, of).loss;
+  };
+  CHECK(std::isfinite(loss(ragged, true)));
+  CHECK(std::isfinite(loss(ragged, false)));
+  CHECK(loss(ragged, true) < loss(taught, true) + 1e-9);
 }
 
 TEMPLATE_TEST_CASE("gradients of row statistics agree with finite differences", "[head]", reference, cpu) {
@@ -301,6 +402,29 @@ TEST_CASE("fit distils, trains with a reference per token, and refuses what is n
   CHECK_THROWS_AS(fit(p, distill{}, single, options, teacher{stranger}), error);
   const auto learned = fit(p, distill{}, single, options, teacher{large});
   CHECK(learned.loss < 0.5 * first_loss(learned));
+  {
+    auto few = attach_lora(model, {.rank = 8, .alpha = 32});
+    const auto by_model = fit(few, distill{.top_k = 2}, single, options, teacher{large});
+    CHECK(by_model.loss < 0.6 * first_loss(by_model));
+    auto named = attach_lora(model, {.rank = 8, .alpha = 32});
+    auto words = single;
+    for (example& e : words)
+      for (reply& r : e.replies)
+        give_teacher_words(r, std::vector<std::vector<token_id>>(r.tokens.size(), {4, 1, 7}),
+                           std::vector<std::vector<double>>(r.tokens.size(), {-2.0, -0.5, -3.0}), "here");
+    const auto by_words = fit(named, distill{.top_k = 2}, words, options);
+    CHECK(by_words.loss < 0.3 * first_loss(by_words));
+    CHECK_THROWS_WITH(fit(named, distill{}, words, options), Contains("top_k"));
+    CHECK_THROWS_WITH(fit(named, distill{.top_k = 2}, words, options, teacher{large}), Contains("leave one of them"));
+    words[1].replies[0].teacher = {};
+    words[1].place = "words:2";
+    CHECK_THROWS_WITH(fit(named, distill{.top_k = 2}, words, options), Contains("words:2"));
+    words[1].replies[0].teacher = {1, {99}, {-1.0}};
+    CHECK_THROWS_WITH(fit(named, distill{.top_k = 2}, words, options), Contains("words:2"));
+    words.resize(1);
+    words[0].replies[0].teacher.ids[0] = 11;
+    CHECK_THROWS_WITH(fit(named, distill{.top_k = 2}, words, options), Contains("vocabulary of 11"));
+  }
   lora_options narrow;  // not as {.rank = 4} inside the generic lambda: g++ 12 stops with an internal error
   narrow.rank = 4;
   const auto run = [&](const auto& method) {

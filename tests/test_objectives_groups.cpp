@@ -16,6 +16,7 @@
 #include <plumb/objective/reward.hpp>
 #include <plumb/objective/rrhf.hpp>
 #include <plumb/objective/sft.hpp>
+#include <plumb/objective/tpo.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -384,7 +385,7 @@ TEST_CASE("groups: values and slopes equal torch's") {
   namespace json = plumb::json;
   const auto document = json::parse_file(plumb_test::repository() / "tests/golden/objectives_groups.json").as_object();
   using any = plumb::any_objective<level::group>;
-  using list = plumb::objective_list<plumb::plackett_luce, plumb::infonce, plumb::dpo_pl, plumb::rrhf>;
+  using list = plumb::objective_list<plumb::plackett_luce, plumb::infonce, plumb::dpo_pl, plumb::rrhf, plumb::tpo>;
   int compared = 0;
   for (const auto& entry : document.at("cases").as_array()) {
     const auto& c = entry.as_object();
@@ -436,6 +437,34 @@ TEST_CASE("groups: values and slopes equal torch's") {
     CHECK(near(result.slope(at, plumb::slot_of<level::pair>("chosen.reward")), values("by_chosen")[i]));
     CHECK(near(result.slope(at, plumb::slot_of<level::pair>("rejected.reward")), values("by_rejected")[i]));
   }
+}
+
+TEST_CASE("an objective may want groups of one size") {
+  using any = plumb::any_objective<level::group>;
+  using plumb::operator+;
+  using plumb::operator*;
+  groups batch(2);
+  batch[0].replies = {{.logp = -20, .tokens = 11}, {.logp = -12, .tokens = 5}, {.logp = -15, .tokens = 8}};
+  batch[1].replies.assign(2, {.logp = -3, .tokens = 1});
+  CHECK_MESSAGE(errc::bad_data, plumb::evaluate(plumb::tpo{}, batch),
+                "tpo, record 1: tpo takes groups of 3 replies, found 2");
+  CHECK_MESSAGE(errc::bad_data, any(plumb::tpo{}).evaluate(batch), "groups of 3 replies, found 2");
+  const auto sum = plumb::rrhf{} + 0.5 * plumb::tpo{};
+  CHECK_MESSAGE(errc::bad_data, plumb::evaluate(sum, batch), "groups of 3 replies, found 2");
+  CHECK(plumb::wanted_replies(any(plumb::rrhf{}) + any(plumb::tpo{})) == 3);
+  CHECK(plumb::wanted_replies(any(plumb::rrhf{})) == 0);
+  batch.pop_back();
+  CHECK(near(plumb::evaluate(sum, batch).total,
+             plumb::evaluate(plumb::rrhf{}, batch).total + 0.5 * plumb::evaluate(plumb::tpo{}, batch).total));
+  any method = plumb::tpo{};
+  CHECK_MESSAGE(errc::bad_argument, method.set_parameter("gamma", "0.5"), "per_token=true");
+  method.set_parameter("per_token", "true");
+  method.set_parameter("gamma", "0.5");
+  plumb::metric_list metrics;
+  any(plumb::tpo{.beta = 0.1}).collect_metrics(batch, metrics);
+  CHECK(near(metrics.value("rewards/margins"), 0.3));
+  CHECK(near(metrics.value("nll_loss"), 20. / 11));
+  CHECK(near(metrics.value("rewards/accuracies"), 1));
 }
 
 TEST_CASE("groups: laws") {

@@ -275,6 +275,12 @@ class Losses(Case):
         as_logits = {f"{who}_logits": [math.log(p) + 5 for p in row[who]] for who in row}
         again = lines(self.ok("loss", "distill", "--in", "-", "--set", "divergence=forward_kl", rows=[as_logits]))
         self.near(again[0]["loss"], first["loss"], 1e-12)
+        short, _ = lines(self.ok("loss", "distill", "--in", "-", "--set", "divergence=forward_kl", "top_k=1", rows=[row]))
+        t, s = max(zip(row["teacher"], row["student"]))
+        self.near(short["loss"], t * math.log(t / s) + (1 - t) * math.log((1 - t) / (1 - s)), 1e-12)
+        alone, _ = lines(self.ok("loss", "distill", "--in", "-", "--set", "top_k=1", "tail=false", rows=[row]))
+        self.near(alone["loss"], 0, 1e-15)
+        self.refused("loss", "distill", "--in", "-", "--set", "tail=false", rows=[row], says="top_k")
         self.refused("loss", "distill", "--in", "-", rows=[{**row, "student": [0.7, 0.2, 0.2]}], says="sum to 1")
         self.refused("loss", "distill", "--in", "-", rows=[{**row, "student": [0.5, 0.5]}], says="same words")
         self.refused("loss", "distill", "--in", "-", rows=[{"student": row["student"]}], says="teacher")
@@ -430,6 +436,27 @@ class Tiny(Case):
         log = lines_of(self.folder / "other" / "log.jsonl")
         self.assertGreater(log[0]["loss"], 1e-3)
         self.assertLess(log[-1]["loss"], 0.9 * log[0]["loss"])
+        self.ok(*words, "--teacher", teacher / "model", "--out", self.folder / "few", *steps, "--set", "top_k=5")
+        few = lines_of(self.folder / "few" / "log.jsonl")
+        self.assertLess(few[0]["loss"], log[0]["loss"])  # merging words hides something
+        self.assertLess(few[-1]["loss"], 0.9 * few[0]["loss"])
+        # The teacher's words in the rows, made by scoring every word in the place of every token, teach the same.
+        said = [json.loads(line) for line in rows.read_text().splitlines()]
+        asked = [{"ids": r["prompt_ids"] + r["completion_ids"][:t] + [v], "from": len(r["prompt_ids"]) + t} for r in said for t in range(4) for v in range(97)]
+        heard = [each["sum"] for each in lines(self.ok("score", "--model", teacher / "model", "--in", "-", rows=asked))]
+        for i, r in enumerate(said):
+            r["teacher_ids"] = [list(range(97))[::-1]] * 4
+            r["teacher_logp"] = [heard[(4 * i + t) * 97 : (4 * i + t + 1) * 97][::-1] for t in range(4)]
+        named = self.write("named.jsonl", said)
+        self.ok("train", "distill", "--model", TINY, "--data", named, "--out", self.folder / "named", *steps, "--set", "top_k=5")
+        for a, b in zip(few, lines_of(self.folder / "named" / "log.jsonl")):
+            self.near(a["loss"], b["loss"], 1e-5)
+        self.refused("train", "distill", "--model", TINY, "--data", named, "--out", self.folder / "none", says="top_k=20")
+        self.refused("train", "distill", "--model", TINY, "--data", named, "--teacher", TINY, "--out", self.folder / "none", "--set", "top_k=5", says="leave one of them out")
+        for change, says in (({"teacher_logp": [[-1]] * 4}, "97 words and 1"), ({"teacher_ids": [[1]] * 3}, "expected 4 lists"), ({"teacher_ids": [[1, 1]] * 4, "teacher_logp": [[-1, -2]] * 4}, "twice"),
+                             ({"teacher_ids": [[1]] * 4, "teacher_logp": [[0.5]] * 4}, "at most 0"), ({"teacher_ids": [[1, 2]] * 4, "teacher_logp": [[-0.1, -0.1]] * 4}, "more than 1"), ({"teacher_ids": [[97]] * 4, "teacher_logp": [[-1]] * 4}, "vocabulary of 97")):
+            self.refused("train", "distill", "--model", TINY, "--data", self.write("wrong.jsonl", [said[1], {**said[0], **change}]), "--out", self.folder / "none", "--set", "top_k=5", says=("wrong.jsonl:2", says))
+        self.refused("train", "distill", "--model", TINY, "--data", self.write("some.jsonl", [said[1], {key: said[0][key] for key in ("prompt_ids", "completion_ids")}]), "--out", self.folder / "none", "--set", "top_k=5", says="some.jsonl:2")
         self.refused(*words, "--out", self.folder / "none", says="--teacher")
         self.refused(*words, "--teacher", self.folder / "nowhere", "--out", self.folder / "none", says="--teacher")
         self.refused("train", "dpo", "--model", TINY, "--data", pairs, "--teacher", TINY, "--out", self.folder / "none", says="takes no teacher")
@@ -444,6 +471,13 @@ class Tiny(Case):
             self.assertIn("rewards/accuracies", log[0])
         self.near(lines_of(self.folder / "dpo_pl" / "log.jsonl")[0]["loss"], (math.log(2) + math.log(6)) / 2, 1e-5)
 
+        triples = [{"prompt_ids": [1, i + 2], "reference_ids": [5, i + 7, 9], "chosen_ids": [6 + i, 3], "rejected_ids": [50 - i, 3]} for i in range(8)]
+        self.ok("train", "tpo", "--model", TINY, "--data", self.write("triples.jsonl", triples), "--out", self.folder / "tpo", "--set", "steps=8", "rate=1e-2", "batch=8", "beta=1", "--quiet")
+        log = lines_of(self.folder / "tpo" / "log.jsonl")
+        self.assertLess(log[-1]["loss"], log[0]["loss"])
+        self.assertGreater(log[-1]["rewards/margins"], log[0]["rewards/margins"])
+        self.refused("train", "tpo", "--model", TINY, "--data", data, "--out", self.folder / "x", "--quiet", says=("rankings.jsonl:1", "groups of 3 replies, found 2"))
+
         two = [{"prompt_ids": r["prompt_ids"], "chosen_ids": r["completions_ids"][0], "rejected_ids": r["completions_ids"][1]} for r in rankings]
         shuffled = [{"prompt_ids": r["prompt_ids"], "completions_ids": r["completions_ids"][1::-1], "ranks": [2, 1]} for r in rankings]
         losses = {}
@@ -456,6 +490,23 @@ class Tiny(Case):
             for key, (_, numbers) in pair["gradient"].items():
                 self.near(max(abs(a - b) for a, b in zip(numbers, each["gradient"][key][1])), 0, 1e-12)
         self.refused("train", "dpo_pl", "--model", TINY, "--data", self.write("one.jsonl", [{"prompt_ids": [1], "completions_ids": [[2]]}]), "--out", self.folder / "x", says="one.jsonl:1")
+
+    def test_disliked_replies_weigh_what_their_prompts_are_worth(self):
+        rows = [{"prompt_ids": [1, 2 if (i % 3 > 0) == (i % 5 > 0) else 60], "completion_ids": [5, i + 7], "label": i % 3 > 0} for i in range(24)]
+        data = self.write("labels.jsonl", rows)
+        first = {}
+        for name in ("bco", "kto"):
+            for weighed in ("false", "true"):
+                out = self.folder / f"{name}-{weighed}"
+                self.ok("train", name, "--model", TINY, "--data", data, "--out", out, "--set", "steps=1", "batch=24", f"density_ratio={weighed}", "--quiet")
+                first[name, weighed] = lines_of(out / "log.jsonl")[0]["loss"]
+                self.assertEqual(json.loads((out / "config.json").read_text())["density_ratio"], weighed == "true")
+        self.near(first["bco", "false"], math.log(2), 1e-6)
+        self.assertGreater(abs(first["bco", "true"] - math.log(2)), 0.01)
+        self.near(first["kto", "true"] / first["kto", "false"], first["bco", "true"] / math.log(2), 1e-5)  # the same weights
+        self.refused("train", "dpo", "--model", TINY, "--data", data, "--out", self.folder / "x", "--set", "density_ratio=true", says="liked and disliked")
+        liked = self.write("liked.jsonl", [{**row, "label": True} for row in rows])
+        self.refused("train", "bco", "--model", TINY, "--data", liked, "--out", self.folder / "x", "--set", "density_ratio=true", says="both kinds")
 
     def test_backends_and_types_agree(self):
         row = {"ids": [1, 5, 9, 33, 2, 60], "from": 2}
@@ -523,6 +574,8 @@ class Tiny(Case):
         families = json.loads((GOLDEN / "families.json").read_text())
         for folder in sorted((GOLDEN / "families").iterdir()):
             golden, out = families[folder.name], self.folder / f"{folder.name}.safetensors"
+            if "positions" in golden:  # numbers of a path beyond the model's own limit
+                continue
             row = {"prompt_ids": golden["ids"][: golden["from"]], "completion_ids": golden["ids"][golden["from"] :]}
             (result,) = lines(self.ok("grad", "sft", "--model", folder, "--full", "--data", self.write("d.jsonl", [row]), "--out", out, "--dtype", "f64"))
             self.near(result["loss"], golden["loss"], 1e-4)
@@ -563,6 +616,8 @@ def worst(found, expected):
     for name, (shape, numbers) in expected.items():
         assert found[name][0] == shape, name
         scale = max(map(abs, numbers))
+        if scale < 1e-6 and max(map(abs, found[name][1])) < 1e-6:  # a gradient that vanishes: noise on both sides
+            continue
         most = max(most, max(abs(a - b) for a, b in zip(found[name][1], numbers)) / scale)
     return most
 

@@ -4,6 +4,7 @@
 #include <plumb/objective/dpo_pl.hpp>
 #include <plumb/objective/plackett_luce.hpp>
 #include <plumb/objective/rrhf.hpp>
+#include <plumb/objective/tpo.hpp>
 #include <plumb/plumb.hpp>
 
 #include "catch.hpp"
@@ -124,6 +125,23 @@ TEST_CASE("ragged groups: a step does not depend on how it is split, and the los
   CHECK(first.find("rewards/accuracies").value() == 0);
   check(any_objective<level::group>(rrhf{}), false);
   check(plackett_luce{}, true);
+}
+
+TEST_CASE("tpo trains on three replies and on no other number", "[ranked]") {
+  const tpo method{.beta = 0.2};
+  const auto data = some_rankings(6, 3, 3);
+  const auto whole = train(method, data, some_steps(6, 1)), parts = train(method, data, some_steps(2, 3));
+  CHECK(distance(whole.first, parts.first) < 1e-9);
+  CHECK(whole.second.loss < whole.second.log.front().find("loss").value() - 1e-3);
+  CHECK(whole.second.log.back().find("rewards/margins").value() >
+        whole.second.log.front().find("rewards/margins").value());
+  try {
+    train(any_objective<level::group>(method), some_rankings(6, 2, 3), some_steps(6, 1));
+    FAIL("groups of two were taken");
+  } catch (const error& e) {
+    CHECK(std::string(e.what()).find("rankings:1: the objective takes groups of 3 replies, found 2") !=
+          std::string::npos);
+  }
 }
 
 TEST_CASE("a loss of the whole batch is that of the whole step", "[ranked]") {

@@ -180,9 +180,11 @@ TEST_CASE("sampled rows and rankings in every form", "[sampled][data][bad input]
 {"prompt_ids": [1], "completions_ids": [[2], [3], [4]], "scores": [0.1, 0.9, 0.5], "refs": [-2, -3, -4]}
 {"prompt_ids": [1], "completions_ids": [[2], [3], [4]], "ranks": [3, 1, 2]}
 {"prompt": "ab", "chosen": "x", "rejected": "y"}
+{"prompt": "ab", "chosen": "x", "rejected": "y", "reference": "gold"}
+{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3], "reference_ids": [4], "refs": [-4, -2, -3]}
 )"),
                                   words);
-  REQUIRE(ranked.size() == 4);
+  REQUIRE(ranked.size() == 6);
   const auto order = [](const example& e) {
     std::vector<token_id> out;
     for (const reply& r : e.replies) out.push_back(r.tokens[0]);
@@ -194,6 +196,11 @@ TEST_CASE("sampled rows and rankings in every form", "[sampled][data][bad input]
   CHECK(ranked[1].replies[0].reference == -3);  // references move with their replies
   CHECK(order(ranked[2]) == std::vector<token_id>{3, 4, 2});
   CHECK(ranked[3].replies.size() == 2);
+  REQUIRE(ranked[4].replies.size() == 3);  // gold, chosen, rejected
+  CHECK(words.decode(ranked[4].replies[0].tokens).starts_with("gold"));
+  CHECK(words.decode(ranked[4].replies[2].tokens).starts_with("y"));
+  CHECK(order(ranked[5]) == std::vector<token_id>{4, 2, 3});
+  CHECK(ranked[5].replies[1].reference == -2);
   const auto rank_complaint = [&](std::string_view text) {
     return message_of([&] { (void)read_ranked(write(text), words); });
   };
@@ -202,5 +209,9 @@ TEST_CASE("sampled rows and rankings in every form", "[sampled][data][bad input]
   CHECK_THAT(rank_complaint(R"({"prompt": "a", "completions": ["b", "c"], "scores": [1]})"), Contains("scores"));
   CHECK_THAT(rank_complaint(R"({"prompt": "a", "completions": ["b", "c"], "scores": [1, 2], "ranks": [1, 2]})"),
              Contains("scores") && Contains("ranks"));
+  CHECK_THAT(rank_complaint(R"({"prompt": "a", "chosen": "b", "rejected": "c", "reference": ""})"),
+             Contains("\"reference\" is empty"));
+  CHECK_THAT(rank_complaint(R"({"chosen": "b", "rejected": "c", "reference": "d"})"), Contains("\"prompt\" apart"));
+  CHECK_THAT(rank_complaint(R"({"prompt": "a", "chosen": "b", "rejected": "c", "reference": "b"})"), Contains("same"));
   CHECK_THAT(rank_complaint(R"({"prompt": "a", "completion": "b"})"), Contains("completions"));
 }

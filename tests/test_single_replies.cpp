@@ -5,7 +5,10 @@
 #include <plumb/io/json.hpp>
 #include <plumb/io/safetensors.hpp>
 #include <plumb/plumb.hpp>
+#include <plumb/rollout/embed.hpp>
+#include <plumb/rollout/logistic_regression.hpp>
 #include <plumb/text/train_bpe.hpp>
+#include <plumb/train/density_ratio.hpp>
 
 #include "catch.hpp"
 #include "failures.hpp"
@@ -267,4 +270,159 @@ TEST_CASE("rows with labels in every form, and what is refused", "[single][data]
   for (auto& e : given) e.kl = 0.1;
   CHECK(fit(p, kto{}, given, options).steps == 8);
   CHECK_THAT(message_of([&] { fit(p, kto{}, some_replies(1), some_steps()); }), Contains("replies:1"));
+}
+
+TEST_CASE("logistic regression and density ratios follow scikit-learn", "[single][golden]") {
+  const auto document = json::parse_file(golden / "density_ratio.json");
+  for (const auto& entry : document.as_object().at("cases").as_array()) {
+    const auto& c = entry.as_object();
+    const auto name = json::get<std::string>(c, "name", "case");
+    CAPTURE(name);
+    const auto numbers = [&](const char* key) { return json::get<std::vector<double>>(c, key, name); };
+    const auto vectors = numbers("vectors"), weights = numbers("weights"), probabilities = numbers("probabilities"),
+               ratios = numbers("ratios");
+    const auto width = json::get<index_t>(c, "width", name);
+    const double strength = json::get<double>(c, "strength", name);
+    std::vector<bool> liked;
+    for (const double y : numbers("liked")) liked.push_back(y == 1);
+    const auto found = fit_logistic(vectors, width, liked, strength);
+    CHECK(distance(found.weights, weights) < 1e-8);
+    CHECK(std::abs(found.bias - json::get<double>(c, "bias", name)) < 1e-8);
+    CHECK(distance(fit_logistic(vectors, width, liked, strength / 2).weights, weights) > 1e-4);  // negative control
+    const auto size = static_cast<std::size_t>(width);
+    for (std::size_t i = 0; i < liked.size(); ++i)
+      CHECK(std::abs(found.probability(std::span(vectors).subspan(i * size, size)) - probabilities[i]) < 1e-8);
+    if (strength != 1) continue;
+    const density_ratio ratio(vectors, width, liked);
+    for (std::size_t i = 0; i < liked.size(); ++i)
+      CHECK(ratio(std::span(vectors).subspan(i * size, size)) == Approx(ratios[i]).epsilon(1e-7));
+  }
+  const std::vector<double> two{1, 2, 3, 4}, broken{1, 2, 3, std::nan("")};
+  CHECK_MESSAGE(errc::bad_argument, fit_logistic(two, 2, {true, true}), "vectors of both kinds");
+  CHECK_MESSAGE(errc::bad_argument, fit_logistic(two, 3, {true, false}), "expected 2 vectors of 3 numbers");
+  CHECK_MESSAGE(errc::bad_argument, fit_logistic(two, 0, {true, false}), "expected 2 vectors of 0 numbers");
+  CHECK_MESSAGE(errc::bad_argument, fit_logistic(broken, 2, {true, false}), "vectors");
+  CHECK_MESSAGE(errc::bad_argument, fit_logistic(two, 2, {true, false}, 0), "strength");
+  CHECK_MESSAGE(errc::bad_argument, density_ratio(two, 2, {true, false}, {.lowest = 2, .highest = 1}), "lowest");
+}
+
+TEST_CASE("a prompt's vector is the mean of the network's states", "[single][golden]") {
+  if (const auto folder = plumb_test::shared_data("stories260k/hf")) {
+    const auto document = json::parse_file(golden / "density_ratio.json");
+    const auto& all = document.as_object();
+    const std::vector<std::vector<token_id>> texts{json::get<std::vector<token_id>>(all, "ids", "ids")};
+    const auto found = embed(load_model<B>(*folder, {.threads = 1}), texts);
+    CHECK(distance(found, json::get<std::vector<double>>(all, "embedding", "embedding")) < 2e-5);
+  }
+  const auto p = fresh();
+  const std::vector<std::vector<token_id>> texts{some_tokens(5, 1), some_tokens(1, 2), some_tokens(9, 3)};
+  const auto together = embed(p.model(), texts), few = embed(p.model(), texts, false, 4);
+  CHECK(together == few);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto alone = embed(p.model(), std::span(texts).subspan(i, 1));
+    CHECK(std::equal(alone.begin(), alone.end(), together.begin() + static_cast<std::ptrdiff_t>(i * alone.size())));
+  }
+  const std::vector<std::vector<token_id>> empty{{}}, foreign{{1, 100000}};
+  CHECK_MESSAGE(errc::bad_argument, embed(p.model(), empty), "prompt 0");
+  CHECK_MESSAGE(errc::bad_argument, embed(p.model(), foreign), "outside the vocabulary");
+}
+
+TEST_CASE("disliked replies weigh what their prompts are worth", "[single]") {
+  // Prompts of two kinds, by their tokens; liked replies mostly to the first kind, disliked ones mostly to the second.
+  const auto replies = [](index_t count, bool by_kind) {
+    auto rows = some_replies(count);
+    for (index_t i = 0; i < count; ++i) {
+      example& e = rows[static_cast<std::size_t>(i)];
+      const bool first = by_kind ? e.desirable == (i % 5 != 0) : i % 2 == 0;
+      for (token_id& t : e.prompt) t = first ? t % 4 : 60 + t % 4;
+    }
+    return rows;
+  };
+  const auto p = fresh();
+  auto rows = replies(60, true), held_out = replies(15, true);
+  weigh_prompts(p.model(), rows, held_out);
+  double worth[2] = {0, 0}, count[2] = {0, 0};
+  for (const auto* list : {&rows, &held_out})
+    for (const example& e : *list) {
+      const double weight = e.replies[0].weight;
+      if (e.desirable) {
+        CHECK(weight == 1);
+        continue;
+      }
+      CHECK((weight >= 0.5 && weight <= 10));
+      worth[e.prompt[0] < 10 ? 0 : 1] += weight, ++count[e.prompt[0] < 10 ? 0 : 1];
+    }
+  CHECK((count[0] > 3 && count[1] > 3));
+  CAPTURE(worth[0] / count[0], worth[1] / count[1]);
+  CHECK(worth[0] / count[0] > 2 * worth[1] / count[1]);
+  std::vector<example> nobody;
+  auto again = replies(60, true);  // the weight of a row is multiplied
+  for (example& e : again) e.replies[0].weight = 2;
+  weigh_prompts(p.model(), again, nobody);
+  for (std::size_t i = 0; i < rows.size(); ++i) CHECK(again[i].replies[0].weight == 2 * rows[i].replies[0].weight);
+
+  auto mixed = replies(60, false);  // negative control: the kind of prompt says nothing
+  weigh_prompts(p.model(), mixed, nobody);
+  double of_kind[2] = {0, 0}, of_it[2] = {0, 0};
+  for (const example& e : mixed)
+    if (!e.desirable) of_kind[e.prompt[0] < 10 ? 0 : 1] += e.replies[0].weight, ++of_it[e.prompt[0] < 10 ? 0 : 1];
+  CAPTURE(of_kind[0] / of_it[0], of_kind[1] / of_it[1]);
+  CHECK(std::abs(std::log(of_kind[0] / of_it[0] / (of_kind[1] / of_it[1]))) < 0.5);
+  auto liked = replies(6, true);
+  for (example& e : liked) e.desirable = true;
+  CHECK_MESSAGE(errc::bad_argument, weigh_prompts(p.model(), liked, nobody), "both kinds");
+  auto bare = replies(6, true);
+  bare[2].prompt.clear();
+  CHECK_MESSAGE(errc::bad_data, weigh_prompts(p.model(), bare, nobody), "replies:3");
+
+  auto plain = fresh(), weighed = fresh();  // and training hears of it
+  fit(plain, bco{.beta = 0.5}, replies(60, true), some_steps());
+  fit(weighed, bco{.beta = 0.5}, rows, some_steps());
+  CHECK(distance(plain.trainable()[0].parameter->value.host(), weighed.trainable()[0].parameter->value.host()) > 1e-6);
+}
+
+TEST_CASE("a row's weight is in its loss and not in what the batch has in common", "[single]") {
+  const auto check = [](const auto& method) {
+    std::vector<sequence_record<>> rows(4);
+    for (std::size_t i = 0; i < 4; ++i)
+      rows[i] = {.logp = -3.0 - static_cast<double>(i),
+                 .ref = -3.5,
+                 .kl = 0.1 * static_cast<double>(i + 1),
+                 .desirable = i % 2 == 0};
+    const auto plain = evaluate(method, rows);
+    auto weighted = rows;
+    weighted[1].weight = 3;
+    const auto heavy = evaluate(method, weighted);
+    CHECK(heavy.losses == plain.losses);  // the same baseline
+    CHECK(heavy.total == Approx(plain.total + 2 * plain.losses[1] / 4).epsilon(1e-12));
+    CHECK(heavy.slope(1, 0) == Approx(3 * plain.slope(1, 0)).epsilon(1e-12));
+    weighted[1].weight = 0;  // as if it were not there, but for the mean over the records
+    auto fewer = rows;
+    fewer.erase(fewer.begin() + 1);
+    CHECK(evaluate(method, weighted).total == Approx(evaluate(method, fewer).total * 3 / 4).epsilon(1e-12));
+    CHECK(evaluate(method, fewer).losses[0] != plain.losses[0]);  // it would have moved the baseline
+  };
+  check(kto{.beta = 0.3});
+  check(bco{.beta = 0.3});
+
+  auto p = fresh();
+  auto rows = run_rows{.data = some_replies(5)};
+  rows.data[2].replies[0].weight = 0;
+  rows.data[3].replies[0].weight = 7;
+  rows.mismatch(5);
+  scorer<B, float> engine(p.model());
+  score_references(engine, std::span(rows.mismatched.rows));
+  for (example& e : rows.mismatched.rows) e.replies[0].reference += 0.5;  // log-ratios are not all 0
+  const auto pointers = pointers_to(rows.data);
+  std::vector<const example*> counting;
+  for (const example* e : pointers)
+    if (e->replies[0].weight != 0) counting.push_back(e);
+  CHECK(measure_baseline(engine, rows.mismatched, rows.data, pointers) ==
+        measure_baseline(engine, rows.mismatched, rows.data, counting));
+  step_context context{.follow_ratios = true};
+  metric_list metrics;
+  score_references(engine, std::span(rows.data));
+  run_step<B, float>(engine, bco{}, objective_needs(bco{}), pointers, split_by_count(pointers, 2), {}, context,
+                     metrics);
+  CHECK(context.ratios.count == 4);
 }

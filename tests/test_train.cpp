@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // The training loop: exact resumption, independence of splits and threads, optimiser and schedules against torch,
 // memory, callbacks, and what it refuses.
+#include <plumb/data/mixture_stream.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/plumb.hpp>
 #include <plumb/train/environment.hpp>
+
+#include <initializer_list>
+#include <set>
 
 #include "catch.hpp"
 #include "failures.hpp"
@@ -391,4 +395,174 @@ TEST_CASE("options and rows that make no sense are refused by name", "[train][ba
   numbers[0] = std::numeric_limits<float>::quiet_NaN();
   broken.trainable()[1].parameter->value.assign(numbers);
   CHECK_THAT(message_of([&] { fit(broken, dpo{}, pairs, twenty_steps()); }), Contains("finite"));
+}
+
+TEST_CASE("conditional training: the label in the prompt chooses the reply", "[train]") {
+  std::vector<example> data;  // label, question -> the answer that the label asks for
+  for (token_id question = 10; question < 26; ++question)
+    for (const bool good : {true, false})
+      data.push_back(
+          {{good ? token_id{1} : token_id{2}, question}, {{{good ? token_id{40} : token_id{60}, question}}}});
+  auto o = twenty_steps();
+  o.steps = 60, o.rate = 2e-2, o.batch = 8;
+  const auto train = [&](const std::vector<example>& rows) {
+    auto p = fresh(1, 0);
+    fit(p, sft{}, rows, o);
+    std::vector<scored_tokens> asked{{{1, 12, 40}, 2}, {{1, 12, 60}, 2}, {{2, 12, 40}, 2}, {{2, 12, 60}, 2}};
+    const auto found = score(p.model(), std::span<const scored_tokens>(asked));
+    return std::pair(found[0].logp[0] - found[1].logp[0], found[2].logp[0] - found[3].logp[0]);
+  };
+  const auto [asked_good, asked_bad] = train(data);
+  CHECK(asked_good > 1);
+  CHECK(asked_bad < -1);
+  auto weighed = data;  // weights shift what is said without a clear label
+  for (example& e : weighed) e.prompt[0] = 1, e.replies[0].weight = e.replies[0].tokens[0] == 40 ? 1 : 0.1;
+  CHECK(train(weighed).first > 1);
+  for (example& e : weighed) e.replies[0].weight = 1;  // negative control: neither label nor weight
+  CHECK(std::abs(train(weighed).first) < 1);
+}
+
+namespace {
+
+/// The rows as a file of ids.
+void write_pairs(const std::filesystem::path& path, const std::vector<example>& rows) {
+  std::string text;
+  const auto list = [](const std::vector<token_id>& ids) {
+    std::string out;
+    for (const token_id id : ids) out += join(out.empty() ? "[" : ", ", id);
+    return out + "]";
+  };
+  for (const example& e : rows)
+    text += join("{\"prompt_ids\": ", list(e.prompt), ", \"chosen_ids\": ", list(e.replies[0].tokens),
+                 ", \"rejected_ids\": ", list(e.replies[1].tokens), "}\n");
+  plumb_test::write_file(path, text);
+}
+
+auto pairs_from(const std::filesystem::path& path, const mixture_options& o) {
+  return mixture_stream({{{{path}}}}, o,
+                        [](const json::value& v, const std::string& place) { return parse_pair(v, place, nullptr); });
+}
+
+policy<B> all_weights() { return train_all(load_model<B>(golden / "tiny_llama", {.threads = 2})); }
+
+}  // namespace
+
+TEST_CASE("a budget of tokens fills batches, each row once an epoch, and a run resumes", "[train][resume][packing]") {
+  const auto pairs = some_pairs(23);
+  auto options = twenty_steps();
+  options.batch_tokens = 50;  // rows have 15 to 17 tokens
+  const auto plan = plan_run(std::span<const example>(pairs), options);
+  index_t step = 0;
+  for (int epoch = 0; epoch < 4; ++epoch) {
+    std::set<const example*> seen;
+    for (; seen.size() < pairs.size(); ++step) {
+      const auto chosen = plan.examples_of(step, pairs);
+      const auto parts = plan.parts_of(chosen, options.batch);
+      CHECK(parts.size() <= 2);  // accumulate
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        index_t tokens = 0;
+        for (const example* e : parts[i]) {
+          tokens += tokens_of(*e);
+          CHECK(seen.insert(e).second);
+        }
+        CHECK(tokens <= 50);
+        const bool followed = i + 1 < parts.size();
+        if (followed) CHECK(tokens + tokens_of(*parts[i + 1].front()) > 50);
+      }
+    }
+    CHECK(plan.epoch_of(step) == epoch + 1);
+  }
+  auto part_of_epoch = options;
+  part_of_epoch.steps = 0;
+  part_of_epoch.epochs = 2.5;
+  const auto found = plan_run(std::span<const example>(pairs), part_of_epoch);
+  CHECK(found.steps > found.epoch_ends[1]);
+  CHECK(found.steps < found.epoch_ends[2]);
+
+  auto whole = fresh();
+  fit(whole, dpo{}, pairs, options);
+  for (const index_t stop : {1, 4, 7}) {
+    plumb_test::temporary_folder folder;
+    options.folder = folder.path();
+    options.resume = true;
+    auto first = fresh();
+    fit(first, dpo{}, pairs, options, stop_after{stop});
+    auto second = fresh();
+    fit(second, dpo{}, pairs, options);
+    CHECK((values(second) == values(whole)));
+  }
+}
+
+TEST_CASE("a run on a stream is that on a list, where each step takes all rows", "[train][stream]") {
+  plumb_test::temporary_folder folder;
+  const auto pairs = some_pairs(11);
+  write_pairs(folder / "pairs", pairs);
+  auto options = twenty_steps();
+  options.batch = 11;
+  options.accumulate = 1;
+  options.steps = 6;
+  options.log_every = 1;
+  const auto same = [&](auto&& in_memory, auto&& on_disk) {
+    const auto expected = fit(in_memory, dpo{}, pairs, options);
+    auto rows = pairs_from(folder / "pairs", {.buffer = 1});
+    const auto found = fit(on_disk, dpo{}, rows, options);
+    REQUIRE(found.log.size() == expected.log.size());
+    for (std::size_t i = 0; i < found.log.size(); ++i) {
+      CHECK(found.log[i].epoch == expected.log[i].epoch);
+      CHECK(*found.log[i].find("loss") == Approx(*expected.log[i].find("loss")).epsilon(1e-5));
+      CHECK(*found.log[i].find("rewards/margins") ==
+            Approx(*expected.log[i].find("rewards/margins")).epsilon(1e-4).margin(1e-6));
+    }
+    CHECK(*found.log.back().find("loss") < 0.69);  // the reference stayed where it was
+  };
+  same(fresh(2, 0), fresh(2, 0));
+  same(all_weights(), all_weights());
+}
+
+TEST_CASE("a run on a stream that stops and resumes is the same to the bit", "[train][stream][resume]") {
+  plumb_test::temporary_folder files;
+  write_pairs(files / "pairs", some_pairs(13));
+  const mixture_options how{.buffer = 5, .seed = 2};
+  const auto check = [&](auto&& make, fit_options options, std::initializer_list<index_t> stops) {
+    options.eval_data = some_pairs(3);
+    options.eval_every = 4;
+    auto whole = make();
+    auto all = pairs_from(files / "pairs", how);
+    const auto full = fit(whole, dpo{}, all, options);
+    for (const index_t stop : stops) {
+      CAPTURE(stop);
+      plumb_test::temporary_folder folder;
+      options.folder = folder.path();
+      options.resume = true;
+      auto first = make();
+      auto rows = pairs_from(files / "pairs", how);
+      CHECK(fit(first, dpo{}, rows, options, stop_after{stop}).cancelled);
+      auto second = make();
+      auto later = pairs_from(files / "pairs", how);
+      const auto rest = fit(second, dpo{}, later, options);
+      CHECK((values(second) == values(whole)));
+      CHECK(rest.log.back().values == full.log.back().values);
+      CHECK(rest.log.back().epoch == full.log.back().epoch);
+      CHECK(later.position() == all.position());
+      auto other = pairs_from(files / "pairs", {.buffer = 5, .seed = 3});
+      auto third = make();
+      CHECK_THAT(message_of([&] { fit(third, dpo{}, other, options); }), Contains("belongs to another run"));
+    }
+    return whole;
+  };
+  auto options = twenty_steps();
+  const auto by_rows = check([] { return fresh(); }, options, {1, 3, 6, 10, 19});
+  options.batch_tokens = 50;
+  const auto by_tokens = check([] { return fresh(); }, options, {2, 5, 17});
+  CHECK((values(by_rows) != values(by_tokens)));
+  options.steps = 8;
+  check([] { return all_weights(); }, options, {3});
+
+  auto p = fresh();
+  auto rows = pairs_from(files / "pairs", how);
+  options.steps = 0;
+  CHECK_THAT(message_of([&] { fit(p, dpo{}, rows, options); }), Contains("steps: expected a number of steps"));
+  options.steps = 2;
+  options.reference_cache = files / "cache";
+  CHECK_THAT(message_of([&] { fit(p, dpo{}, rows, options); }), Contains("reference_cache: a run on a stream"));
 }

@@ -14,6 +14,7 @@
 #include <plumb/backend/reference.hpp>
 #include <plumb/core/random.hpp>
 #include <plumb/models/attach_lora.hpp>
+#include <plumb/models/make_network.hpp>
 #include <plumb/objective/dpo.hpp>
 #include <plumb/rollout/generate.hpp>
 #include <plumb/rollout/score.hpp>

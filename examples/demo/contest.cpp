@@ -49,6 +49,7 @@ constexpr contender all_contenders[] = {
     {"apo_zero_unpaired", "beta=0.1"},
     {"dpo_pl", "beta=0.1"},
     {"rrhf", ""},
+    {"tpo", "beta=0.1"},
 };
 
 /// The best and the worst reply of each group, when they differ enough to teach something.
@@ -63,32 +64,24 @@ std::vector<preference> preferences_of(std::span<const ranked_answers> answers) 
   return pairs;
 }
 
-/// The answers as rows of a level: pairs of best and worst; the same replies one by one, liked and disliked; the best
-/// ones to imitate; whole groups in their order.
-std::vector<plumb::example> rows_of_level(level wanted, const plumb::tokenizer& words,
-                                          std::span<const ranked_answers> answers) {
-  if (wanted == level::group) {
-    std::vector<plumb::example> out;
-    for (const ranked_answers& a : answers) {
-      plumb::example e{words.encode(prompt(a.asked)), {}};
-      for (const marked_reply& r : a.replies) {
-        e.replies.push_back({words.encode(completion(r.text))});
-        e.replies.back().tokens.push_back(*words.eos());
-      }
-      out.push_back(std::move(e));
+/// The answers as rows for an objective: groups in their order (of a fixed size: its best replies and the worst of all), or
+/// pairs of best and worst, which `fit` takes apart for objectives on single replies.
+template <level L>
+std::vector<plumb::example> rows_for(const plumb::any_objective<L>& method, const plumb::tokenizer& words,
+                                     std::span<const ranked_answers> answers) {
+  if constexpr (L != level::group) return rows(words, std::span<const preference>(preferences_of(answers)));
+  std::vector<plumb::example> out;
+  for (const ranked_answers& a : answers) {
+    plumb::example e{words.encode(prompt(a.asked)), {}};
+    for (const marked_reply& r : a.replies) {
+      e.replies.push_back({words.encode(completion(r.text))});
+      e.replies.back().tokens.push_back(*words.eos());
     }
-    return out;
+    const auto wanted = static_cast<std::size_t>(method.replies());
+    if (wanted > 0) e.replies.erase(e.replies.begin() + wanted - 1, e.replies.end() - 1);
+    out.push_back(std::move(e));
   }
-  const auto pairs = preferences_of(answers);
-  auto out = rows(words, std::span<const preference>(pairs));
-  if (wanted == level::pair) return out;
-  std::vector<plumb::example> single;
-  for (plumb::example& e : out)
-    for (std::size_t k = 0; k < (wanted == level::token ? 1u : 2u); ++k) {
-      single.push_back({e.prompt, {std::move(e.replies[k])}});
-      single.back().desirable = k == 0;
-    }
-  return single;
+  return out;
 }
 
 template <level L>
@@ -110,7 +103,7 @@ template <class F>
 auto at_level_of(std::string_view objective, F&& f) {
   return plumb::visit_objective(objective, [&](const auto& o) {
     constexpr level own = std::remove_cvref_t<decltype(o)>::level;
-    if constexpr (own == level::pair || own == level::sequence || own == level::token || own == level::group)
+    if constexpr (own == level::pair || own == level::sequence || own == level::group)
       return f(std::integral_constant<level, own>{});
     else
       return f(std::integral_constant<level, level::pair>{});
@@ -145,9 +138,8 @@ std::vector<contest_result> hold_contest(const plumb::language_model<B>& model, 
     o.max_tokens = 128, o.schedule = plumb::schedule::kind::cosine, o.warmup = 0.1, o.log_every = 1;
     at_level_of(c.name, [&](auto its) {
       r.level = plumb::name(its());
-      r.seconds = plumb::fit(policy, objective_of<its()>(c), rows_of_level(its(), model.tokenizer(), answers), o,
-                             keep_log{r.log})
-                      .seconds;
+      const auto method = objective_of<its()>(c);
+      r.seconds = plumb::fit(policy, method, rows_for(method, model.tokenizer(), answers), o, keep_log{r.log}).seconds;
     });
     r.paper = examine(policy, judge, questions, neutral, rules.exam);
     r.kl = divergence(policy, questions, r.paper);
@@ -165,7 +157,7 @@ void show_contest(std::span<const contest_result> results, const exam_paper& sft
   scatter_chart picture{.title = "Wins against SFT and distance from it, all objectives",
                         .x_label = "KL(policy ‖ SFT), nats a reply",
                         .y_label = "wins of sampled replies against SFT, %",
-                        .families = {"pairs", "single replies", "groups", "tokens"}};
+                        .families = {"pairs", "single replies", "groups"}};
   std::string markdown =
       "| objective | settings | oracle, greedy | oracle, sampled | wins, greedy | wins, sampled | KL, nats a reply | "
       "perplexity, neutral text |\n|---|---|---|---|---|---|---|---|\n";
@@ -177,7 +169,7 @@ void show_contest(std::span<const contest_result> results, const exam_paper& sft
     markdown += join("| [", r.entry.name, "](", r.entry.name, ".md) | ", r.entry.settings, " |");
     for (std::size_t k = 1; k < table.back().size(); ++k) markdown += join(" ", table.back()[k], " |");
     markdown += "\n";
-    const int family = r.level == "pair" ? 0 : r.level == "sequence" ? 1 : r.level == "group" ? 2 : 3;
+    const int family = r.level == "pair" ? 0 : r.level == "sequence" ? 1 : 2;
     picture.points.push_back({std::string(r.entry.name), r.kl.mean, 100 * sampled_win_rate(r.paper, sft), family});
 
     plumb::line_chart curve{.title = join("Training loss of ", r.entry.name, " in the demo's world"), .smoothing = 0.1};

@@ -17,12 +17,6 @@ namespace program {
 
 namespace {
 
-index_t tokens_of(const example& e) {
-  auto count = static_cast<index_t>(e.prompt.size());
-  for (const reply& r : e.replies) count += static_cast<index_t>(r.tokens.size());
-  return count;
-}
-
 /// A token as the vocabulary writes it; its number when there is no vocabulary.
 std::string text_of(const tokenizer* words, token_id id) {
   return words != nullptr && id >= 0 && id < words->size() ? std::string(words->token(id)) : join(id);

@@ -6,6 +6,7 @@
 
 #include <plumb/models/adapter.hpp>
 #include <plumb/models/describe_adapter.hpp>
+#include <plumb/train/density_ratio.hpp>
 
 #include <chrono>
 #include <utility>
@@ -79,6 +80,10 @@ class engine_of final : public engine {
     return plumb::beam_search(model_, prompts, options);
   }
 
+  void weigh_prompts(std::vector<example>& data, std::vector<example>& held_out, std::uint64_t seed) override {
+    plumb::weigh_prompts(model_, data, held_out, {.seed = seed});
+  }
+
   gradient differentiate(const method& m, std::vector<example> data, index_t batch) override {
     return at_trained_level(m, [&](const auto& objective) {
       policy<B, T>& p = trained();
@@ -88,8 +93,9 @@ class engine_of final : public engine {
       for (const auto& each : p.trainable()) each.parameter->set_trainable(true);  // gradients are zero
       scorer<B, T> scores(model_);
       const auto extra = sums_of(objective);
-      const auto asked = request_of(objective, extra);
+      auto asked = request_of(objective, extra);
       run_rows rows{.data = std::move(data)};
+      settle(asked, objective, rows);
       step_context context = prepare_rows(scores, objective, rows);
       const auto all = pointers_to(rows.data);
       gradient out;
@@ -112,14 +118,15 @@ class engine_of final : public engine {
       for (const auto& each : trained().trainable()) each.parameter->set_trainable(true);
       scorer<B, T> scores(model_);
       const auto extra = sums_of(objective);
-      const auto asked = request_of(objective, extra);
+      auto asked = request_of(objective, extra);
       trial out;
       using clock = std::chrono::steady_clock;
       const auto seconds_since = [](clock::time_point start) {
         return std::chrono::duration<double>(clock::now() - start).count();
       };
       run_rows rows{.data = std::move(data)};
-      fit_rows<std::remove_cvref_t<decltype(objective)>::level>(rows.data, objective.needs());
+      settle(asked, objective, rows);
+      fit_rows(objective, rows.data, objective.needs());
       const auto all = pointers_to(rows.data);
       for (int round = 0; round < 2; ++round) {  // the first one also fills caches and makes the buffers
         for (example& e : rows.data)
@@ -174,7 +181,7 @@ class engine_of final : public engine {
   objective_sums<B, T, Objective> sums_of(const Objective& objective) const {
     return {objective, objective.needs(), model_.network().vocabulary()};
   }
-  /// What a pass that learns is asked for; checks that there is a teacher where one is needed.
+  /// What a pass that learns is asked for.
   template <class Objective>
   typename scorer<B, T>::request request_of(const Objective& objective,
                                             const objective_sums<B, T, Objective>& extra) const {
@@ -186,6 +193,13 @@ class engine_of final : public engine {
   }
 
   template <class Objective>
+  void settle(typename scorer<B, T>::request& asked, const Objective& objective, run_rows& rows) const {
+    if (takes_teacher(asked.sums))
+      asked.teacher_words = settle_teacher(objective.name(), asked.sums.statistic->top_words(), asked.other != nullptr,
+                                           rows, model_.network().vocabulary());
+  }
+
+  template <class Objective>
   void refer(scorer<B, T>& scores, const Objective& objective, std::vector<example>& rows) {
     score_references(scores, std::span(rows), {}, 2048, refers_by_token(Objective::level, objective.needs()));
   }
@@ -193,7 +207,7 @@ class engine_of final : public engine {
   template <class Objective>
   step_context prepare_rows(scorer<B, T>& scores, const Objective& objective, run_rows& rows) {
     const need needs = objective.needs();
-    fit_rows<Objective::level>(rows.data, needs);
+    fit_rows(objective, rows.data, needs);
     if (has(needs, need::divergence)) rows.mismatch(static_cast<index_t>(rows.data.size()));
     shorten(rows.mismatched.rows, positions());
     if (has(needs, need::reference)) {

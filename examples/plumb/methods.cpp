@@ -47,6 +47,10 @@ std::string name_of(const method& m) {
 need needs_of(const method& m) {
   return std::visit([](const auto& objective) { return objective.needs(); }, m);
 }
+const distill* distillation_of(const method& m) {
+  const auto* const on_tokens = std::get_if<any_objective<level::token>>(&m);
+  return on_tokens ? on_tokens->find_row_function<distill>() : nullptr;
+}
 bool says_scores(const method& m) { return has(needs_of(m), need::reward) && !has(needs_of(m), need::logp); }
 bool reads_steps(const method& m) {
   return std::holds_alternative<any_objective<level::token>>(m) && has(needs_of(m), need::target);

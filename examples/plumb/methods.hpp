@@ -32,6 +32,8 @@ void apply_settings(method& m, const settings_list& settings);
 
 std::string name_of(const method& m);
 need needs_of(const method& m);
+/// What a method that learns from a teacher's distributions does, or null.
+const distill* distillation_of(const method& m);
 /// Does it train a score head alone, of what is no language model any more?
 bool says_scores(const method& m);
 /// Are its rows solutions with a label after each step?

@@ -47,6 +47,7 @@ void for_each_setting(Settings& s, About&& about) {
   about("eval_every", s.fit.eval_every);
   about("save_every", s.fit.save_every);
   about("log_every", s.fit.log_every);
+  about("density_ratio", s.density_ratio);
   about("step_separator", s.steps.separator);
   about("train_on_last_step_only", s.steps.last_step_only);
   about("template", s.chat);
@@ -293,15 +294,16 @@ run_settings read_settings(const arguments& given, common_options& common) {
     apply_settings(out.how, {{key, text}});
   }
   const auto* const on_tokens = std::get_if<any_objective<level::token>>(&out.how);
-  const bool taught = on_tokens && on_tokens->find_row_function<distill>();
-  if (taught && out.teacher.empty()) (void)given.required("--teacher");
-  if (!taught && !out.teacher.empty())
+  if (!distillation_of(out.how) && !out.teacher.empty())
     throw error(errc::bad_argument, "--teacher",
                 join(out.objective, " takes no teacher; leave it out, or choose distill"));
   for (const std::string& key : out.chosen)
     if (is_of_steps(key) && !reads_steps(out.how))
       throw error(errc::bad_argument, key,
                   join(out.objective, " reads no rows with labelled steps; process_reward does"));
+  if (out.density_ratio && !has(needs_of(out.how), need::desirable))
+    throw error(errc::bad_argument, "density_ratio",
+                join(out.objective, " knows no liked and disliked replies; leave it off, or choose bco or kto"));
   // Preferences and replies with labels say themselves what is learnt.
   if (out.learn != learnt_part::usual && !on_tokens)
     throw error(errc::bad_argument, "tokens",

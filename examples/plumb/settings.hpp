@@ -24,6 +24,7 @@ struct run_settings {
   fit_options fit{.log_every = 1};
   lora_options lora;
   prompt_options prompt{.count = 0};  ///< instead of LoRA, where its count is not 0
+  bool density_ratio = false;         ///< disliked replies weigh what their prompts are worth
   step_options steps;                 ///< how solutions with labelled steps are read
   std::string chat;  ///< template of rows with messages: a Jinja file or a format; empty: the model's own
   learnt_part learn = learnt_part::usual;

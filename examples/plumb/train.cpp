@@ -135,6 +135,12 @@ int run_train(const arguments& given) {
               " the same reply as chosen and as rejected and will be left out; the first is ", skipped.front()));
   shorten(data, settings.fit.max_tokens);  // complains about prompts that are too long before anything is written
   shorten(settings.fit.eval_data, settings.fit.max_tokens);
+  if (const distill* how = distillation_of(settings.how)) {
+    run_rows all{.data = std::move(data), .held_out = std::move(settings.fit.eval_data)};
+    settle_teacher(name_of(settings.how), how->top_k, !settings.teacher.empty(), all, model->config().vocabulary);
+    data = std::move(all.data), settings.fit.eval_data = std::move(all.held_out);
+  }
+  if (settings.density_ratio) model->weigh_prompts(data, settings.fit.eval_data, settings.fit.seed);
   if (has(needs_of(settings.how), need::divergence))
     run_rows{.data = data, .held_out = settings.fit.eval_data}.mismatch(plan_run(data.size(), settings.fit).per_step);
   if (check) return check_run(*model, settings, common, std::move(data), std::move(settings.fit.eval_data)), 0;
@@ -216,7 +222,8 @@ const command train_command{
     "after the step, with a checkpoint to resume from.\n\n"
     "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, schedule (linear, cosine, "
     "constant),\n"
-    "weight_decay, clip_norm, neftune, reference_sync, reference_share, max_tokens, rank, alpha, dropout, targets "
+    "weight_decay, clip_norm, neftune, density_ratio, reference_sync, reference_share, max_tokens, rank, alpha, "
+    "dropout, targets "
     "(q_proj,v_proj or a regular expression),\nrank_stabilised, dora, init (true, gaussian, false, pissa, olora), "
     "pissa_iterations, biases (none, lora_only, all),\nmodules_to_save (embed_tokens,lm_head), trainable_tokens (their "
     "ids), lora_plus_ratio; virtual_tokens and prefix instead of LoRA; seed, "
@@ -229,7 +236,8 @@ const command train_command{
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--data", "F", "the rows to learn from: JSON Lines, or a JSON array"},
      {"--out", "DIR", "a new folder for the results"},
-     {"--teacher", "MODEL", "the model that distill learns from; of the same vocabulary"},
+     {"--teacher", "MODEL",
+      "the model that distill learns from, of the same vocabulary; rows may bring its words instead"},
      {"--adapter", "ADAPTER", "go on training this PEFT folder instead of a new adapter"},
      {"--full", "", "train all weights; DIR/model gets a model folder"},
      {"--config", "C", "settings as a JSON object, such as the config.json of another run"},

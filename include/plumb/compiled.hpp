@@ -9,7 +9,6 @@
 namespace plumb::inline v0 {
 
 PLUMB_INSTANTIATE template class tape<cpu, float>;
-PLUMB_INSTANTIATE template class network_of<llama<cpu, float>>;
 PLUMB_INSTANTIATE template class scorer<cpu, float>;
 PLUMB_INSTANTIATE template class adamw<cpu, float>;
 PLUMB_INSTANTIATE template class detail::generation<cpu, float>;

@@ -7,4 +7,5 @@
 // First of all: config.hpp, which the backend begins with, settles how Eigen compiles under nvcc.
 #include <plumb/backend/cuda.hpp>
 
+#include <plumb/models/make_network.hpp>
 #include <plumb/plumb.hpp>

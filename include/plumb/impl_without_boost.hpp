@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
-// plumb/impl.hpp without the bodies of Boost.JSON: for programs that link Boost's own compiled library (`Boost::json`).
+// plumb's own function bodies, without those of Boost.JSON: for programs that link Boost's own compiled library
+// (`Boost::json`). They include plumb/models/families_impl.hpp as well, there or in a file that is compiled beside it.
 #pragma once
 
 #include <plumb/backend/cpu_device_impl.hpp>
 #include <plumb/backend/cpu_kernels_impl.hpp>
 #include <plumb/core/pattern_impl.hpp>
 #include <plumb/data/messages_impl.hpp>
+#include <plumb/data/mixture_impl.hpp>
 #include <plumb/data/read_impl.hpp>
 #include <plumb/data/read_labelled_impl.hpp>
 #include <plumb/data/read_ranked_impl.hpp>
 #include <plumb/data/read_sampled_impl.hpp>
 #include <plumb/data/read_unpaired_impl.hpp>
+#include <plumb/data/row_file_impl.hpp>
 #include <plumb/data/row_impl.hpp>
+#include <plumb/data/teacher_words_impl.hpp>
 #include <plumb/io/file_impl.hpp>
 #include <plumb/io/ggml_type_impl.hpp>
 #include <plumb/io/gguf_impl.hpp>
@@ -34,6 +38,7 @@
 #include <plumb/models/gguf_write_model_impl.hpp>
 #include <plumb/models/model_files_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
+#include <plumb/rollout/logistic_regression_impl.hpp>
 #include <plumb/text/chat_template_impl.hpp>
 #include <plumb/text/gguf_vocabulary_write_impl.hpp>
 #include <plumb/text/template_impl.hpp>

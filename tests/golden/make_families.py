@@ -3,7 +3,8 @@
 
 families/<name>/            config.json and model.safetensors as transformers saves them (float32)
 families/<name>/grads.safetensors   gradient of the SFT loss for every parameter, float32
-families.json               ids, logits after every token, 64 greedy tokens, loss
+families.json               ids, logits after every token, 64 greedy tokens, loss; where angles depend on a path's length:
+                            positions, that length, and short, the logits of the first 12 ids alone
 Weights are large enough that attention, gates, norms, windows and rotary scaling all matter.
 """
 
@@ -27,6 +28,17 @@ SIZES = dict(
     eos_token_id=2,
     pad_token_id=None,
 )
+PLAIN = dict(
+    vocab_size=61,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    max_position_embeddings=128,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=None,
+)
+SMALL = {**PLAIN, "intermediate_size": 32, "num_key_value_heads": 3}
 
 
 def rope(kind, **more):
@@ -68,6 +80,56 @@ FAMILIES = {
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     ),
     "olmo2": lambda: transformers.Olmo2Config(**SIZES),
+    "phi3": lambda: transformers.Phi3Config(
+        **{**SMALL, "num_key_value_heads": 1},  # one key for three queries
+        sliding_window=6,
+        rope_parameters={**rope("default"), "partial_rotary_factor": 0.75},
+    ),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(
+        **PLAIN, intermediate_size=32, rope_parameters={**rope("default"), "partial_rotary_factor": 0.25}
+    ),
+    "gpt_neox_serial": lambda: transformers.GPTNeoXConfig(
+        **{**PLAIN, "num_hidden_layers": 1},
+        intermediate_size=32,
+        use_parallel_residual=False,
+        attention_bias=False,
+        rope_parameters={**rope("default"), "partial_rotary_factor": 1.0},
+    ),
+    "opt": lambda: transformers.OPTConfig(**PLAIN, ffn_dim=32, dropout=0.0),
+    "falcon": lambda: transformers.FalconConfig(**PLAIN, ffn_hidden_size=32),
+    "falcon_40b": lambda: transformers.FalconConfig(
+        **{**PLAIN, "num_hidden_layers": 1, "num_attention_heads": 6},
+        ffn_hidden_size=32,
+        new_decoder_architecture=True,
+        num_kv_heads=3,
+        bias=True,
+        tie_word_embeddings=False,
+    ),
+    "falcon_serial": lambda: transformers.FalconConfig(
+        **{**PLAIN, "num_hidden_layers": 1}, ffn_hidden_size=32, parallel_attn=False, multi_query=False
+    ),
+    "cohere": lambda: transformers.CohereConfig(**{**SMALL, "num_key_value_heads": 1}, logit_scale=0.25),
+    "gptj": lambda: transformers.GPTJConfig(
+        vocab_size=61, n_positions=128, n_embd=24, n_layer=2, n_head=3, n_inner=32, rotary_dim=4,
+        bos_token_id=1, eos_token_id=2,
+    ),
+    "phi": lambda: transformers.PhiConfig(
+        **PLAIN, intermediate_size=32, rope_parameters={**rope("default"), "partial_rotary_factor": 0.5},
+        resid_pdrop=0.0,
+    ),
+    "llama_dynamic": lambda: transformers.LlamaConfig(
+        **{**SMALL, "max_position_embeddings": 16}, rope_parameters=rope("dynamic", factor=2.0)
+    ),
+    "phi3_longrope": lambda: transformers.Phi3Config(
+        **SMALL,
+        original_max_position_embeddings=16,
+        rope_parameters={
+            **rope("longrope"),
+            "short_factor": [1.0, 1.1, 1.3, 1.6],
+            "long_factor": [1.0, 2.0, 4.0, 9.0],
+            "original_max_position_embeddings": 16,
+        },
+    ),
 }  # fmt: skip
 
 
@@ -84,8 +146,9 @@ def make(config, seed):
                 parameter.copy_((0 if unit_offset else 1) + 0.2 * noise)
             else:
                 inputs = parameter.shape[0] if config.model_type == "gpt2" else parameter.shape[-1]
-                parameter.copy_(noise * (1.0 if "embed" in name or ".wte" in name else 1.5 / inputs**0.5))
-                if ".wpe" in name:
+                embeds = ("embed" in name and "embed_out" not in name) or ".wte" in name
+                parameter.copy_(noise * (1.0 if embeds else 1.5 / inputs**0.5))
+                if ".wpe" in name or "embed_positions" in name:
                     parameter.copy_(0.5 * noise)
     return model.eval()
 
@@ -105,11 +168,15 @@ def main():
         generator = torch.Generator().manual_seed(7)
         ids = [1] + torch.randint(3, 61, (23,), generator=generator).tolist()
         entry = {"ids": ids, "logits": golden.rows(golden.logits(model, ids).detach())}
-        greedy = ids[:5]
-        with torch.no_grad():
-            for _ in range(64):  # without a cache, and through end-of-text: the plainest way there is
-                greedy.append(golden.logits(model, greedy)[-1].argmax().item())
-        entry["greedy"] = greedy[5:]
+        if "dynamic" in name or "longrope" in name:  # the angles depend on the longest path, so there is no one text
+            entry["positions"] = len(ids)
+            entry["short"] = golden.rows(golden.logits(model, ids[:12]).detach())
+        else:
+            greedy = ids[:5]
+            with torch.no_grad():
+                for _ in range(64):  # without a cache, and through end-of-text: the plainest way there is
+                    greedy.append(golden.logits(model, greedy)[-1].argmax().item())
+            entry["greedy"] = greedy[5:]
         loss = -golden.token_logps(model, ids, 6).mean()
         model.zero_grad()
         loss.backward()

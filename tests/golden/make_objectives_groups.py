@@ -20,6 +20,12 @@ REPLIES = [
     [(-10000.5, -0.5, 7), (-0.5, -0.75, 1)],
     [(-8.0, -8.0, 4), (-4.0, -4.5, 2), (-6.0, -7.0, 3), (-1.0, -1.5, 1), (-30.0, -20.0, 11)],
 ]
+TRIPLES = [
+    [(-20.0, -20.0, 11), (-12.0, -12.5, 5), (-15.0, -14.2, 8)],
+    [(-0.5, -0.5, 1), (-3.0, -3.0, 1), (-3.0, -3.0, 1)],
+    [(-7.5, -7.0, 3), (-10000.5, -2.0, 4), (-1.0, -1.5, 2)],
+    [(-4.0, -4.0, 2), (-1.0, -1.5, 2), (-9999.0, -2.0, 6)],
+]
 
 
 def ranking(scores):
@@ -31,6 +37,15 @@ def hinges(means, weight):
     pairs = itertools.combinations(range(len(means)), 2)
     # maximum() halves the slope of a tie, clamp() would not
     return sum(torch.maximum(means[j] - means[i], torch.zeros_like(means[0])) for i, j in pairs) - weight * means[0]
+
+
+def triple(p, n, beta, epsilon, weight, gamma, per_token):
+    """TPO (Saeidi et al. 2024) on gold, chosen, rejected: TRL's sigmoid and tpo-l losses, likelihood per reply."""
+    said = p / n if per_token else p
+    gap = beta * (said[1] - said[2] - gamma / beta)
+    log_sigmoid = torch.nn.functional.logsigmoid
+    nll = -(p / n)[0]
+    return -log_sigmoid(gap) * (1 - epsilon) - log_sigmoid(-gap) * epsilon + weight * nll
 
 
 def scores_of(group):
@@ -51,9 +66,9 @@ def on_scores(objective, settings, f):
     }
 
 
-def on_replies(objective, settings, f):
+def on_replies(objective, settings, f, records="replies", groups=None):
     losses, leaves = [], []
-    for group in REPLIES:
+    for group in groups or REPLIES:
         logp = scores_of([x[0] for x in group])
         ref = torch.tensor([x[1] for x in group], dtype=torch.float64)
         tokens = torch.tensor([x[2] for x in group], dtype=torch.float64)
@@ -62,7 +77,7 @@ def on_replies(objective, settings, f):
     total = sum(losses) / len(losses)
     slopes = torch.autograd.grad(total, leaves)
     return {
-        "objective": objective, "settings": settings, "records": "replies", "loss": total.item(),
+        "objective": objective, "settings": settings, "records": records, "loss": total.item(),
         "losses": [x.item() for x in losses], "slopes": [s.tolist() for s in slopes],
     }
 
@@ -89,16 +104,23 @@ def main():
         cases.append(on_replies("dpo_pl", {"beta": beta}, lambda p, ref, _: ranking(beta * (p - ref))))
     for weight in (1.0, 0.0, 0.3):
         cases.append(on_replies("rrhf", {"weight": weight}, lambda p, _, n: hinges(p / n, weight)))
+    for beta, epsilon, weight, gamma, per_token in (
+        (0.01, 0.0, 1.0, 0.0, False), (0.1, 0.1, 0.0, 0.0, False), (2.0, 0.05, 0.5, 0.5, True), (0.3, 0.0, 1.0, 0.0, True)
+    ):
+        settings = {"beta": beta, "label_smoothing": epsilon, "weight": weight, "per_token": per_token, "gamma": gamma}
+        loss = lambda p, _, n: triple(p, n, beta, epsilon, weight, gamma, per_token)  # noqa: B023, E731
+        cases.append(on_replies("tpo", settings, loss, "triples", TRIPLES))
     golden.write_json(
         options.out / "objectives_groups.json",
         {
             "about": (
-                "rewards, replies [logp, ref, tokens]: groups, best first; cases: losses per group, loss = their mean,"
+                "rewards, replies and triples [logp, ref, tokens]: groups, best first; cases: losses per group, loss = their mean,"
                 " slopes of that loss by reward or logp; in_batch: a loss of a whole batch of pairs"
             ),
             "packages": golden.versions("torch"),
             "rewards": REWARDS,
             "replies": REPLIES,
+            "triples": TRIPLES,
             "cases": cases,
             "in_batch": in_batch(),
         },

@@ -54,6 +54,18 @@ struct gelu_of {
   PLUMB_HD T operator()(T x) const { return gelu_at(x, by_tanh).value; }
   PLUMB_HD T slope(T x, T) const { return gelu_at(x, by_tanh).slope; }
 };
+/// x σ(x)
+template <class T>
+struct silu_of {
+  static PLUMB_HD T sigmoid(T x) { return 1 / (1 + std::exp(-x)); }
+  PLUMB_HD T operator()(T x) const { return x * sigmoid(x); }
+  PLUMB_HD T slope(T x, T out) const { return sigmoid(x) * (1 + x - out); }
+};
+template <class T>
+struct relu_of {
+  PLUMB_HD T operator()(T x) const { return x > 0 ? x : T(0); }
+  PLUMB_HD T slope(T x, T) const { return x > 0 ? T(1) : T(0); }
+};
 /// cap tanh(x / cap): numbers far beyond the cap come to rest there (Gemma 2).
 template <class T>
 struct soft_cap_of {
@@ -87,6 +99,13 @@ struct number_function {
 template <class B, class T>
 variable<B, T> gelu(tape<B, T>& t, variable<B, T> x, activation which = activation::gelu_tanh) {
   return t.apply(number_function<B, T, detail::gelu_of<T>>{x, {which == activation::gelu_tanh}, {}});
+}
+/// The bend that `which` names, number by number.
+template <class B, class T>
+variable<B, T> activate(tape<B, T>& t, variable<B, T> x, activation which) {
+  if (which == activation::silu) return t.apply(number_function<B, T, detail::silu_of<T>>{x, {}, {}});
+  if (which == activation::relu) return t.apply(number_function<B, T, detail::relu_of<T>>{x, {}, {}});
+  return gelu(t, x, which);
 }
 template <class B, class T>
 variable<B, T> soft_cap(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> cap) {

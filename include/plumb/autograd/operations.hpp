@@ -18,8 +18,8 @@ struct addition {
     return out;
   }
   void backward(tape<B, T>& t) {
-    if (a.slot) B::add_scaled(t.device(), T(1), out.slot->value, t.gradient(a));
-    if (b.slot) B::add_scaled(t.device(), T(1), out.slot->value, t.gradient(b));
+    if (b.slot) t.add_gradient(b, out.slot->value);
+    if (a.slot) t.hand_gradient(a, out);
   }
 };
 
@@ -32,13 +32,14 @@ struct reshaping {
 
   variable<B, T> forward(tape<B, T>& t) { return out = t.make_reshaped(x, extent); }
   void backward(tape<B, T>& t) {
-    if (x.slot) B::add_scaled(t.device(), T(1), view<const T>(out.slot->value.data, x.value.extent()), t.gradient(x));
+    if (x.slot) t.hand_gradient(x, out);
   }
 };
 
 /// out = factor · x + by
 template <class B, class T>
 struct line_function {
+  static constexpr bool output_is_free = true;
   variable<B, T> x;
   T factor = 1, by = 0;
   variable<B, T> out;

@@ -10,6 +10,7 @@ namespace plumb::inline v0 {
 /// `base`, when given, is a product made just before: y takes over its memory, so that a low-rank term rides on it.
 template <class B, class T>
 struct linear_product {
+  static constexpr bool output_is_free = true;
   variable<B, T> x, weight;
   T factor = 1;
   variable<B, T> base;  ///< value.data null: none
@@ -23,7 +24,6 @@ struct linear_product {
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
-    if (base.slot) t.share_gradient(base, y);
     if (x.slot) {
       auto [dx, beta] = t.gradient_for_product(x);
       B::multiply(t.device(), product::nn, factor, d, weight.value, beta, dx);
@@ -32,12 +32,14 @@ struct linear_product {
       auto [dw, beta] = t.gradient_for_product(weight);
       B::multiply(t.device(), product::tn, factor, d, x.value, beta, dw);
     }
+    if (base.slot) t.hand_gradient(base, y);
   }
 };
 
 /// y = x + bias on every row; bias [1, width].
 template <class B, class T>
 struct row_addition {
+  static constexpr bool output_is_free = true;
   variable<B, T> x, bias, y;
 
   variable<B, T> forward(tape<B, T>& t) {
@@ -46,8 +48,8 @@ struct row_addition {
     return y;
   }
   void backward(tape<B, T>& t) {
-    if (x.slot) B::add_scaled(t.device(), T(1), y.slot->value, t.gradient(x));
     if (bias.slot) B::sum_rows(t.device(), y.slot->value, t.gradient(bias));
+    if (x.slot) t.hand_gradient(x, y);
   }
 };
 

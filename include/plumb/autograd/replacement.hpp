@@ -97,7 +97,7 @@ struct column_replacement {
     B::for_each(t.device(), own.value.size(),
                 detail::replace_column_each<T, true>{out.slot->value, own.slot ? t.gradient(own).data : nullptr, which,
                                                      own.columns()});
-    if (base.slot) t.share_gradient(base, out);
+    if (base.slot) t.hand_gradient(base, out);
   }
 };
 

@@ -6,21 +6,22 @@
 
 namespace plumb::inline v0 {
 
-/// out[i] = table[rows[i]]: an embedding, or the choice of the rows that a head needs. `rows` lies on the device.
+/// out[i] = table[first + rows[i]]: an embedding, or the choice of the rows that a head needs. `rows` lies on the device.
 template <class B, class T>
 struct row_choice {
   variable<B, T> table;
   const std::int32_t* rows = nullptr;
-  index_t count = 0;
+  index_t count = 0, first = 0;
   variable<B, T> out;
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like({count, table.columns()}, table);
-    B::gather_rows(t.device(), table.value, rows, t.writable(out));
+    B::gather_rows(t.device(), table.value.slice(first, table.rows() - first), rows, t.writable(out));
     return out;
   }
   void backward(tape<B, T>& t) {
-    if (table.slot) B::scatter_add_rows(t.device(), out.slot->value, rows, t.gradient(table));
+    if (table.slot)
+      B::scatter_add_rows(t.device(), out.slot->value, rows, t.gradient(table).slice(first, table.rows() - first));
   }
 };
 
@@ -45,7 +46,8 @@ struct rms_normalisation {
 };
 
 /// Rotary position embedding (Su et al. 2021, eq. 34): pairs of each head turn by position · frequency.
-/// x [tokens, heads · head_width]; cosine, sine [positions, head_width / 2]; positions [tokens] on the device.
+/// x [tokens, heads · head_width]; cosine, sine [positions, pairs]; positions [tokens] on the device. Of each head the
+/// first 2 · pairs numbers turn, the rest stays (Wang & Komatsuzaki 2021, GPT-J).
 template <class B, class T>
 struct rotation {
   variable<B, T> x;
@@ -67,8 +69,9 @@ struct rotation {
 };
 
 template <class B, class T>
-variable<B, T> gather_rows(tape<B, T>& t, variable<B, T> table, const std::int32_t* rows, index_t count) {
-  return t.apply(row_choice<B, T>{table, rows, count, {}});
+variable<B, T> gather_rows(tape<B, T>& t, variable<B, T> table, const std::int32_t* rows, index_t count,
+                           index_t first = 0) {
+  return t.apply(row_choice<B, T>{table, rows, count, first, {}});
 }
 template <class B, class T>
 variable<B, T> rms_normalise(tape<B, T>& t, variable<B, T> x, variable<B, T> weight, double epsilon) {

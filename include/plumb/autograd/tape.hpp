@@ -31,6 +31,7 @@ template <class T>
 struct gradient_slot {
   view<T> value;
   bool started = false;
+  bool output_is_free = false;  ///< nothing reads the variable's value on the way back
 };
 
 /// A matrix on a tape. A variable without a slot is a constant: nothing below it needs a gradient.
@@ -49,6 +50,7 @@ struct variable {
 /// An operation is a trivially destructible struct with
 ///   variable<B, T> forward(tape&)   runs it and returns its output, made with `make_like(inputs…)`;
 ///   void backward(tape&)            adds to the gradients of its inputs, given its own output's.
+/// One whose backward does not read its output's value may say so, `static constexpr bool output_is_free = true`.
 /// See autograd/operations.hpp for the shortest examples.
 template <class B, class T>
 class tape {
@@ -92,8 +94,32 @@ class tape {
   variable<B, T> make_reshaped(const Input& base, shape extent) {
     return {view<const T>(base.value.data, extent), base.needs_gradient() ? make_slot({}, false) : nullptr};
   }
-  /// d(base) = d(out) for an output that took over its base's memory: the gradient is shared, not copied.
-  static void share_gradient(const variable<B, T>& base, const variable<B, T>& out) noexcept { *base.slot = *out.slot; }
+  /// d(x) += d(out) where `out` is the output of the operation that goes back now, which then reads d(out) no more. Where
+  /// d(x) has not begun it becomes d(out) itself: nothing is copied.
+  void hand_gradient(const variable<B, T>& x, const variable<B, T>& out) {
+    const view<const T> d(out.slot->value.data, x.value.extent());
+    if (x.slot->started) return B::add_scaled(*device_, T(1), d, x.slot->value);
+    x.slot->value = {out.slot->value.data, x.value.extent()};
+    x.slot->started = true;
+    out.slot->value = {};
+  }
+  /// The gradient of `v`, which nobody has begun, holding the value of `v` for the caller to turn into it: in the value's
+  /// own memory where nothing else reads that, or a copy.
+  view<T> gradient_from_value(const variable<B, T>& v) {
+    auto& slot = *v.slot;
+    slot.started = true;
+    if (slot.output_is_free) return slot.value = writable(v);
+    prepare(slot, v.value.extent());
+    B::copy(*device_, v.value, slot.value);
+    return slot.value;
+  }
+  /// d(x) += d.
+  void add_gradient(const variable<B, T>& x, view<const T> d) {
+    if (const auto [dx, beta] = gradient_for_product(x); beta == 0)
+      B::copy(*device_, d, dx);
+    else
+      B::add_scaled(*device_, T(1), d, dx);
+  }
   /// The writable memory of a variable that this tape made; for its operation's forward only.
   static view<T> writable(const variable<B, T>& v) noexcept { return {const_cast<T*>(v.value.data), v.value.extent()}; }
 
@@ -104,6 +130,7 @@ class tape {
                   "an operation keeps views, not owners: the tape forgets it");
     const variable<B, T> out = operation.forward(*this);
     if (out.needs_gradient()) {
+      if constexpr (requires { Operation::output_is_free; }) out.slot->output_is_free = Operation::output_is_free;
       auto* kept = ::new (host_memory(sizeof(Operation), alignof(Operation))) Operation(std::move(operation));
       records_.push_back({kept, out.slot, [](void* op, tape& t) { static_cast<Operation*>(op)->backward(t); }});
     }
@@ -134,15 +161,21 @@ class tape {
     B::add_scaled(*device_, T(1), seed, gradient(output));
     run_backward();
   }
-  /// Replays the records backwards; the caller has put the outer gradients in place.
+  /// Replays the records backwards; the caller has put the outer gradients in place. The gradient of an operation's
+  /// output is forgotten when the operation has gone back, and its memory used again.
   void run_backward() {
-    for (std::size_t i = records_.size(); i-- > first_record_;)
-      if (records_[i].output->started) records_[i].backward(records_[i].operation, *this);
+    for (std::size_t i = records_.size(); i-- > first_record_;) {
+      gradient_slot<T>& output = *records_[i].output;
+      if (!output.started) continue;
+      records_[i].backward(records_[i].operation, *this);
+      if (output.value.data) free_.push_back(std::exchange(output.value, {}));
+    }
   }
 
   /// Forgets the step: records, activations, gradients of non-parameters.
   void reset() {
     records_.clear();
+    free_.clear();
     memory_.rewind();
     host_used_ = 0;
     host_chunk_ = 0;
@@ -157,6 +190,7 @@ class tape {
           memory_(t.memory_.here()),
           records_(t.records_.size()),
           first_(std::exchange(t.first_record_, t.records_.size())),
+          first_free_(std::exchange(t.first_free_, t.free_.size())),
           host_used_(t.host_used_),
           host_chunk_(t.host_chunk_),
           recording_(std::exchange(t.recording_, recording)) {}
@@ -165,7 +199,9 @@ class tape {
     ~scope() {
       tape_.records_.resize(records_);
       tape_.first_record_ = first_;
-      tape_.memory_.rewind_within(memory_);
+      tape_.free_.resize(tape_.first_free_);
+      tape_.first_free_ = first_free_;
+      tape_.memory_.rewind(memory_);
       tape_.host_used_ = host_used_;
       tape_.host_chunk_ = host_chunk_;
       tape_.recording_ = recording_;
@@ -174,7 +210,7 @@ class tape {
    private:
     tape& tape_;
     typename arena<B>::mark memory_;
-    std::size_t records_, first_, host_used_, host_chunk_;
+    std::size_t records_, first_, first_free_, host_used_, host_chunk_;
     bool recording_;
   };
 
@@ -186,7 +222,15 @@ class tape {
   };
 
   void prepare(gradient_slot<T>& slot, shape extent) {
-    if (!slot.value.data) slot.value = memory_.template make<T>(extent);
+    if (slot.value.data) return;
+    for (std::size_t i = free_.size(); i-- > first_free_;)
+      if (free_[i].size() == extent.size()) {
+        slot.value = {free_[i].data, extent};
+        free_[i] = free_.back();
+        free_.pop_back();
+        return;
+      }
+    slot.value = memory_.template make<T>(extent);
   }
   gradient_slot<T>* make_slot(view<T> value, bool started) {
     return ::new (host_memory(sizeof(gradient_slot<T>), alignof(gradient_slot<T>))) gradient_slot<T>{value, started};
@@ -213,6 +257,8 @@ class tape {
   arena<B> memory_;
   std::vector<record> records_;
   std::size_t first_record_ = 0;
+  std::vector<view<T>> free_;   ///< memory of gradients that have gone back
+  std::size_t first_free_ = 0;  ///< what a scope found free stays untouched, for what it adds is forgotten with it
   std::vector<std::unique_ptr<host_chunk>> host_chunks_;
   std::size_t host_used_ = 0;
   std::size_t host_chunk_ = 0;

@@ -29,12 +29,8 @@ struct cpu {
 
   // --- memory -------------------------------------------------------------------------------------------------------
 
-  static void* allocate(device&, std::size_t bytes) {
-    void* memory = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
-    if (!memory) throw error(errc::out_of_memory, "", join("cannot allocate ", bytes, " bytes"));
-    return memory;
-  }
-  static void release(device&, void* memory, std::size_t) noexcept { ::operator delete(memory, std::align_val_t{64}); }
+  static void* allocate(device&, std::size_t bytes) { return detail::cpu_allocate(bytes); }
+  static void release(device&, void* memory, std::size_t bytes) noexcept { detail::cpu_release(memory, bytes); }
   template <class T>
   static void upload(device& d, const T* host, T* to, index_t count) {
     d.run_pieces(count, copy_grain, [&](index_t first, index_t last) {

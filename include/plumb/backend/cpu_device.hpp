@@ -12,6 +12,16 @@
 
 namespace plumb::inline v0 {
 
+namespace detail {
+
+/// Memory on a cache line's boundary; much of it on that of a huge page, so that few page faults and few entries of the
+/// processor's address cache serve it. Throws errc::out_of_memory.
+void* cpu_allocate(std::size_t bytes);
+/// Gives memory of `cpu_allocate(bytes)` back.
+void cpu_release(void* memory, std::size_t bytes) noexcept;
+
+}  // namespace detail
+
 /// The device of `plumb::cpu`. One thread of the host may use it at a time. It allocates scratch memory on the first
 /// steps of a shape and none later.
 class cpu_device {

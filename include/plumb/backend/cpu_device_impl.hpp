@@ -14,6 +14,10 @@
 #include <plumb/backend/cpu_threads.hpp>
 #include <plumb/core/error.hpp>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace plumb::inline v0 {
 
 namespace detail {
@@ -29,20 +33,38 @@ instruction_set best_instruction_set() noexcept {
   return instruction_set::portable;
 }
 
+namespace {
+
+constexpr std::size_t huge_page = std::size_t{1} << 21;
+constexpr std::align_val_t alignment_of(std::size_t bytes) noexcept {
+  return std::align_val_t{bytes >= 2 * huge_page ? huge_page : 64};
+}
+
+}  // namespace
+
+void* cpu_allocate(std::size_t bytes) {
+  void* const memory = ::operator new(bytes, alignment_of(bytes), std::nothrow);
+  if (!memory) throw error(errc::out_of_memory, "", join("cannot allocate ", bytes, " bytes"));
+#if defined(MADV_HUGEPAGE)
+  if (bytes >= 2 * huge_page) ::madvise(memory, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // a wish, no more
+#endif
+  return memory;
+}
+
+void cpu_release(void* memory, std::size_t bytes) noexcept { ::operator delete(memory, alignment_of(bytes)); }
+
 /// Memory on a cache line's boundary that only grows; what it holds is lost when it does.
 class scratch_memory {
  public:
   scratch_memory() = default;
   scratch_memory(const scratch_memory&) = delete;
   scratch_memory& operator=(const scratch_memory&) = delete;
-  ~scratch_memory() { ::operator delete(memory_, std::align_val_t{64}); }
+  ~scratch_memory() { cpu_release(memory_, bytes_); }
 
   void* get(std::size_t bytes) {
     if (bytes > bytes_) {
-      ::operator delete(std::exchange(memory_, nullptr), std::align_val_t{64});
-      bytes_ = 0;
-      memory_ = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
-      if (!memory_) throw error(errc::out_of_memory, "", join("cannot allocate ", bytes, " bytes of scratch memory"));
+      cpu_release(std::exchange(memory_, nullptr), std::exchange(bytes_, 0));
+      memory_ = cpu_allocate(bytes);
       bytes_ = bytes;
     }
     return memory_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Matrix products on the cpu: C is cut into tasks, operands are packed for cpu_tile.hpp, partial sums wait in scratch
-// memory between the blocks of K.
+// memory between the blocks of K. Every number of either operand is packed once in 2,048 rows of C.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +13,11 @@
 
 namespace plumb::inline v0::detail {
 
+/// A part of C, and of the sums behind it: [row, row + rows) x [column, column + columns), over [k, k + depth).
+struct product_part {
+  index_t row = 0, rows = 0, column = 0, columns = 0, k = 0, depth = 0;
+};
+
 /// One product and how it is cut; see `reference::multiply`.
 template <class T>
 struct product_job {
@@ -23,8 +28,13 @@ struct product_job {
   T* c = nullptr;
   index_t rows = 0, columns = 0, depth = 0;
   index_t a_stride = 0, b_stride = 0;
-  index_t task_rows = 0, task_columns = 0;  ///< the part of C that is one task
+  product_part part;                        ///< what is computed now
+  index_t task_rows = 0, task_columns = 0;  ///< how much of it is one task
+  T* left = nullptr;  ///< the part's rows of A, packed once for all tasks; null: each task packs its own
+  T* sums = nullptr;  ///< where sums wait between parts; null: the part holds the whole depth
 };
+
+constexpr index_t parts_of(index_t n, index_t part) { return (n + part - 1) / part; }
 
 /// Packs `rows` rows from `first`, [k, k + depth), of the left operand as panels of kernel rows.
 template <class Set, class T>
@@ -44,17 +54,35 @@ template <class Set, class T>
   }
 }
 
-/// Packs `columns` ≤ panel_columns columns from `first`, [k, k + depth), of the right operand: to[depth, wide].
+/// Packs `columns` columns from `first`, [k, k + depth), of the right operand as panels: to[panel, depth, wide], where the
+/// last panel may be narrower than panel_columns.
 template <class Set, class T>
 [[gnu::always_inline]] inline void pack_right(const product_job<T>& job, index_t first, index_t columns, index_t k,
-                                              index_t depth, index_t wide, T* to) {
-  if (job.kind == product::nt)
-    call_with<Set, transpose<T>>(job.b + first * job.b_stride + k, job.b_stride, columns, depth, depth, to, wide);
-  else
-    for (index_t i = 0; i < depth; ++i)
-      std::memcpy(to + i * wide, job.b + (k + i) * job.b_stride + first, sizeof(T) * static_cast<std::size_t>(columns));
-  if (columns < wide)
-    for (index_t i = 0; i < depth; ++i) std::fill_n(to + i * wide + columns, wide - columns, T(0));
+                                              index_t depth, T* to) {
+  using s = simd<Set, T>;
+  constexpr index_t panel = panel_columns<Set, T>;
+  if (job.kind == product::nt) {
+    for (index_t j = 0; j < columns; j += panel) {
+      const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
+      T* const block = to + j * depth;
+      call_with<Set, transpose<T>>(job.b + (first + j) * job.b_stride + k, job.b_stride, across, depth, depth, block,
+                                   wide);
+      if (across < wide)
+        for (index_t i = 0; i < depth; ++i) std::fill_n(block + i * wide + across, wide - across, T(0));
+    }
+    return;
+  }
+  for (index_t i = 0; i < depth; ++i) {  // row after row, as memory likes it
+    const T* const from = job.b + (k + i) * job.b_stride + first;
+    for (index_t j = 0; j < columns; j += panel) {
+      const index_t wide = kernel_columns<Set, T>(std::min(panel, columns - j));
+      for (index_t l = 0; l < wide; l += s::lanes) {
+        typename s::vector numbers;
+        s::load_some(numbers, from + j + l, std::max<index_t>(columns - j - l, 0));
+        s::store(to + j * depth + i * wide + l, numbers);
+      }
+    }
+  }
 }
 
 /// c = alpha · sums + beta · c, `rows` by `columns`; the rows of sums are `wide` apart, those of c `c_stride`.
@@ -83,13 +111,30 @@ struct finish_tile {
 
 /// Numbers of scratch memory that a task needs.
 template <class Set, class T>
-constexpr index_t product_scratch(index_t task_rows, index_t task_columns, index_t depth) {
-  const index_t rows = up_to(task_rows, Set::tile_rows), columns = up_to(task_columns, panel_columns<Set, T>);
-  return rows * panel_stride<T> + panel_columns<Set, T> * depth_block +
-         (depth > depth_block ? rows * columns : Set::tile_rows * panel_columns<Set, T>);
+index_t product_scratch(const product_job<T>& job) {
+  constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
+  const index_t rows = up_to(job.task_rows, most), columns = up_to(job.task_columns, panel);
+  const index_t left = job.left ? 0 : Set::tile_rows * panel_stride<T>;
+  const index_t sums = job.depth <= depth_block ? most * panel : job.sums ? 0 : rows * columns;
+  return columns * depth_block + left + sums;
 }
 
-/// One task: the part of C that begins at (row, column).
+/// Packs `tiles` tiles of the left operand's rows, for every block of the part's depth: job.left[block, tile].
+template <class T>
+struct pack_left_task {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(const product_job<T>* the_job, index_t first, index_t tiles) {
+    constexpr index_t most = Set::tile_rows;
+    const product_job<T>& job = *the_job;
+    const index_t all = parts_of(job.part.rows, most), rows = std::min(tiles, all - first) * most;
+    for (index_t k = 0; k < job.part.depth; k += depth_block)
+      pack_left<Set, T>(job, job.part.row + first * most, std::min(rows, job.part.rows - first * most), job.part.k + k,
+                        std::min(depth_block, job.part.depth - k),
+                        job.left + (k / depth_block * all + first) * most * panel_stride<T>);
+  }
+};
+
+/// One task: what begins at (row, column) of the part.
 template <class T>
 struct product_task {
   template <class Set>
@@ -97,76 +142,115 @@ struct product_task {
                                                 T* scratch) {
     constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
     const product_job<T>& job = *the_job;
-    const index_t rows = std::min(job.task_rows, job.rows - row);
-    const index_t columns = std::min(job.task_columns, job.columns - column);
-    T* const left = scratch;
-    T* const right = left + up_to(rows, most) * panel_stride<T>;
-    T* const sums = right + panel * depth_block;
+    const index_t rows = std::min(job.task_rows, job.part.rows - row), tiles = parts_of(rows, most);
+    const index_t columns = std::min(job.task_columns, job.part.columns - column);
+    const index_t all_tiles = parts_of(job.part.rows, most), first_row = job.part.row + row;
+    T* const right = scratch;
+    T* const own_left = right + up_to(job.task_columns, panel) * depth_block;
+    T* const own_sums = own_left + (job.left ? 0 : most * panel_stride<T>);
     const bool once = job.depth <= depth_block;
-    index_t k = 0;
-    do {
-      const index_t depth = std::min(depth_block, job.depth - k);
-      const bool last = k + depth >= job.depth;
-      pack_left<Set, T>(job, row, rows, k, depth, left);
-      for (index_t j = 0; j < columns; j += panel) {
-        const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
-        const T* b = right;
-        index_t b_stride = wide;
-        if (job.kind != product::nt && rows <= most && across == wide) {
-          b = job.b + k * job.b_stride + column + j;  // used once: not worth packing
-          b_stride = job.b_stride;
-        } else {
-          pack_right<Set, T>(job, column + j, across, k, depth, wide, right);
-        }
-        for (index_t i = 0; i < rows; i += most) {
-          const index_t down = std::min(most, rows - i);
-          T* const tile = once ? sums : sums + (j / panel * up_to(rows, most) + i) * panel;
-          multiply_tile<Set, T>(down, across, depth, left + i * panel_stride<T>, b, b_stride, tile, k > 0);
+    for (index_t k = 0; k == 0 || k < job.part.depth; k += depth_block) {
+      const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
+      const bool last = at + depth >= job.depth;
+      // A right operand that is used once is not worth packing.
+      const bool direct = job.kind != product::nt && rows <= most && columns % simd<Set, T>::lanes == 0;
+      if (!direct) pack_right<Set, T>(job, job.part.column + column, columns, at, depth, right);
+      // A tile of rows stays in the nearest cache while all columns of the task, which stay in the next, go by.
+      for (index_t i = 0; i < rows; i += most) {
+        const index_t down = std::min(most, rows - i), tile_row = (row + i) / most;
+        const T* left = own_left;
+        if (job.left)
+          left = job.left + (k / depth_block * all_tiles + tile_row) * most * panel_stride<T>;
+        else
+          pack_left<Set, T>(job, first_row + i, down, at, depth, own_left);
+        for (index_t j = 0; j < columns; j += panel) {
+          const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
+          const index_t c_column = job.part.column + column + j;
+          const T* const b = direct ? job.b + at * job.b_stride + c_column : right + j * depth;
+          T* tile = own_sums;
+          if (job.sums)
+            tile = job.sums + ((column + j) / panel * all_tiles + tile_row) * most * panel;
+          else if (!once)
+            tile += (j / panel * tiles + i / most) * most * panel;
+          multiply_tile<Set, T>(down, across, depth, left, b, direct ? job.b_stride : wide, tile, at > 0);
           if (last)
             call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, across, static_cast<const T*>(tile), wide,
-                                           job.c + (row + i) * job.columns + column + j, job.columns);
+                                           job.c + (first_row + i) * job.columns + c_column, job.columns);
         }
       }
-      k += depth;
-    } while (k < job.depth);
+    }
   }
 };
 
-/// Cuts C into tasks: large enough that packing costs little, small enough that every thread has some. The cut changes
-/// no bit of the result, so it may look at the number of threads.
+/// Cuts the part into tasks: large enough that packing costs little, small enough that every thread has some. The cut
+/// changes no bit of the result, so it may look at the number of threads.
 template <class Set, class T>
 void cut_product(product_job<T>& job, int threads) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
-  const auto parts = [](index_t n, index_t part) { return (n + part - 1) / part; };
-  index_t down = parts(job.rows, 16 * most), across = parts(job.columns, 8 * panel);
-  const auto sized = [](index_t n, index_t count, index_t multiple) {
-    return up_to((n + count - 1) / count, multiple);
-  };
+  index_t down = 1, across = parts_of(job.part.columns, 8 * panel);
+  const auto sized = [](index_t n, index_t count, index_t multiple) { return up_to(parts_of(n, count), multiple); };
   constexpr index_t least_work = index_t{1} << 16;  // multiply-adds: about a microsecond
   while (down * across < 4 * threads && threads > 1) {
-    const index_t tall = sized(job.rows, down, most), broad = sized(job.columns, across, panel);
-    if (tall * broad * std::max<index_t>(job.depth, 1) < 2 * least_work) break;
-    if (tall > most && (tall >= broad || broad == panel))
-      down *= 2;
-    else if (broad > panel)
+    const index_t tall = sized(job.part.rows, down, most), broad = sized(job.part.columns, across, panel);
+    if (tall * broad * std::max<index_t>(job.part.depth, 1) < 2 * least_work) break;
+    if (broad > 2 * panel || (broad > panel && tall <= 8 * most))
       across *= 2;
+    else if (tall > most)
+      down *= 2;
     else
       break;
   }
-  job.task_rows = sized(job.rows, down, most);
-  job.task_columns = sized(job.columns, across, panel);
+  job.task_rows = sized(job.part.rows, down, most);
+  job.task_columns = sized(job.part.columns, across, panel);
 }
 
+/// Computes job.part. `left` has room for its packed rows.
+template <class Set, class T>
+void multiply_part(cpu_device& d, product_job<T>& job, T* left) {
+  constexpr index_t most = Set::tile_rows;
+  cut_product<Set, T>(job, d.threads());
+  const product_job<T>* const the_job = &job;
+  const index_t across = parts_of(job.part.columns, job.task_columns);
+  const index_t down = parts_of(job.part.rows, job.task_rows);
+  job.left = across > 1 && job.part.rows > most ? left : nullptr;
+  if (job.left) {
+    const index_t tiles = parts_of(job.part.rows, most), group = std::clamp<index_t>(tiles / d.threads(), 1, 8);
+    d.run(parts_of(tiles, group),
+          [&](index_t task, int) { call_with<Set, pack_left_task<T>>(the_job, task * group, group); });
+  }
+  const index_t need = product_scratch<Set, T>(job);
+  d.run(down * across, [&](index_t task, int worker) {
+    call_with<Set, product_task<T>>(the_job, task / across * job.task_rows, task % across * job.task_columns,
+                                    d.scratch<T>(worker, need));
+  });
+}
+
+/// The whole product, in parts whose packed rows and waiting sums take a few megabytes.
 template <class Set, class T>
 void multiply_with(cpu_device& d, product_job<T>& job) {
-  cut_product<Set, T>(job, d.threads());
-  const index_t across = (job.columns + job.task_columns - 1) / job.task_columns;
-  const index_t down = (job.rows + job.task_rows - 1) / job.task_rows;
-  const index_t need = product_scratch<Set, T>(job.task_rows, job.task_columns, job.depth);
-  d.run(down * across, [&](index_t task, int worker) {
-    call_with<Set, product_task<T>>(static_cast<const product_job<T>*>(&job), task / across * job.task_rows,
-                                    task % across * job.task_columns, d.scratch<T>(worker, need));
-  });
+  constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
+  constexpr index_t room = (index_t{1} << 22) / static_cast<index_t>(sizeof(T));
+  const index_t rows = std::min(job.rows, up_to(2048, most)), tall = up_to(rows, most);
+  const index_t depth = std::min(job.depth, std::max<index_t>(room / tall / depth_block, 1) * depth_block);
+  const bool whole = depth == job.depth;
+  const index_t columns =
+      whole ? job.columns : std::min(job.columns, std::max<index_t>(room / tall / panel, 1) * panel);
+  const index_t left = rows > most ? tall * parts_of(depth, depth_block) * panel_stride<T> : 0;
+  const index_t sums = whole ? 0 : tall * up_to(columns, panel);
+  T* const memory = left + sums > 0 ? d.shared_scratch<T>(left + sums) : nullptr;
+  if (!whole) job.sums = memory + left;
+  auto& part = job.part;
+  for (part.row = 0; part.row < job.rows; part.row += rows) {
+    part.rows = std::min(rows, job.rows - part.row);
+    for (part.column = 0; part.column < job.columns; part.column += columns) {
+      part.columns = std::min(columns, job.columns - part.column);
+      for (part.k = 0; part.k == 0 || part.k < job.depth; part.k += depth) {
+        part.depth = std::min(depth, job.depth - part.k);
+        multiply_part<Set, T>(d, job, memory);
+        if (depth == 0) break;
+      }
+    }
+  }
 }
 
 /// C = β C + α op(A, B).
@@ -183,7 +267,8 @@ void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<co
                      .columns = c.columns,
                      .depth = kind == product::tn ? a.rows : a.columns,
                      .a_stride = a.columns,
-                     .b_stride = b.columns};
+                     .b_stride = b.columns,
+                     .part = {}};
   with_set(d.instructions(), [&]<class Set>(Set) { multiply_with<Set, T>(d, job); });
 }
 

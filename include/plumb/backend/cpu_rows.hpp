@@ -173,10 +173,10 @@ void cpu_rms_norm_backward(cpu_device& d, view<const T> x, view<const T> weight,
 template <class T>
 struct rotate_body {
   template <class Set>
-  [[gnu::always_inline]] static inline void run(index_t columns, index_t head_width, rotary_layout layout, T sign,
-                                                bool accumulate, const T* x, const T* cosine, const T* sine, T* out) {
+  [[gnu::always_inline]] static inline void run(index_t columns, index_t head_width, index_t half, rotary_layout layout,
+                                                T sign, bool accumulate, const T* x, const T* cosine, const T* sine,
+                                                T* out) {
     using s = simd<Set, T>;
-    const index_t half = head_width / 2;
     for (index_t head = 0; head < columns; head += head_width) {
       if (layout == rotary_layout::half) {
         const T* const from = x + head;
@@ -207,6 +207,7 @@ struct rotate_body {
           out[head + 2 * p + 1] = accumulate ? out[head + 2 * p + 1] + right : right;
         }
       }
+      for (index_t k = head + 2 * half; k < head + head_width; ++k) out[k] = accumulate ? out[k] + x[k] : x[k];
     }
   }
 };
@@ -216,8 +217,9 @@ void cpu_rotate(cpu_device& d, view<const T> x, const std::int32_t* positions, v
                 index_t head_width, rotary_layout layout, int direction, bool accumulate, view<T> out) {
   d.run_pieces(x.rows, rows_grain(x.columns), [&](index_t first, index_t last) {
     for (index_t i = first; i < last; ++i)
-      run_with<rotate_body<T>>(d.instructions(), x.columns, head_width, layout, static_cast<T>(direction), accumulate,
-                               x.row(i), cosine.row(positions[i]), sine.row(positions[i]), out.row(i));
+      run_with<rotate_body<T>>(d.instructions(), x.columns, head_width, cosine.columns, layout,
+                               static_cast<T>(direction), accumulate, x.row(i), cosine.row(positions[i]),
+                               sine.row(positions[i]), out.row(i));
   });
 }
 

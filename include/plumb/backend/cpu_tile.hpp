@@ -17,7 +17,7 @@ namespace plumb::inline v0::detail {
 constexpr index_t up_to(index_t n, index_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 /// How much of K is packed at a time.
-inline constexpr index_t depth_block = 256;
+inline constexpr index_t depth_block = 768;
 
 /// Distance between the rows of a packed panel of A: an odd number of cache lines, so that rows do not push each other
 /// out of the cache.

@@ -53,8 +53,8 @@ PLUMB_HD T cap_slope(T capped, T cap) {
 /// How the two numbers of a rotated pair lie: `half` pairs i with i + width/2 (Llama on the hub), `interleaved` 2i with 2i + 1.
 enum class rotary_layout : std::uint8_t { half, interleaved };
 
-/// The bend of a feed-forward part. gelu is x Φ(x); gelu_tanh its usual approximation (Hendrycks & Gimpel 2016).
-enum class activation : std::uint8_t { silu, gelu, gelu_tanh };
+/// The bend of a feed-forward part. gelu is x Φ(x); gelu_tanh its usual approximation (Hendrycks & Gimpel 2016); silu x σ(x); relu max(x, 0).
+enum class activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
 
 /// Which operands of a product are transposed: C = A·Bᵀ, A·B or Aᵀ·B.
 enum class product : std::uint8_t { nt, nn, tn };

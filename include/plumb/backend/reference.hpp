@@ -154,23 +154,27 @@ struct reference {
     }
   }
   /// Rotates each pair (a, b) of each head by its position's angle θ: (a cos θ − b sin θ, b cos θ + a sin θ).
-  /// cosine, sine [positions, head_width/2]; direction +1 forward, −1 back (the inverse is the transpose).
+  /// cosine, sine [positions, pairs], pairs ≤ head_width/2: the first 2 · pairs numbers of a head turn, the rest stay
+  /// (`half` then pairs i with i + pairs). direction +1 forward, −1 back (the inverse is the transpose).
   /// out = rotated, or out += rotated when `accumulate`. `x` and `out` may be the same memory.
   template <class T>
   static void rotate(device&, in<T> x, const std::int32_t* positions, in<T> cosine, in<T> sine, index_t head_width,
                      rotary_layout layout, int direction, bool accumulate, view<T> out) {
-    const index_t half = head_width / 2;
+    const index_t pairs = cosine.columns;
     for (index_t i = 0; i < x.rows; ++i)
-      for (index_t head = 0; head < x.columns; head += head_width)
-        for (index_t p = 0; p < half; ++p) {
+      for (index_t head = 0; head < x.columns; head += head_width) {
+        for (index_t p = 0; p < pairs; ++p) {
           const index_t first = head + (layout == rotary_layout::half ? p : 2 * p);
-          const index_t second = layout == rotary_layout::half ? first + half : first + 1;
+          const index_t second = layout == rotary_layout::half ? first + pairs : first + 1;
           const T c = cosine.row(positions[i])[p], s = sine.row(positions[i])[p] * static_cast<T>(direction);
           const T a = x.row(i)[first], b = x.row(i)[second];
           const T left = a * c - b * s, right = b * c + a * s;
           out.row(i)[first] = accumulate ? out.row(i)[first] + left : left;
           out.row(i)[second] = accumulate ? out.row(i)[second] + right : right;
         }
+        for (index_t k = head + 2 * pairs; k < head + head_width; ++k)
+          out.row(i)[k] = accumulate ? out.row(i)[k] + x.row(i)[k] : x.row(i)[k];
+      }
   }
 
   // --- products -----------------------------------------------------------------------------------------------------

@@ -199,6 +199,7 @@ struct rotate_each {
   const T* sine;
   index_t columns;
   index_t head_width;
+  index_t pairs;  ///< that turn; the others of a head stay
   rotary_layout layout;
   T direction;
   bool accumulate;
@@ -210,9 +211,12 @@ struct rotate_each {
     const index_t heads = columns / head_width;
     const index_t row = place_of(head.row, heads).row;
     const index_t start = head.row * head_width;  // columns is heads · head_width, so heads lie end to end
-    const index_t first = start + (layout == rotary_layout::half ? p : 2 * p);
-    const index_t second = layout == rotary_layout::half ? first + half : first + 1;
-    const T c = cosine[positions[row] * half + p], s = sine[positions[row] * half + p] * direction;
+    const bool turns = p < pairs;
+    const bool apart = turns && layout == rotary_layout::half;
+    const index_t first = start + (apart ? p : 2 * p);
+    const index_t second = apart ? first + pairs : first + 1;
+    const index_t at = positions[row] * pairs + p;
+    const T c = turns ? cosine[at] : T(1), s = turns ? sine[at] * direction : T(0);
     const T a = x[first], b = x[second];
     const T left = a * c - b * s, right = b * c + a * s;
     out[first] = accumulate ? out[first] + left : left;

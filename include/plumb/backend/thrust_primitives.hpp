@@ -102,8 +102,8 @@ struct thrust_primitives {
                      rotary_layout layout, int direction, bool accumulate, view<T> out) {
     if (head_width < 2 || x.empty()) return;
     Self::for_each(d, x.rows * (x.columns / head_width) * (head_width / 2),
-                   rotate_each<T>{x.data, positions, cosine.data, sine.data, x.columns, head_width, layout,
-                                  static_cast<T>(direction), accumulate, out.data});
+                   rotate_each<T>{x.data, positions, cosine.data, sine.data, x.columns, head_width, cosine.columns,
+                                  layout, static_cast<T>(direction), accumulate, out.data});
   }
 
   // --- products -----------------------------------------------------------------------------------------------------

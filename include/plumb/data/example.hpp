@@ -9,6 +9,13 @@
 
 namespace plumb::inline v0 {
 
+/// The likeliest words of a teacher for each token, ids ascending: [tokens, wide], −1 after the last where there are fewer.
+struct teacher_list {
+  index_t wide = 0;  ///< 0: none known
+  std::vector<token_id> ids{};
+  std::vector<double> logp{};  ///< nats
+};
+
 /// A reply to score or to learn from.
 struct reply {
   std::vector<token_id> tokens{};  ///< without the prompt; at least one
@@ -21,6 +28,7 @@ struct reply {
   std::vector<double> old_values{};  ///< [tokens] what the value head said at sampling time
   std::vector<double> returns{};     ///< [tokens] what the value head regresses on
   std::vector<double> targets{};     ///< [tokens] labels, NaN where a token has none; or one rating of the whole reply
+  teacher_list teacher{};            ///< what a teacher says of every token (data/teacher_words.hpp)
   std::vector<bool> mask{};          ///< [tokens] false: context that is not learnt; empty: all are
   double weight = 1;                 ///< of the reply's tokens or records in the loss; 0 leaves them out
 };

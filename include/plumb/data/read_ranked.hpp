@@ -16,7 +16,8 @@ namespace plumb::inline v0 {
 /// A ranking: {"prompt", "completions": [best, …, worst]}, or ids {"prompt_ids", "completions_ids": [[…], …]}; at least
 /// two replies. With one number per reply as "scores" or "rewards" (higher is better) or "ranks" (1 is best) the
 /// replies are sorted by it; equal numbers keep the order of the row. Optional: "refs" (reference log-probabilities, nats)
-/// and "weight". A preference (see `parse_pair`) is a ranking of two. Errors name `place`.
+/// and "weight". A preference (see `parse_pair`) is a ranking of two, and one with a gold
+/// reply as "reference" (or "reference_ids") a ranking of three: gold, chosen, rejected. Errors name `place`.
 example parse_ranked(const json::value& value, const std::string& place, const tokenizer* words,
                      const read_options& o = {});
 

@@ -50,15 +50,39 @@ inline void sort_replies(example& e, const data_row& row) {
   e.replies = std::move(sorted);
 }
 
+/// A preference with a gold reply, as TRL's TPO keeps it: {"prompt", "reference", "chosen", "rejected"}, texts or ids.
+inline void read_triple(example& e, const data_row& row, const tokenizer* words, const read_options& o) {
+  if (row.has("reference_ids")) {
+    if (row.has("prompt_ids")) e.prompt = row.ids("prompt_ids");
+    e.replies = {{row.ids("reference_ids")}, {row.ids("chosen_ids")}, {row.ids("rejected_ids")}};
+    return;
+  }
+  if (is_conversation(row))
+    return read_chat_replies(e, row, {"reference", "chosen", "rejected"}, needed(words, row.place), o);
+  const auto prompt = prompt_text(row);
+  if (!prompt)
+    throw error(errc::bad_data, row.place, "a preference with a \"reference\" reply needs its \"prompt\" apart");
+  std::vector<std::string> texts;
+  for (const char* key : {"reference", "chosen", "rejected"}) {
+    texts.push_back(row.text(key));
+    if (texts.back().empty())
+      throw error(errc::bad_data, row.place, join("\"", key, "\" is empty; every reply needs at least one token"));
+  }
+  tokenise(e, needed(words, row.place), *prompt, texts, o);
+}
+
 }  // namespace detail
 
 example parse_ranked(const json::value& value, const std::string& place, const tokenizer* words,
                      const read_options& o) {
-  if (detail::is_preference(value)) return parse_pair(value, place, words, o);
   const detail::data_row row{json::as_object(value, "a row", place), place};
+  const bool two = detail::is_preference(value), gold = two && (row.has("reference") || row.has("reference_ids"));
+  if (two && !gold) return parse_pair(value, place, words, o);
   example e;
   e.place = place;
-  if (row.has("completions_ids")) {
+  if (gold) {
+    detail::read_triple(e, row, words, o);
+  } else if (row.has("completions_ids")) {
     if (row.has("prompt_ids")) e.prompt = row.ids("prompt_ids");
     for (auto& ids : json::get<std::vector<std::vector<token_id>>>(row.object, "completions_ids", place))
       e.replies.push_back({std::move(ids)});

@@ -18,7 +18,8 @@ namespace plumb::inline v0 {
 /// (log-probability when the token was sampled, nats; without it the policy counts as the sampler), "ref"
 /// (log-probability under the reference, nats; without it the reference scores it), "advantage" (or one number for the
 /// whole reply), "return" (what the value head regresses on), "old_value" or "value" (what it said when the token was
-/// sampled; without it, what it says now). The end token that is added to text counts, too; ids are taken as they are. Errors name `place`.
+/// sampled; without it, what it says now); and "teacher_ids" with "teacher_logp", a list of words and of their
+/// log-probabilities per token (`give_teacher_words`). The end token that is added to text counts, too; ids are taken as they are. Errors name `place`.
 example parse_sampled(const json::value& value, const std::string& place, const tokenizer* words,
                       const read_options& o = {});
 

@@ -11,6 +11,7 @@
 #include <plumb/core/error.hpp>
 #include <plumb/data/read_sampled.hpp>
 #include <plumb/data/row.hpp>
+#include <plumb/data/teacher_words.hpp>
 #include <plumb/io/json.hpp>
 
 namespace plumb::inline v0 {
@@ -45,6 +46,9 @@ example parse_sampled(const json::value& value, const std::string& place, const 
                      r.tokens.size() == 1 ? " number" : " numbers", ", one per token of the reply, found ",
                      list->size(), "; \"completion_ids\" say which tokens those are"));
   }
+  if (row.has("teacher_ids") || row.has("teacher_logp"))
+    give_teacher_words(r, json::get<std::vector<std::vector<token_id>>>(row.object, "teacher_ids", place),
+                       json::get<std::vector<std::vector<double>>>(row.object, "teacher_logp", place), place);
   if (!r.token_references.empty()) {
     r.reference = 0;
     for (const double x : r.token_references) r.reference += x;

@@ -227,8 +227,9 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
         detail::as_stored(model.config(), name, extent,
                           at == changes.end() ? w->value.host() : detail::merged_weight(w->value, at->second).host()));
     check_finite(name);
-    tensors.push_back(
-        as_tensor(name, detail::stored_shape(model.config(), name, extent), std::span<const T>(numbers.back())));
+    tensors.push_back(as_tensor(detail::written_name(model.config(), name),
+                                detail::stored_shape(model.config(), name, extent),
+                                std::span<const T>(numbers.back())));
   });
   const bool scores = p.score_head() && !p.score_head()->critic;  // a critic is no part of the language model
   if (scores) {

@@ -2,9 +2,12 @@
 // The numbers that fix a decoder, whatever file they came from.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <plumb/backend/plan.hpp>
@@ -36,19 +39,44 @@ struct model_config {
   double local_rope_theta = 0;  ///< of layers with a window; 0: as the others, and scaled like them
   plumb::rope_scaling rope_scaling{};
   std::vector<index_t> windows{};  ///< [layers] keys that a token of the layer sees, itself included; 0, or empty: all
+  index_t rotary_width = 0;        ///< numbers of each head that turn; 0: all
+  bool parallel = false;           ///< attention and feed-forward part read the block's input, and both are added to it
+  bool one_norm = false;           ///< with `parallel`: both read it through the same norm
   bool tied_head = false;          ///< the head's weight is the embedding
-  bool attention_bias = false;     ///< of queries, keys and values
-  bool output_bias = false;        ///< of attention's output
+  bool head_bias = false;
+  bool attention_bias = false;  ///< of queries, keys and values
+  bool output_bias = false;     ///< of attention's output
   query_norm query_norms = query_norm::none;
   double query_scale = 0;    ///< attention's scores are multiplied by 1/√query_scale; 0: head_width
   double attention_cap = 0;  ///< attention's scores become cap tanh(score / cap); 0: they stay
   double logit_cap = 0;      ///< likewise the head's logits
+  double logit_factor = 1;   ///< the head's logits are multiplied by it (Cohere)
   activation gate = activation::silu;
   double embedding_factor = 1;  ///< multiplies the embedding's rows (Gemma: √hidden_size)
   bool mlp_bias = false;
   std::optional<token_id> bos;
   std::vector<token_id> eos;      ///< any of them ends a reply
   std::string dtype = "float32";  ///< as stored
+
+  /// The longest path to prepare for unless more is asked: the model's limit, of longrope's the one up to which it is the
+  /// model of short texts.
+  [[nodiscard]] index_t usual_positions() const noexcept {
+    return rope_scaling.how == rope_scaling::kind::longrope ? std::min(rope_scaling.positions, max_positions)
+                                                            : max_positions;
+  }
+  /// Has each position a row of weights, rather than an angle?
+  [[nodiscard]] bool learns_positions() const noexcept { return family == "gpt2" || family == "opt"; }
+  /// The row of position 0 among them.
+  [[nodiscard]] index_t first_place() const noexcept { return family == "opt" ? 2 : 0; }
+  /// Numbers of each head that turn.
+  [[nodiscard]] index_t turned_width() const noexcept { return rotary_width > 0 ? rotary_width : head_width; }
+  [[nodiscard]] rotary_layout rotary_pairs() const noexcept {
+    return family == "cohere" || family == "gptj" ? rotary_layout::interleaved : rotary_layout::half;
+  }
+  /// Keys that a token of this layer sees; 0: all.
+  [[nodiscard]] index_t window(index_t layer) const noexcept {
+    return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)];
+  }
 
   /// Throws errc::bad_model, naming `place`, when the numbers do not make a model.
   void check(const std::string& place) const {
@@ -69,11 +97,16 @@ struct model_config {
     if (layers < 0 || layers > 10000) fail("num_hidden_layers", layers, "at most 10000");
     if (heads % kv_heads != 0)
       fail("num_key_value_heads", kv_heads, join("a divisor of num_attention_heads (", heads, ")"));
-    if (head_width % 2 != 0 && family != "gpt2")
+    if (head_width % 2 != 0 && !learns_positions())
       fail("head_dim", head_width, "an even number: rotary positions turn pairs");
-    if (family == "gpt2" && heads * head_width != hidden_size)
-      fail("n_embd", hidden_size, join("a multiple of n_head (", heads, ")"));
     if (heads > most / head_width) fail("head_dim", head_width, "a smaller number");
+    for (const std::string_view whole : {"gpt2", "gptj", "gpt_neox", "opt", "falcon", "phi"})
+      if (family == whole && heads * head_width != hidden_size)
+        fail("hidden_size", hidden_size, join("a multiple of the number of heads (", heads, ")"));
+    if (rotary_width < 0 || rotary_width > head_width || rotary_width % 2 != 0)
+      fail("rotary_dim", rotary_width, join("an even number up to the head's width (", head_width, ")"));
+    if (one_norm && !parallel)
+      throw error(errc::bad_model, place, "one norm for two parts: expected them side by side");
     if (!(norm_epsilon > 0 && norm_epsilon < 1))
       throw error(errc::bad_model, place, "\"rms_norm_eps\": expected a number between 0 and 1");
     if (!(rope_theta > 1 && rope_theta < 1e30))
@@ -81,13 +114,15 @@ struct model_config {
     const plumb::rope_scaling& s = rope_scaling;
     if (!(s.factor >= 1 && s.factor < 1e6))
       throw error(errc::bad_model, place, join("rotary \"factor\": expected at least 1, found ", s.factor));
-    const bool stretched = s.how == rope_scaling::kind::llama3 || s.how == rope_scaling::kind::yarn;
+    const bool stretched = s.how != rope_scaling::kind::none && s.how != rope_scaling::kind::linear;
     if (stretched && (s.positions < 1 || s.positions >= most))
       fail("original_max_position_embeddings", s.positions, "a size from 1 to 2147483647");
     if (s.how == rope_scaling::kind::llama3 && !(s.low_frequency > 0 && s.high_frequency > s.low_frequency))
       throw error(errc::bad_model, place, "\"low_freq_factor\": expected above 0 and below \"high_freq_factor\"");
-    if (s.how == rope_scaling::kind::yarn && !(s.slow_turns > 0 && s.fast_turns > s.slow_turns && s.magnitude >= 0))
+    if (s.how == rope_scaling::kind::yarn && !(s.slow_turns > 0 && s.fast_turns > s.slow_turns))
       throw error(errc::bad_model, place, "\"beta_slow\": expected above 0 and below \"beta_fast\"");
+    if (!(s.magnitude >= 0 && s.magnitude < 1e30))
+      throw error(errc::bad_model, place, join("\"attention_factor\": expected a number from 0, found ", s.magnitude));
     if (!windows.empty() && static_cast<index_t>(windows.size()) != layers)
       fail("layer_types", static_cast<index_t>(windows.size()), join("one for each of the ", layers, " layers"));
     for (const index_t w : windows)
@@ -100,6 +135,23 @@ struct model_config {
     number("query_pre_attn_scalar", query_scale, 0);
     number("attn_logit_softcapping", attention_cap, 0);
     number("final_logit_softcapping", logit_cap, 0);
+    if (!(std::abs(logit_factor) > 0 && std::abs(logit_factor) < 1e30))
+      throw error(errc::bad_model, place,
+                  join("\"logit_scale\": expected a number other than 0, found ", logit_factor));
+    if (s.how == rope_scaling::kind::longrope) {
+      if (s.positions < 2) fail("original_max_position_embeddings", s.positions, "at least 2 for longrope");
+      for (const auto& [key, list] :
+           {std::pair("short_factor", &s.short_factors), std::pair("long_factor", &s.long_factors)}) {
+        if (static_cast<index_t>(list->size()) != turned_width() / 2)
+          fail(key, static_cast<index_t>(list->size()),
+               join(turned_width() / 2, " numbers, one for each pair that turns"));
+        for (const double x : *list)
+          if (!(x > 0 && x < 1e30))
+            throw error(errc::bad_model, place, join("\"", key, "\": expected numbers above 0, found ", x));
+      }
+    }
+    if (s.how == rope_scaling::kind::dynamic && turned_width() < 4)
+      fail("rotary_dim", turned_width(), "at least 4 for dynamic scaling");
   }
 };
 

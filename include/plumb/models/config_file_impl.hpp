@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // The bodies of models/config_file.hpp. Collected by plumb/impl.hpp, which one .cpp of a program includes.
 //
-// A new family is a line in `family_list`, its own keys in `read_family` and `write_family`, and, when its parts are
-// put together in a new way, a composition in models/.
+// A new family is a line in `family_list`, its own keys in `read_family` and `write_family` (or in config_plain_impl.hpp),
+// and, when its parts are put together in a new way, a composition in models/.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +19,7 @@
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
 #include <plumb/models/config_file.hpp>
+#include <plumb/models/config_plain_impl.hpp>
 
 namespace plumb::inline v0 {
 
@@ -26,9 +27,22 @@ namespace detail {
 
 /// Families by "model_type", with the name of their class on the hub.
 inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
-    {"llama", "LlamaForCausalLM"},        {"mistral", "MistralForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"},
-    {"qwen3", "Qwen3ForCausalLM"},        {"gemma", "GemmaForCausalLM"},     {"gemma2", "Gemma2ForCausalLM"},
-    {"gemma3_text", "Gemma3ForCausalLM"}, {"olmo2", "Olmo2ForCausalLM"},     {"gpt2", "GPT2LMHeadModel"},
+    {"llama", "LlamaForCausalLM"},
+    {"mistral", "MistralForCausalLM"},
+    {"qwen2", "Qwen2ForCausalLM"},
+    {"qwen3", "Qwen3ForCausalLM"},
+    {"gemma", "GemmaForCausalLM"},
+    {"gemma2", "Gemma2ForCausalLM"},
+    {"gemma3_text", "Gemma3ForCausalLM"},
+    {"olmo2", "Olmo2ForCausalLM"},
+    {"gpt2", "GPT2LMHeadModel"},
+    {"phi3", "Phi3ForCausalLM"},
+    {"cohere", "CohereForCausalLM"},
+    {"gpt_neox", "GPTNeoXForCausalLM"},
+    {"opt", "OPTForCausalLM"},
+    {"falcon", "FalconForCausalLM"},
+    {"gptj", "GPTJForCausalLM"},
+    {"phi", "PhiForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -46,25 +60,36 @@ std::vector<token_id> token_ids(const json::object& from, std::string_view key, 
 }
 
 /// One description of rotary positions: {"rope_type", "rope_theta", "factor", …}.
-void read_one_rope(const json::object& o, model_config& out, double& theta, const std::string& place) {
+/// `original`: the first training's positions unless it says them itself.
+void read_one_rope(const json::object& o, model_config& out, double& theta, index_t original,
+                   const std::string& place) {
   using kind = rope_scaling::kind;
   theta = json::get_or<double>(o, "rope_theta", theta, place);
   const auto type = json::get_or<std::string>(
       o, "rope_type", json::get_or<std::string>(o, "type", std::string("default"), place), place);
   if (type == "default") return;
   rope_scaling& s = out.rope_scaling;
-  for (const kind k : {kind::linear, kind::llama3, kind::yarn})
+  for (const kind k : {kind::linear, kind::llama3, kind::yarn, kind::dynamic, kind::longrope})
     if (type == name(k)) s.how = k;
-  if (s.how == kind::none)
+  if (out.family == "phi3" && (type == "su" || type == "yarn")) s.how = kind::longrope;  // its first names
+  if (s.how == kind::none || (out.family == "phi3" && s.how != kind::longrope))
     throw error(errc::unsupported, place,
-                join("rotary positions of type \"", type, "\": plumb reads default, linear, llama3 and yarn"));
-  s.positions = json::get_or<index_t>(o, "original_max_position_embeddings", out.max_positions, place);
+                join("rotary positions of type \"", type, "\": plumb reads ",
+                     out.family == "phi3" ? "default and longrope of Phi-3"
+                                          : "default, linear, dynamic, llama3, yarn and longrope"));
+  s.positions = s.how == kind::dynamic ? out.max_positions
+                                       : json::get_or<index_t>(o, "original_max_position_embeddings", original, place);
   const auto ratio = static_cast<double>(out.max_positions) / static_cast<double>(std::max<index_t>(1, s.positions));
-  s.factor =
-      s.how == kind::yarn ? json::get_or<double>(o, "factor", ratio, place) : json::get<double>(o, "factor", place);
+  s.factor = s.how == kind::yarn || s.how == kind::longrope ? json::get_or<double>(o, "factor", ratio, place)
+                                                            : json::get<double>(o, "factor", place);
   if (s.how == kind::llama3) {
     s.low_frequency = json::get<double>(o, "low_freq_factor", place);
     s.high_frequency = json::get<double>(o, "high_freq_factor", place);
+  }
+  if (s.how == kind::longrope) {
+    s.short_factors = json::get<std::vector<double>>(o, "short_factor", place);
+    s.long_factors = json::get<std::vector<double>>(o, "long_factor", place);
+    s.magnitude = json::get_or<double>(o, "attention_factor", 0.0, place);
   }
   if (s.how == kind::yarn) {
     s.fast_turns = json::get_or<double>(o, "beta_fast", 32.0, place);
@@ -78,21 +103,43 @@ void read_one_rope(const json::object& o, model_config& out, double& theta, cons
   }
 }
 
+/// "partial_rotary_factor": the share of each head that turns, rounded down. Only some families know it.
+void read_rotary_share(const json::object& o, const char* key, model_config& out, const std::string& place) {
+  const json::value* v = json::find(o, key);
+  if (!v || v->is_null()) return;
+  const auto share = json::as<double>(*v, key, place);
+  const index_t head = out.heads > 0 ? out.hidden_size / out.heads : 0;
+  if (!(share > 0 && share <= 1))
+    throw error(errc::bad_model, place, join("\"", key, "\": expected above 0 and at most 1, found ", share));
+  const bool known = out.family == "phi3" || out.family == "phi" || out.family == "gpt_neox";
+  if (!known && share != 1)
+    throw error(errc::unsupported, place, join("\"", key, "\" is ", share, "; in this family plumb turns whole heads"));
+  out.rotary_width = share == 1 ? 0 : static_cast<index_t>(static_cast<double>(head) * share);
+  if (share != 1 && out.rotary_width < 2)
+    throw error(errc::bad_model, place,
+                join("\"", key, "\" is ", share, ": nothing of a head of ", head, " numbers would turn"));
+}
+
 /// Rotary positions: at the top, in "rope_scaling", or in newer files in "rope_parameters", there even by kind of layer.
 void read_rope(const json::object& c, model_config& out, const std::string& place) {
   out.rope_theta = json::get_or<double>(c, "rope_theta", out.rope_theta, place);
   out.local_rope_theta = json::get_or<double>(c, "rope_local_base_freq", out.local_rope_theta, place);
+  if (out.family == "phi" || out.family == "gpt_neox")  // what a file without the key means
+    out.rotary_width = out.hidden_size / std::max<index_t>(1, out.heads) / (out.family == "phi" ? 2 : 4);
+  for (const char* key : {"rotary_pct", "partial_rotary_factor"}) read_rotary_share(c, key, out, place);
+  const auto original = json::get_or<index_t>(c, "original_max_position_embeddings", out.max_positions, place);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const json::value* v = json::find(c, key);
     if (!v || v->is_null()) continue;
     const auto& o = json::as_object(*v, key, place);
+    read_rotary_share(o, "partial_rotary_factor", out, place);
     if (const json::value* far = json::find(o, "full_attention")) {
-      read_one_rope(json::as_object(*far, "full_attention", place), out, out.rope_theta, place);
+      read_one_rope(json::as_object(*far, "full_attention", place), out, out.rope_theta, original, place);
       if (const json::value* near = json::find(o, "sliding_attention"))
         out.local_rope_theta = json::get_or<double>(json::as_object(*near, "sliding_attention", place), "rope_theta",
                                                     out.local_rope_theta, place);
     } else {
-      read_one_rope(o, out, out.rope_theta, place);
+      read_one_rope(o, out, out.rope_theta, original, place);
     }
   }
 }
@@ -102,10 +149,10 @@ void read_rope(const json::object& c, model_config& out, const std::string& plac
 void read_windows(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
   const bool qwen = family.starts_with("qwen"), gemma = family == "gemma2" || family == "gemma3_text";
-  if (!(qwen || gemma || family == "mistral")) return;
+  if (!(qwen || gemma || family == "mistral" || family == "phi3")) return;
   if (qwen && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
   const json::value* given = json::find(c, "sliding_window");
-  if (given && given->is_null()) return;
+  if (given ? given->is_null() : family == "phi3") return;
   const index_t window = given ? json::as<index_t>(*given, "sliding_window", place) : 4096;
   if (window < 1) throw error(errc::bad_model, place, join("\"sliding_window\": expected at least 1, found ", window));
   const json::value* types = json::find(c, "layer_types");
@@ -131,31 +178,15 @@ activation read_activation(const json::object& c, const char* key, const char* o
   if (text == "silu" || text == "swish") return activation::silu;
   if (text == "gelu") return activation::gelu;
   if (text == "gelu_new" || text == "gelu_pytorch_tanh") return activation::gelu_tanh;
+  if (text == "relu") return activation::relu;
   throw error(errc::unsupported, place,
-              join("\"", key, "\" is \"", text, "\"; plumb reads silu, gelu, gelu_new and gelu_pytorch_tanh"));
+              join("\"", key, "\" is \"", text, "\"; plumb reads silu, gelu, gelu_new, gelu_pytorch_tanh and relu"));
 }
 
 /// A soft cap: absent has the family's value, null means none (0).
 double cap_of(const json::object& c, const char* key, double otherwise, const std::string& place) {
   const json::value* v = json::find(c, key);
   return !v ? otherwise : v->is_null() ? 0 : json::as<double>(*v, key, place);
-}
-
-/// GPT-2 has its own words for everything.
-void read_gpt2(const json::object& c, model_config& out, const std::string& place) {
-  out.hidden_size = json::get<index_t>(c, "n_embd", place);
-  out.intermediate_size = json::get_or<index_t>(c, "n_inner", 4 * out.hidden_size, place);
-  out.layers = json::get<index_t>(c, "n_layer", place);
-  out.heads = out.kv_heads = json::get<index_t>(c, "n_head", place);
-  out.max_positions = json::get_or<index_t>(c, "n_positions", 1024, place);
-  out.norm_epsilon = json::get_or<double>(c, "layer_norm_epsilon", 1e-5, place);
-  out.gate = read_activation(c, "activation_function", "gelu_new", place);
-  out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", true, place);
-  out.attention_bias = out.output_bias = out.mlp_bias = true;
-  for (const char* key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"})
-    if (json::get_or<bool>(c, key, false, place))
-      throw error(errc::unsupported, place, join("\"", key, "\" is true; plumb reads GPT-2 as it was published"));
-  if (!json::get_or<bool>(c, "scale_attn_weights", true, place)) out.query_scale = 1;
 }
 
 /// The keys that most families share, and each family's own.
@@ -168,11 +199,14 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
   out.heads = json::get<index_t>(c, "num_attention_heads", place);
   out.kv_heads = json::get_or<index_t>(c, "num_key_value_heads", out.heads, place);
   out.max_positions = json::get_or<index_t>(c, "max_position_embeddings", 2048, place);
-  out.norm_epsilon = json::get_or<double>(c, "rms_norm_eps", 1e-6, place);
+  const bool cohere = family == "cohere", phi3 = family == "phi3";
+  out.norm_epsilon = cohere ? json::get_or<double>(c, "layer_norm_eps", 1e-5, place)
+                            : json::get_or<double>(c, "rms_norm_eps", phi3 ? 1e-5 : 1e-6, place);
+  if (cohere) out.rope_theta = 500000;
   if (family == "gemma3_text") out.rope_theta = 1e6, out.local_rope_theta = 1e4;
   read_rope(c, out, place);
   read_windows(c, out, place);
-  out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", gemma, place);
+  out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", gemma || cohere, place);
   out.attention_bias = json::get_or<bool>(c, "attention_bias", family == "qwen2", place);
   out.output_bias = out.attention_bias && family != "qwen2";
   out.mlp_bias = json::get_or<bool>(c, "mlp_bias", false, place);
@@ -191,6 +225,13 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
     out.attention_cap = cap_of(c, "attn_logit_softcapping", second ? 50 : 0, place);
     out.logit_cap = cap_of(c, "final_logit_softcapping", second ? 30 : 0, place);
   }
+  if (cohere) {
+    refuse_unless(c, "use_qk_norm", false, "plumb reads Cohere's models without norms of queries and keys", place);
+    out.parallel = out.one_norm = true;
+    out.logit_factor = json::get_or<double>(c, "logit_scale", 0.0625, place);
+  }
+  if (phi3) refuse_unless(c, "attention_bias", false, "Phi-3's maps have none", place);
+  if (phi3 || cohere) refuse_unless(c, "mlp_bias", false, "this family's maps have none", place);
   if (qwen && out.mlp_bias) throw error(errc::unsupported, place, "\"mlp_bias\" is true; Qwen's maps have none");
 }
 
@@ -212,8 +253,8 @@ model_config read_config(const std::filesystem::path& folder) {
     for (const auto& [name, type] : detail::family_list) known += join(known.empty() ? "" : ", ", name);
     throw error(errc::unsupported, place, join("\"model_type\" is \"", out.family, "\"; plumb reads ", known));
   }
-  if (out.family == "gpt2")
-    detail::read_gpt2(c, out, place);
+  if (const auto* words = detail::find_plain_words(out.family))
+    detail::read_plain(*words, c, out, place);
   else
     detail::read_family(c, out, place);
   if (out.heads < 1)
@@ -242,11 +283,30 @@ void write_rope(const model_config& c, json::object& o) {
   const rope_scaling& s = c.rope_scaling;
   o["rope_theta"] = c.rope_theta;
   if (c.local_rope_theta > 0) o["rope_local_base_freq"] = c.local_rope_theta;
+  if (c.rotary_width > 0) {  // a share that gives the same width when it is rounded down
+    const auto width = static_cast<double>(c.rotary_width), head = static_cast<double>(c.head_width);
+    const double share = width / head * head < width ? std::nextafter(width / head, 1.0) : width / head;
+    o[c.family == "gpt_neox" ? "rotary_pct" : "partial_rotary_factor"] = share;
+  } else if (c.family == "gpt_neox" || c.family == "phi") {
+    o[c.family == "gpt_neox" ? "rotary_pct" : "partial_rotary_factor"] = 1.0;
+  }
+  if (c.family == "gpt_neox") o["rotary_emb_base"] = c.rope_theta;
   if (s.how == kind::none) return;
   json::object r;
+  if (s.how == kind::longrope) {  // the three keys that every version of transformers takes, and what they do not say
+    r["type"] = name(s.how);
+    r["short_factor"] = json::array(s.short_factors.begin(), s.short_factors.end());
+    r["long_factor"] = json::array(s.long_factors.begin(), s.long_factors.end());
+    const double ratio = static_cast<double>(c.max_positions) / static_cast<double>(s.positions);
+    if (s.factor != ratio) r["factor"] = s.factor;
+    if (s.magnitude > 0) r["attention_factor"] = s.magnitude;
+    o["original_max_position_embeddings"] = s.positions;
+    o["rope_scaling"] = std::move(r);
+    return;
+  }
   r["rope_type"] = name(s.how);
   r["factor"] = s.factor;
-  if (s.how != kind::linear) r["original_max_position_embeddings"] = s.positions;
+  if (s.how != kind::linear && s.how != kind::dynamic) r["original_max_position_embeddings"] = s.positions;
   if (s.how == kind::llama3) r["low_freq_factor"] = s.low_frequency, r["high_freq_factor"] = s.high_frequency;
   if (s.how == kind::yarn) {
     r["beta_fast"] = s.fast_turns, r["beta_slow"] = s.slow_turns, r["truncate"] = s.whole_ends;
@@ -256,10 +316,10 @@ void write_rope(const model_config& c, json::object& o) {
 }
 
 void write_windows(const model_config& c, json::object& o) {
-  if (c.family == "llama" || c.family == "gemma" || c.family == "olmo2") return;
+  if (c.family == "llama" || c.family == "gemma" || c.family == "olmo2" || c.family == "cohere") return;
   const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
   o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);
-  if (c.family == "mistral") return;
+  if (c.family == "mistral" || c.family == "phi3") return;
   if (c.family.starts_with("qwen")) o["use_sliding_window"] = window > 0;
   json::array types;
   for (index_t i = 0; i < c.layers; ++i)
@@ -268,19 +328,10 @@ void write_windows(const model_config& c, json::object& o) {
   o["layer_types"] = std::move(types);
 }
 
-const char* activation_word(activation a) {
-  return a == activation::silu ? "silu" : a == activation::gelu ? "gelu" : "gelu_pytorch_tanh";
-}
-
-void write_gpt2(const model_config& c, json::object& o) {
-  o["n_embd"] = c.hidden_size;
-  o["n_inner"] = c.intermediate_size;
-  o["n_layer"] = c.layers;
-  o["n_head"] = c.heads;
-  o["n_positions"] = c.max_positions;
-  o["layer_norm_epsilon"] = c.norm_epsilon;
-  o["activation_function"] = c.gate == activation::gelu_tanh ? "gelu_new" : activation_word(c.gate);
-  o["scale_attn_weights"] = c.query_scale == 0;
+/// `usual`: the family's own word for gelu_tanh, where it has one.
+const char* activation_word(activation a, std::string_view usual) {
+  if (a == activation::gelu_tanh) return usual == "gelu_new" ? "gelu_new" : "gelu_pytorch_tanh";
+  return a == activation::silu ? "silu" : a == activation::gelu ? "gelu" : "relu";
 }
 
 void write_family(const model_config& c, json::object& o) {
@@ -293,7 +344,8 @@ void write_family(const model_config& c, json::object& o) {
   o["num_key_value_heads"] = c.kv_heads;
   o["head_dim"] = c.head_width;
   o["max_position_embeddings"] = c.max_positions;
-  o["rms_norm_eps"] = c.norm_epsilon;
+  o[c.family == "cohere" ? "layer_norm_eps" : "rms_norm_eps"] = c.norm_epsilon;
+  if (c.family == "cohere") o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = false;
   write_rope(c, o);
   write_windows(c, o);
   o["attention_bias"] = c.attention_bias;
@@ -314,8 +366,8 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
   json::object o;
   o["architectures"] = json::array{detail::class_of_family(c.family)};
   o["model_type"] = c.family;
-  if (c.family == "gpt2")
-    detail::write_gpt2(c, o);
+  if (const auto* words = detail::find_plain_words(c.family))
+    detail::write_plain(*words, c, o);
   else
     detail::write_family(c, o);
   o["vocab_size"] = c.vocabulary;
@@ -323,6 +375,8 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
   if (c.bos) o["bos_token_id"] = *c.bos;
   if (c.eos.size() == 1) o["eos_token_id"] = c.eos.front();
   if (c.eos.size() > 1) o["eos_token_id"] = json::array(c.eos.begin(), c.eos.end());
+  // Absent, transformers would take a token of the published models, whether the vocabulary has it or not.
+  if (c.family == "phi3" || c.family == "cohere" || c.family == "opt") o["pad_token_id"] = nullptr;
   o["torch_dtype"] = c.dtype;
   const std::string text = json::dump(o) + "\n";
   write_file_atomically(folder / "config.json", [&](auto& out) { out.write(std::as_bytes(std::span(text))); });

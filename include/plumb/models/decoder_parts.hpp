@@ -7,6 +7,7 @@
 #include <string>
 
 #include <plumb/models/config.hpp>
+#include <plumb/models/make_rotary.hpp>
 #include <plumb/nn/attention.hpp>
 #include <plumb/nn/mlp.hpp>
 #include <plumb/nn/norm.hpp>
@@ -21,7 +22,7 @@ inline attention_options attention_numbers(const model_config& c, index_t layer)
           .kv_heads = c.kv_heads,
           .head_width = c.head_width,
           .scale = 1 / std::sqrt(size),
-          .window = c.windows.empty() ? 0 : c.windows[static_cast<std::size_t>(layer)],
+          .window = c.window(layer),
           .cap = c.attention_cap};
 }
 
@@ -42,8 +43,8 @@ class decoder_parts {
 
   /// `positions`: the longest path to prepare rotary tables for.
   decoder_parts(const device_ptr<B>& device, const model_config& c, index_t positions, Make& make)
-      : c_(c), make_(make), far_(turn(device, positions, c.rope_theta, c.rope_scaling)), near_(far_) {
-    if (c.local_rope_theta > 0) near_ = turn(device, positions, c.local_rope_theta, {});
+      : c_(c), make_(make), far_(make_rotary<B, T>(device, c, positions, c.rope_theta, c.rope_scaling)), near_(far_) {
+    if (c.local_rope_theta > 0) near_ = make_rotary<B, T>(device, c, positions, c.local_rope_theta, {});
   }
 
   weight_ptr<B, T> weight(const std::string& name, index_t rows, index_t columns) const {
@@ -56,6 +57,11 @@ class decoder_parts {
   rms_norm<B, T> norm(const std::string& name, index_t width) const {
     return {weight(name, 1, width), c_.norm_epsilon, c_.norm_offset};
   }
+  /// A layer norm without bias.
+  layer_norm<B, T> centred_norm(const std::string& name) const {
+    return {weight(name, 1, c_.hidden_size), nullptr, c_.norm_epsilon};
+  }
+  const rotary_ptr& rotary_of(index_t layer) const { return c_.window(layer) > 0 ? near_ : far_; }
   self_attention<B, T> attention(const std::string& at, index_t layer) const {
     const index_t q_width = c_.heads * c_.head_width, kv_width = c_.kv_heads * c_.head_width;
     self_attention<B, T> a;
@@ -69,7 +75,7 @@ class decoder_parts {
       a.k_norm = norm(at + ".k_norm", each ? c_.head_width : kv_width);
     }
     a.options = attention_numbers(c_, layer);
-    a.positions = a.options.window > 0 ? near_ : far_;
+    a.positions = rotary_of(layer);
     return a;
   }
   gated_mlp<B, T> mlp(const std::string& at) const {
@@ -86,20 +92,16 @@ class decoder_parts {
     Decoder net;
     net.embed_tokens = {weight("model.embed_tokens", c_.vocabulary, c_.hidden_size), c_.embedding_factor};
     for (index_t i = 0; i < c_.layers; ++i) net.layers.push_back(block(join("model.layers.", i), i));
-    net.norm = norm("model.norm");
+    if constexpr (std::is_same_v<decltype(net.norm), rms_norm<B, T>>)
+      net.norm = norm("model.norm");
+    else
+      net.norm = centred_norm("model.norm");
     net.lm_head.weight = c_.tied_head ? net.embed_tokens.weight : weight("lm_head", c_.vocabulary, c_.hidden_size);
     net.logit_cap = c_.logit_cap;
     return net;
   }
 
  private:
-  rotary_ptr turn(const device_ptr<B>& device, index_t positions, double theta, const rope_scaling& scaling) const {
-    if (scaling.how == rope_scaling::kind::none)
-      return std::make_shared<const rotary<B, T>>(device, positions, c_.head_width, theta);
-    const auto f = make_rope_frequencies(c_.head_width, theta, scaling);
-    return std::make_shared<const rotary<B, T>>(device, positions, f.values, f.magnitude);
-  }
-
   const model_config& c_;
   Make& make_;
   rotary_ptr far_, near_;  ///< of layers that see all, and of those with a window

@@ -1,32 +1,26 @@
 // SPDX-License-Identifier: BSL-1.0
-// From a configuration to a network: the one place that chooses among compositions at run time.
+// From a configuration to a network, whatever its family. The compositions stay out of the files that use networks.
 #pragma once
 
-#include <algorithm>
 #include <memory>
+#include <string>
 
-#include <plumb/models/gemma.hpp>
-#include <plumb/models/gpt2.hpp>
-#include <plumb/models/llama.hpp>
+#include <plumb/core/function_ref.hpp>
+#include <plumb/models/config.hpp>
 #include <plumb/nn/network.hpp>
 
 namespace plumb::inline v0 {
 
-/// Builds the network that `c` describes. `make(name, shape)` gives each weight: read from files, or random.
+/// Gives each weight of a network by its name on the hub: read from files, or random.
+template <class B, class T>
+using weight_source = function_ref<weight_ptr<B, T>(const std::string& name, shape extent)>;
+
+/// Builds the network that `c` describes.
 /// `positions`: the longest path that it will take, at most its own limit where it has one.
-template <class B, class T, class Make>
+/// Compiled once, in float and double, for the backends cpu and reference (models/families_impl.hpp). A program that
+/// uses another backend includes models/make_network.hpp as well, where it does not include plumb/cuda.hpp.
+template <class B, class T>
 std::unique_ptr<network<B, T>> make_network(const device_ptr<B>& device, const model_config& c, index_t positions,
-                                            Make&& make) {
-  network_sizes sizes{c.vocabulary, c.hidden_size, c.layers, c.kv_heads * c.head_width, positions};
-  const auto behind = [&](auto&& net) -> std::unique_ptr<network<B, T>> {
-    return std::make_unique<network_of<std::remove_cvref_t<decltype(net)>>>(std::move(net), sizes);
-  };
-  if (c.family == "gpt2") {
-    sizes.positions = std::min(positions, c.max_positions);  // each has a row of weights
-    return behind(build_gpt2<B, T>(c, make));
-  }
-  if (c.norms != norm_place::before) return behind(build_gemma<B, T>(device, c, positions, make));
-  return behind(build_llama<B, T>(device, c, positions, make));
-}
+                                            weight_source<B, T> make);
 
 }  // namespace plumb::inline v0

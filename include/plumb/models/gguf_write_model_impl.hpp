@@ -68,6 +68,8 @@ inline void write_gguf_config(const model_config& c, gguf_metadata& out, const s
     if (c.local_rope_theta > 0) out.f32(at + "rope.freq_base_swa", c.local_rope_theta);
   }
   const rope_scaling& r = c.rope_scaling;
+  if (r.how == kind::dynamic || r.how == kind::longrope)
+    throw error(errc::unsupported, place, join(name(r.how), " scaling of rotary positions is not written as GGUF"));
   if (r.how == kind::linear || r.how == kind::yarn) {
     out.text(at + "rope.scaling.type", name(r.how));
     out.f32(at + "rope.scaling.factor", r.factor);

@@ -81,7 +81,7 @@ class language_model {
 /// How to read a model.
 struct load_options {
   int threads = 0;        ///< CPU backends: 0 takes all cores
-  index_t positions = 0;  ///< longest sequence to prepare for; 0: the model's own limit, at most 32768
+  index_t positions = 0;  ///< longest sequence to prepare for; 0: `model_config::usual_positions`, at most 32768
 };
 
 namespace detail {
@@ -145,7 +145,8 @@ language_model<B, T> assemble_model(const model_config& config, std::optional<to
                   join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
   if (words) add_special_tokens(*words, config);
   const auto device = make_device<B>(options.threads);
-  const index_t positions = options.positions > 0 ? options.positions : std::min<index_t>(config.max_positions, 32768);
+  const index_t positions =
+      options.positions > 0 ? options.positions : std::min<index_t>(config.usual_positions(), 32768);
   auto net = make_network<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
     return read_weight<B, T>(device, files, config, name, extent);
   });
@@ -189,16 +190,18 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
                 join("the tokenizer has ", words->size(), " tokens, the model ", config.vocabulary));
   const auto device = detail::make_device<B>(options.threads);
   std::uint64_t which = 0;
-  auto net = make_network<B, T>(device, config, config.max_positions, [&](const std::string& name, shape extent) {
+  auto net = make_network<B, T>(device, config, config.usual_positions(), [&](const std::string& name, shape extent) {
     std::vector<T> host(static_cast<std::size_t>(extent.size()), T(0));
     const std::uint64_t key = derive_key(first.seed, which++);
     double deviation = first.gain / std::sqrt(static_cast<double>(extent.columns));
     const auto ends = [&](std::initializer_list<std::string_view> list) {
       return std::any_of(list.begin(), list.end(), [&](std::string_view end) { return name.ends_with(end); });
     };
-    if (ends({"embed_tokens.weight", "wte.weight", "wpe.weight"}))
+    if (ends({"embed_tokens.weight", "wte.weight", "wpe.weight", "embed_in.weight", "word_embeddings.weight",
+              "embed_positions.weight"}))
       deviation = first.embedding / config.embedding_factor;
-    if (ends({"o_proj.weight", "down_proj.weight", "c_proj.weight"}))
+    if (ends({"o_proj.weight", "down_proj.weight", "c_proj.weight", "out_proj.weight", "dense.weight",
+              "dense_4h_to_h.weight", "fc2.weight", "fc_out.weight"}))
       deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
     if (detail::is_vector(name) && !name.ends_with(".bias")) {
       std::fill(host.begin(), host.end(), static_cast<T>(1 - config.norm_offset));
@@ -226,8 +229,9 @@ void save_model(const language_model<B, T>& model, const std::filesystem::path& 
     if (!seen.insert(w.get()).second) return;  // a tied head is stored once, as the hub does
     const auto extent = w->value.extent();
     numbers.push_back(detail::as_stored(model.config(), name, extent, w->value.host()));
-    tensors.push_back(
-        as_tensor(name, detail::stored_shape(model.config(), name, extent), std::span<const T>(numbers.back())));
+    tensors.push_back(as_tensor(detail::written_name(model.config(), name),
+                                detail::stored_shape(model.config(), name, extent),
+                                std::span<const T>(numbers.back())));
   });
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   auto config = model.config();

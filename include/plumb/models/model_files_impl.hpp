@@ -31,11 +31,14 @@ class folder_weights final : public named_weights {
       : folder_(folder), config_(read_config(folder)), files_(weight_files::open(folder)) {
     for (const std::string& stored : files_.names()) {
       // Constants that old versions of transformers saved beside the weights.
-      if (ends_with_any(stored, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"})) continue;
-      if (config_.tied_head && stored == "lm_head.weight") continue;
-      const bool bare =
-          config_.family == "gpt2" && !stored.starts_with("transformer.") && !stored.starts_with("lm_head");
-      names_.push_back(bare ? "transformer." + stored : stored);
+      if (ends_with_any(stored, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
+                                 ".attention.masked_bias"}))
+        continue;
+      const bool head = stored.starts_with("lm_head.") || stored == neox_head_name;
+      if (config_.tied_head && head && stored.ends_with(".weight")) continue;
+      const std::string_view prefix = base_prefix(config_);
+      const bool bare = !head && !stored.starts_with(prefix);
+      names_.push_back(stored == neox_head_name ? std::string(head_name) : bare ? join(prefix, stored) : stored);
     }
     std::sort(names_.begin(), names_.end());
   }
@@ -47,12 +50,12 @@ class folder_weights final : public named_weights {
   }
   [[nodiscard]] std::vector<std::string> names() const override { return names_; }
   [[nodiscard]] std::vector<index_t> shape(const std::string& name) const override {
-    auto out = files_.shape(stored_name(files_, name));
+    auto out = files_.shape(stored_name(config_, files_, name));
     if (lies_transposed(config_, name)) std::reverse(out.begin(), out.end());
     return out;
   }
   void read(const std::string& name, std::span<float> out) const override {
-    files_.read(stored_name(files_, name), out);
+    files_.read(stored_name(config_, files_, name), out);
     if (!lies_transposed(config_, name)) return;
     const auto extent = shape(name);
     const auto turned = transposed(std::span<const float>(out), extent[1], extent[0]);
@@ -117,7 +120,7 @@ void write_model_folder(const named_weights& model, const std::filesystem::path&
     }
     stored.emplace_back(numbers.size() * size_of(type));
     convert(std::span<const float>(numbers), type, std::span(stored.back()));
-    tensors.push_back({name, type, std::move(extent), {}});
+    tensors.push_back({detail::written_name(config, name), type, std::move(extent), {}});
   }
   for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = stored[i];
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});

@@ -14,27 +14,32 @@ namespace plumb::inline v0 {
 /// A rule that changes the plain frequencies f_i = θ^(−2i/width), i < width/2; L are the first training's positions.
 ///
 ///   linear   f_i / factor                                          (Chen et al. 2023, arXiv:2306.15595)
+///   dynamic  θ' = θ (factor n/L − factor + 1)^(width/(width−2)) in place of θ where the longest path n exceeds L
+///            (bloc97 2023, "dynamically scaled RoPE")
 ///   llama3   f_i where 2π/f_i < L/high, f_i / factor where 2π/f_i > L/low, between them a mean of both with weight
 ///            (L f_i/2π − low)/(high − low) on the first            (Llama 3.1's release)
 ///   yarn     a ramp over i between f_i (fast turns) and f_i / factor (slow ones); cosines and sines are also
 ///            multiplied by `magnitude`                             (Peng et al. 2023, arXiv:2309.00071, section 3)
+///   longrope f_i / short_i, or f_i / long_i where the longest path n exceeds L; cosines and sines are also multiplied by
+///            `magnitude`                                         (Ding et al. 2024, arXiv:2402.13753; Phi-3)
 struct rope_scaling {
-  enum class kind { none, linear, llama3, yarn };
+  enum class kind { none, linear, llama3, yarn, dynamic, longrope };
 
   kind how = kind::none;
   double factor = 1;
   double low_frequency = 1, high_frequency = 4;  ///< llama3
   double fast_turns = 32, slow_turns = 1;        ///< yarn: turns within L at which the ramp begins and ends
   bool whole_ends = true;                        ///< yarn: the ramp's ends are rounded to whole i
-  double magnitude = 0;                          ///< yarn; 0: 0.1 log(factor) + 1
-  index_t positions = 0;                         ///< L
+  double magnitude = 0;   ///< 0: for yarn 0.1 log(factor) + 1, for longrope √(1 + log(factor) / log(L))
+  index_t positions = 0;  ///< L
+  std::vector<double> short_factors{}, long_factors{};  ///< longrope, [width / 2]
 
   friend bool operator==(const rope_scaling&, const rope_scaling&) = default;
 };
 
 /// As config.json writes it.
 constexpr const char* name(rope_scaling::kind k) {
-  constexpr const char* words[] = {"default", "linear", "llama3", "yarn"};
+  constexpr const char* words[] = {"default", "linear", "llama3", "yarn", "dynamic", "longrope"};
   return words[static_cast<int>(k)];
 }
 
@@ -44,12 +49,17 @@ struct rope_frequencies {
   double magnitude = 1;
 };
 
-inline rope_frequencies make_rope_frequencies(index_t width, double theta, const rope_scaling& s = {}) {
+/// `longest`: n, the longest path that the model is prepared for; `dynamic` and `longrope` ask for it. One table serves all
+/// paths, so that training, scoring and sampling through a cache agree to the bit.
+inline rope_frequencies make_rope_frequencies(index_t width, double theta, const rope_scaling& s = {},
+                                              index_t longest = 0) {
   using kind = rope_scaling::kind;
   rope_frequencies out;
   const double full = 2 * std::numbers::pi, length = static_cast<double>(s.positions),
                size = static_cast<double>(width);
   double low = 0, high = 0;
+  if (s.how == kind::dynamic && longest > s.positions)
+    theta *= std::pow(s.factor * static_cast<double>(longest) / length - s.factor + 1, size / (size - 2));
   if (s.how == kind::yarn) {
     const auto place = [&](double turns) { return size * std::log(length / (turns * full)) / (2 * std::log(theta)); };
     low = place(s.fast_turns), high = place(s.slow_turns);
@@ -58,11 +68,17 @@ inline rope_frequencies make_rope_frequencies(index_t width, double theta, const
     if (low == high) high += 0.001;
     out.magnitude = s.magnitude > 0 ? s.magnitude : s.factor > 1 ? 0.1 * std::log(s.factor) + 1 : 1;
   }
+  if (s.how == kind::longrope)
+    out.magnitude = s.magnitude > 0 ? s.magnitude
+                    : s.factor > 1  ? std::sqrt(1 + std::log(s.factor) / std::log(length))
+                                    : 1;
+  const auto& each = longest > s.positions ? s.long_factors : s.short_factors;
   for (index_t i = 0; i < width / 2; ++i) {
     const double plain = std::pow(theta, -2 * static_cast<double>(i) / size);
     const double slow = plain / s.factor;
     double f = plain;
     if (s.how == kind::linear) f = slow;
+    if (s.how == kind::longrope) f = plain / each[static_cast<std::size_t>(i)];
     if (s.how == kind::llama3) {
       const double turns = length * plain / full;
       const double share = std::clamp((turns - s.low_frequency) / (s.high_frequency - s.low_frequency), 0.0, 1.0);

@@ -34,8 +34,8 @@ inline std::string describe_shape(std::span<const index_t> extents) {
 
 /// Norms, biases and magnitudes lie in files as one row of numbers without a second extent.
 inline bool is_vector(std::string_view name) {
-  for (const std::string_view end :
-       {"norm.weight", ".bias", "ln_1.weight", "ln_2.weight", "ln_f.weight", ".lora_magnitude_vector"})
+  for (const std::string_view end : {"norm.weight", ".bias", "ln_1.weight", "ln_2.weight", "ln_f.weight",
+                                     "ln_attn.weight", "ln_mlp.weight", ".lora_magnitude_vector"})
     if (name.ends_with(end)) return true;
   return false;
 }
@@ -47,10 +47,27 @@ inline std::vector<index_t> stored_shape(const model_config& c, std::string_view
   return {extent.rows, extent.columns};
 }
 
-/// The name in these files: the first publications of GPT-2 leave "transformer." out.
-inline std::string stored_name(const weight_files& files, const std::string& name) {
-  constexpr std::string_view prefix = "transformer.";
-  if (!files.contains(name) && name.starts_with(prefix) && files.contains(name.substr(prefix.size())))
+/// GPT-NeoX's head has a name of its own in files.
+inline constexpr std::string_view head_name = "lm_head.weight", neox_head_name = "embed_out.weight";
+
+/// The name under which a weight is written.
+inline std::string written_name(const model_config& c, const std::string& name) {
+  return std::string(c.family == "gpt_neox" && name == head_name ? neox_head_name : std::string_view(name));
+}
+
+/// What the names of a family's decoder begin with; empty where files always say it.
+inline std::string_view base_prefix(const model_config& c) {
+  if (c.family == "gpt2" || c.family == "gptj" || c.family == "falcon") return "transformer.";
+  return c.family == "opt" ? "model." : c.family == "gpt_neox" ? "gpt_neox." : "";
+}
+
+/// The name in these files. Files saved without a head, as the first publications of GPT-2, leave the prefix out.
+inline std::string stored_name(const model_config& c, const weight_files& files, const std::string& name) {
+  if (name == head_name && !files.contains(name) && files.contains(std::string(neox_head_name)))
+    return std::string(neox_head_name);
+  const std::string_view prefix = base_prefix(c);
+  if (!prefix.empty() && !files.contains(name) && name.starts_with(prefix) &&
+      files.contains(name.substr(prefix.size())))
     return name.substr(prefix.size());
   return name;
 }
@@ -59,7 +76,7 @@ inline std::string stored_name(const weight_files& files, const std::string& nam
 /// or hold it in another shape.
 inline std::string find_stored(const weight_files& files, const model_config& config, const std::string& wanted,
                                shape extent) {
-  const std::string name = stored_name(files, wanted);
+  const std::string name = stored_name(config, files, wanted);
   const auto expected = stored_shape(config, name, extent);
   if (!files.contains(name))
     throw error(errc::bad_model, name,
@@ -86,7 +103,8 @@ inline std::string find_stored(const gguf_model& files, const model_config&, con
 
 /// A reward model has a score head in place of a language head; the embedding stands in, as in a tied model.
 inline model_config as_language_model(model_config config, const weight_files& files) {
-  if (files.contains("score.weight") && !files.contains("lm_head.weight")) config.tied_head = true;
+  const auto has = [&](std::string_view name) { return files.contains(std::string(name)); };
+  if (has("score.weight") && !has(head_name) && !has(neox_head_name)) config.tied_head = true, config.head_bias = false;
   return config;
 }
 

@@ -32,6 +32,26 @@ struct pre_norm_block {
   }
 };
 
+/// x ← x + attention(norm(x)) + mlp(norm(x)), both from one norm (Wang & Komatsuzaki 2021, GPT-J; Cohere's models).
+template <class Norm, class Attention, class Mlp>
+struct parallel_block {
+  Norm input_layernorm;
+  Attention self_attn;
+  Mlp mlp;
+
+  template <class B, class T>
+  variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
+    const auto inner = input_layernorm(p, x);                                // [tokens, width]
+    return add(p.tape, add(p.tape, x, self_attn(p, inner)), mlp(p, inner));  // [tokens, width]
+  }
+  template <class Self, class F>
+  static void parts(Self& self, F&& f) {
+    f("input_layernorm", self.input_layernorm);
+    f("self_attn", self.self_attn);
+    f("mlp", self.mlp);
+  }
+};
+
 /// x ← x + norm(attention(x)); x ← x + norm(mlp(x)), and with the first norms also norm(attention(norm(x))):
 /// OLMo 2 without them, Gemma 2 and 3 with them.
 template <class Norm, class Attention, class Mlp>

@@ -14,10 +14,10 @@ namespace plumb::inline v0 {
 
 /// How the row statistics are made.
 struct head_options {
-  std::size_t memory = std::size_t{64} << 20;  ///< bytes for a chunk of logits and its gradient
-  bool entropy = false;                        ///< also give the entropy of every row
-  bool entropy_gradient = false;               ///< the entropy will be differentiated (an entropy bonus)
-  bool log_partition = false;                  ///< also give log Σ exp of every row's logits
+  std::size_t memory = std::size_t{256} << 20;  ///< bytes for a chunk of logits and its gradient
+  bool entropy = false;                         ///< also give the entropy of every row
+  bool entropy_gradient = false;                ///< the entropy will be differentiated (an entropy bonus)
+  bool log_partition = false;                   ///< also give log Σ exp of every row's logits
 };
 
 /// log p(target) of each prediction, and what else was asked for.
@@ -29,12 +29,13 @@ struct head_result {
   const std::int32_t* best = nullptr;  ///< [rows] most probable token, on the device
 };
 
-/// The other network that sums compare with: its states for the same rows, and the pass that made them.
+/// The other network that sums compare with: its states for the same rows and the pass that made them, or what is known of it.
 template <class B, class T, class Network>
 struct other_rows {
   const Network* network = nullptr;
   pass<B, T>* p = nullptr;
-  view<const T> hidden;  ///< [rows, its width]
+  view<const T> hidden;    ///< [rows, its width]
+  compared_rows<T> named;  ///< or, of all rows, the words that it finds likeliest
 };
 
 /// + value_i at column targets_i of row i.
@@ -142,25 +143,29 @@ struct head_rows {
     const view<const T> from(log_partition.data + first, {1, z.rows});
     B::copy(t.device(), from, view<T>(row_of(entropy ? 2 : 1, first), {1, z.rows}));
   }
-  /// The other network's logits of the same rows, in the memory of the chunk; nothing is kept for a way back.
-  view<const T> other_logits(tape<B, T>& t, index_t first, index_t count) const {
+  /// The other network's logits of the same rows, in the memory of the chunk; nothing is kept for a way back. Or what is
+  /// known of them.
+  compared_rows<T> other_of(tape<B, T>& t, index_t first, index_t count) const {
     if (!sums.compares()) return {};
+    if (const auto& all = other.named; all.words)
+      return {{}, all.words + first * all.count, all.logp + first * all.count, all.count};
     const bool recording = t.recording();
     t.set_recording(false);
     const auto z = other.network->logits(*other.p, t.constant(other.hidden.slice(first, count)));
     t.set_recording(recording);
-    return z.value;  // [count, vocabulary]
+    return {.logits = z.value};  // [count, vocabulary]
   }
   void make_sums(tape<B, T>& t, view<const T> z, index_t first) const {
-    const view<const T> beside = other_logits(t, first, z.rows);
+    const auto beside = other_of(t, first, z.rows);
     index_t row = first_sum();
-    sums.for_each([&](const vocabulary_sum<B, T>& each) {
-      each.sums(t.device(), z, each.compares() ? beside : view<const T>(), row_of(row++, first));
-    });
+    sums.for_each(
+        [&](const vocabulary_sum<B, T>& each) { each.sums(t.device(), t.memory(), z, beside, row_of(row++, first)); });
   }
   /// The gradient of one chunk through the head: of Σ slope log p, and with `all` slopes [statistics, rows] of the rest.
   void push_back(tape<B, T>& t, const variable<B, T>& z, index_t first, const T* slope, view<const T> all) const {
-    const view<T> d = t.gradient(z);  // [count, vocabulary]
+    const bool compared = all.data && sums.count() > 0;                     // then the logits are read once more, below
+    const view<T> d = compared ? t.gradient(z) : t.gradient_from_value(z);  // [count, vocabulary]
+    if (compared) B::copy(t.device(), z.value, d);
     const T* const of_entropy = all.data && entropy_gradient ? all.row(1) + first : nullptr;
     const T* const of_partition = all.data && with_log_partition ? all.row(entropy ? 2 : 1) + first : nullptr;
     if (of_partition) {  // a (1[k = y] − p_k) + b p_k = (a − b)(1[k = y] − p_k) + b 1[k = y]
@@ -168,18 +173,17 @@ struct head_rows {
       B::for_each(t.device(), d.rows, difference_each<T>{slope, of_partition, rest});
       slope = rest;
     }
-    B::copy(t.device(), z.value, d);
     B::row_gradients(t.device(), d, targets + first, log_partition.data + first,
                      of_entropy ? static_cast<const T*>(row_of(1, first)) : nullptr, slope, of_entropy);
     if (of_partition)
       B::for_each(t.device(), d.rows, add_at_targets<T>{d.data, of_partition, targets + first, d.columns});
-    if (all.data && sums.count() > 0) {
-      const view<const T> beside = other_logits(t, first, d.rows);
+    if (compared) {
+      const auto beside = other_of(t, first, d.rows);
       index_t row = first_sum();
       sums.for_each([&](const vocabulary_sum<B, T>& each) {
         const T* const own = all.row(row++) + first;
         if (&each == sums.collision) return;  // a number, not differentiated
-        each.add_gradients(t.device(), z.value, each.compares() ? beside : view<const T>(), own, d);
+        each.add_gradients(t.device(), t.memory(), z.value, beside, own, d);
       });
     }
     t.run_backward();
@@ -210,7 +214,9 @@ head_result<B, T> score_rows(pass<B, T>& p, const Network& network, variable<B, 
   op.sums = sums;
   op.other = other;
   const auto row_bytes = (sums.compares() ? 3 : 2) * sizeof(T) * static_cast<std::size_t>(network.vocabulary());
-  op.chunk = std::max<index_t>(1, static_cast<index_t>(options.memory / row_bytes));
+  const index_t most = std::max<index_t>(1, static_cast<index_t>(options.memory / row_bytes));
+  const index_t chunks = std::max<index_t>(1, (count + most - 1) / most);
+  op.chunk = std::max<index_t>(1, (count + chunks - 1) / chunks);  // of equal size: the last is no rest
   // The row of most probable tokens is a side result, made before the operation runs so that both know where it lies.
   op.best = t.memory().template make_array<std::int32_t>(count);
   return {t.apply(op), op.best};

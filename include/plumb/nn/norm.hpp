@@ -33,12 +33,12 @@ struct rms_norm {
 template <class B, class T>
 struct layer_norm {
   weight_ptr<B, T> weight;
-  weight_ptr<B, T> bias;
+  weight_ptr<B, T> bias;  ///< null: none
   double epsilon = 1e-5;
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     const auto y = centre_and_normalise(p.tape, x, p.leaf(*weight), epsilon);  // [tokens, width]
-    return add_row(p.tape, y, p.leaf(*bias));                                  // [tokens, width]
+    return bias ? add_row(p.tape, y, p.leaf(*bias)) : y;                       // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

@@ -11,27 +11,28 @@
 
 namespace plumb::inline v0 {
 
-/// cos and sin of position · θ^(−2i/width), i < width/2 (Su et al. 2021, eq. 15).
+/// cos and sin of position · θ^(−2i/turned), i < turned/2 (Su et al. 2021, eq. 15). The first `turned` numbers of each head
+/// turn, the rest stays.
 template <class B, class T>
 struct rotary {
-  tensor<B, T> cosine;  ///< [positions, head_width / 2]
-  tensor<B, T> sine;    ///< [positions, head_width / 2]
+  tensor<B, T> cosine;  ///< [positions, turned / 2]
+  tensor<B, T> sine;    ///< [positions, turned / 2]
   index_t head_width = 0;
   rotary_layout layout = rotary_layout::half;
 
-  rotary(const device_ptr<B>& device, index_t positions, index_t width, double theta,
+  rotary(const device_ptr<B>& device, index_t positions, index_t width, index_t turned, double theta,
          rotary_layout pairs = rotary_layout::half)
       : head_width(width), layout(pairs) {
     std::vector<T> frequencies;
     // Frequency and angle in T, so that float rounds the angle as the published models were trained.
-    for (index_t i = 0; i < width / 2; ++i)
-      frequencies.push_back(T(1) / std::pow(static_cast<T>(theta), static_cast<T>(2 * i) / static_cast<T>(width)));
+    for (index_t i = 0; i < turned / 2; ++i)
+      frequencies.push_back(T(1) / std::pow(static_cast<T>(theta), static_cast<T>(2 * i) / static_cast<T>(turned)));
     fill(device, positions, frequencies, 1);
   }
-  /// Turns by position · frequencies[i], [head_width / 2]; cosines and sines are multiplied by `magnitude`.
-  rotary(const device_ptr<B>& device, index_t positions, const std::vector<double>& frequencies, double magnitude,
-         rotary_layout pairs = rotary_layout::half)
-      : head_width(2 * static_cast<index_t>(frequencies.size())), layout(pairs) {
+  /// Turns by position · frequencies[i], [turned / 2]; cosines and sines are multiplied by `magnitude`.
+  rotary(const device_ptr<B>& device, index_t positions, index_t width, const std::vector<double>& frequencies,
+         double magnitude, rotary_layout pairs = rotary_layout::half)
+      : head_width(width), layout(pairs) {
     fill(device, positions, std::vector<T>(frequencies.begin(), frequencies.end()), magnitude);
   }
 

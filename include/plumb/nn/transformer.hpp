@@ -19,8 +19,9 @@ struct transformer {
   embedding<B, T> embed_tokens;
   std::vector<Block> layers;
   Norm norm;
-  Head lm_head;          ///< its weight is the embedding's when tied
-  double logit_cap = 0;  ///< logits become cap tanh(logit / cap); 0: they stay
+  Head lm_head;             ///< its weight is the embedding's when tied
+  double logit_factor = 1;  ///< multiplies the logits (Cohere)
+  double logit_cap = 0;     ///< logits become cap tanh(logit / cap); 0: they stay
 
   /// The states that the head reads, [tokens, width].
   variable<B, T> hidden(pass<B, T>& p) const {
@@ -31,7 +32,8 @@ struct transformer {
   }
   /// Scores of the next token for rows of hidden states, [rows, vocabulary].
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const {
-    const auto z = lm_head(p, rows);                                            // [rows, vocabulary]
+    auto z = lm_head(p, rows);  // [rows, vocabulary]
+    if (logit_factor != 1) z = scale(p.tape, z, static_cast<T>(logit_factor));
     return logit_cap > 0 ? soft_cap(p.tape, z, static_cast<T>(logit_cap)) : z;  // [rows, vocabulary]
   }
 

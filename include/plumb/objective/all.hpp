@@ -56,6 +56,7 @@
 #include <plumb/objective/slic.hpp>
 #include <plumb/objective/sppo.hpp>
 #include <plumb/objective/tdpo.hpp>
+#include <plumb/objective/tpo.hpp>
 #include <plumb/objective/wpo.hpp>
 #include <plumb/objective/xpo.hpp>
 
@@ -70,7 +71,7 @@ using all_objectives =
                    simpo, alpha_po, orpo, cpo, slic, sft_chosen,                             // on pairs, without
                    reward, reward_regression, process_reward,                                // reward models
                    kto, apo_zero_unpaired, bco, rloo, a2po, nash_md,                         // on single replies
-                   plackett_luce, infonce, dpo_pl, rrhf>;                                    // on ranked replies
+                   plackett_luce, infonce, dpo_pl, rrhf, tpo>;                               // on ranked replies
 
 /// Calls f with a default-made objective of that name; an unknown name is an error that names the nearest.
 ///

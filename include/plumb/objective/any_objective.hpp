@@ -88,6 +88,17 @@ class any_objective {
       if (t.held->couples()) return true;
     return false;
   }
+  /// How many replies a group must have, 0 for any number from 2. Throws errc::bad_argument for terms that disagree.
+  [[nodiscard]] int replies() const {
+    int wanted = 0;
+    for (const term& t : terms_) {
+      const int own = t.held->replies();
+      if (own != 0 && wanted != 0 && own != wanted)
+        throw error(errc::bad_argument, name(), join("its terms want groups of ", wanted, " and of ", own, " replies"));
+      wanted = own != 0 ? own : wanted;
+    }
+    return wanted;
+  }
   /// The φ of the term whose row statistic is a Phi, or null.
   template <class Phi>
   [[nodiscard]] const Phi* find_row_function() const {
@@ -160,6 +171,7 @@ class any_objective {
     [[nodiscard]] virtual const char* name() const = 0;
     [[nodiscard]] virtual need needs() const = 0;
     [[nodiscard]] virtual bool couples() const = 0;
+    [[nodiscard]] virtual int replies() const = 0;
     [[nodiscard]] virtual reduction default_reduction() const = 0;
     [[nodiscard]] virtual evaluation evaluate(records, std::span<const double>) const = 0;
     virtual void collect(records, metric_list&) const = 0;
@@ -174,6 +186,7 @@ class any_objective {
     const char* name() const override { return O::name; }
     need needs() const override { return objective_needs(objective); }
     bool couples() const override { return couples_records<O>(); }
+    int replies() const override { return wanted_replies(objective); }
     reduction default_reduction() const override { return plumb::default_reduction(objective); }
     evaluation evaluate(records batch, std::span<const double> weights) const override {
       return evaluate_weighted(objective, batch, weights);

@@ -30,13 +30,10 @@ struct aot {
   }
   /// v of the rank of u, [records].
   std::vector<double> prepare(std::span<const pair_record<>> pairs) const {
-    std::vector<double> policy, reference;
-    for (const auto& r : pairs) {
-      if (r.weight == 0) continue;
-      policy.push_back(r.chosen.logp - r.rejected.logp);
-      reference.push_back(r.chosen.ref - r.rejected.ref);
-    }
-    return detail::spread(detail::rank_partners(policy, reference), pairs);
+    using record = pair_record<>;
+    const auto policy = detail::of_counted(pairs, [](const record& r) { return r.chosen.logp - r.rejected.logp; });
+    const auto reference = detail::of_counted(pairs, [](const record& r) { return r.chosen.ref - r.rejected.ref; });
+    return detail::rank_partners(policy, reference);
   }
   template <class Real>
   constexpr Real operator()(const pair_record<Real>& r, double reference) const {

@@ -33,16 +33,12 @@ struct aot_unpaired {
     about("label_smoothing", self.label_smoothing, "share of pairs whose labels are swapped", from_below(0, 0.5));
   }
   std::vector<partners> prepare(std::span<const pair_record<>> pairs) const {
-    std::vector<double> chosen, rejected;
-    for (const auto& r : pairs) {
-      if (r.weight == 0) continue;
-      chosen.push_back(r.chosen.log_ratio());
-      rejected.push_back(r.rejected.log_ratio());
-    }
+    const auto chosen = detail::of_counted(pairs, [](const pair_record<>& r) { return r.chosen.log_ratio(); });
+    const auto rejected = detail::of_counted(pairs, [](const pair_record<>& r) { return r.rejected.log_ratio(); });
     const auto below = detail::rank_partners(chosen, rejected), over = detail::rank_partners(rejected, chosen);
-    std::vector<partners> result;
-    for (std::size_t i = 0; i < below.size(); ++i) result.push_back({below[i], over[i]});
-    return detail::spread(result, pairs);
+    std::vector<partners> result(pairs.size());
+    for (std::size_t i = 0; i < pairs.size(); ++i) result[i] = {below[i], over[i]};
+    return result;
   }
   template <class Real>
   constexpr Real operator()(const pair_record<Real>& r, const partners& by_rank) const {

@@ -30,12 +30,13 @@ struct bco {
     about("beta", self.beta, "how strongly the policy is held to the reference: small moves far", above(0));
   }
 
-  /// δ; rows that lack something are left out, and are named when their own loss is computed.
+  /// δ; every row that counts has one vote in it, whatever its weight. Rows that lack something are left out, and are
+  /// named when their own loss is computed.
   constexpr double prepare(std::span<const sequence_record<>> rows) const {
     double sum = 0, count = 0;
     for (const auto& r : rows) {
       const double value = running(r) ? beta * r.mean_ratio : reward(r);
-      if (value - value != 0) continue;  // missing or infinite
+      if (r.weight == 0 || value - value != 0) continue;  // missing or infinite
       sum += value;
       ++count;
     }

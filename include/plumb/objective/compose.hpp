@@ -71,6 +71,7 @@ struct scaled_objective {
   static constexpr auto needs = O::needs;
   static constexpr bool couples = couples_records<O>();
   static constexpr auto reduction = default_reduction<O>();
+  static constexpr int replies = replies_of<O>();
 
   O objective;
   double weight = 1;
@@ -117,6 +118,7 @@ struct sum_objective {
   static constexpr auto needs = A::needs | B::needs;
   static constexpr bool couples = couples_records<A>() || couples_records<B>();
   static constexpr auto reduction = default_reduction<A>();
+  static constexpr int replies = replies_of<A>() != 0 ? replies_of<A>() : replies_of<B>();
 
   /// The constants of both parts, of the batch or of one record.
   struct constants {
@@ -215,6 +217,8 @@ constexpr auto operator+(const A& first, const B& second) {
         detail::never<A>,
         "plumb: one of these objectives is about single records, the other about the whole batch; add them as "
         "any_objective, which evaluates each in its own way");
+  else if constexpr (replies_of<A>() != replies_of<B>() && replies_of<A>() != 0 && replies_of<B>() != 0)
+    static_assert(detail::never<A>, "plumb: these objectives want groups of different sizes");
   else if constexpr (detail::with_own_reduction<A> || detail::with_own_reduction<B> ||
                      !(default_reduction<A>() == default_reduction<B>()))
     static_assert(detail::never<A>,

@@ -46,6 +46,7 @@
 //                             std::vector with one constant per record, of which operator() gets the record's own
 //   active_needs() const      the part of `needs` that this value, with its parameters, really reads
 //   conflict() const          what is wrong with the parameters taken together, or nullptr (objective/parameters.hpp)
+//   replies                   how many replies a group must have, where not any number from 2 will do
 //   metrics(record, add)      further metrics per record, add(name, value); or metrics(record, add, constant)
 
 namespace plumb::inline v0 {
@@ -137,6 +138,25 @@ constexpr need objective_needs(const O& objective) {
     return objective.active_needs();
   else
     return O::needs;
+}
+
+/// How many replies objectives of this type want in a group: O::replies, or 0 for any number from 2.
+template <class O>
+consteval int replies_of() {
+  if constexpr (requires { std::integral_constant<int, O::replies>{}; })
+    return O::replies;
+  else
+    return 0;
+}
+/// The same of this objective, which may have been chosen at run time.
+template <class O>
+constexpr int wanted_replies([[maybe_unused]] const O& objective) {
+  if constexpr (requires {
+                  { objective.replies() } -> std::same_as<int>;
+                })
+    return objective.replies();
+  else
+    return replies_of<O>();
 }
 
 namespace detail {

@@ -67,9 +67,8 @@ void evaluate_groups(const O& objective, std::span<const group_record<>> groups,
   first.push_back(0);
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const auto& replies = groups[i].replies;
-    if (replies.size() < 2)
-      throw error(errc::bad_data, join(std::string_view(O::name), ", record ", i),
-                  join("a group needs at least two replies to rank, found ", replies.size()));
+    check_group_size(O::name, wanted_replies(objective), replies.size(),
+                     join(std::string_view(O::name), ", record ", i));
     runner.clear();
     if (weights[i] != 0)
       for (const auto& reply : replies) runner.add(reply);

@@ -2,7 +2,9 @@
 // The record of ranked completions. Apart from the other records, because it is the only one that owns memory.
 #pragma once
 
+#include <plumb/core/error.hpp>
 #include <plumb/objective/record.hpp>
+#include <string_view>
 #include <vector>
 
 namespace plumb::inline v0 {
@@ -17,5 +19,13 @@ struct group_record {
   std::vector<sequence_record<Real>> replies;
   double weight = 1;  ///< of its loss among the others
 };
+
+/// Throws errc::bad_data for a group of another size than the objective wants.
+inline void check_group_size(std::string_view objective, int wanted, std::size_t found, std::string_view place) {
+  if (wanted > 0 ? found == static_cast<std::size_t>(wanted) : found >= 2) return;
+  throw error(errc::bad_data, std::string(place),
+              wanted > 0 ? join(objective, " takes groups of ", wanted, " replies, found ", found)
+                         : join("a group needs at least two replies to rank, found ", found));
+}
 
 }  // namespace plumb::inline v0

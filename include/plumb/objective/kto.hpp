@@ -35,11 +35,12 @@ struct kto {
     about("undesirable", self.undesirable, "weight of disliked replies", at_least(0));
   }
 
-  /// z0.
+  /// z0; every row that counts has one vote in it, whatever its weight.
   constexpr double prepare(std::span<const sequence_record<>> rows) const {
-    double sum = 0;
-    for (const auto& r : rows) sum += given(r) ? r.kl : 0;
-    return sum > 0 ? sum / static_cast<double>(rows.size()) : 0;
+    double sum = 0, count = 0;
+    for (const auto& r : rows)
+      if (r.weight != 0) ++count, sum += given(r) ? r.kl : 0;
+    return sum > 0 ? sum / count : 0;
   }
   template <class Real>
   constexpr Real operator()(const sequence_record<Real>& r, double baseline) const {

@@ -45,12 +45,12 @@ inline std::vector<double> rank_partners(std::span<const double> own, std::span<
   return result;
 }
 
-/// Gives the k-th element to the k-th record that counts, [records]; the others get a default.
-template <class X, class Record>
-std::vector<X> spread(const std::vector<X>& elements, std::span<const Record> records) {
-  std::vector<X> result(records.size());
-  for (std::size_t i = 0, k = 0; i < records.size(); ++i)
-    if (records[i].weight != 0) result[i] = elements[k++];
+/// number(record) of the records that count, NaN of those with weight 0, [records]. NaN has no rank: who is left out moves
+/// nobody else.
+template <class Record, class Number>
+std::vector<double> of_counted(std::span<const Record> records, Number number) {
+  std::vector<double> result(records.size());
+  for (std::size_t i = 0; i < records.size(); ++i) result[i] = records[i].weight == 0 ? missing : number(records[i]);
   return result;
 }
 

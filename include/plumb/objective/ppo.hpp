@@ -5,6 +5,7 @@
 #include <plumb/objective/concept.hpp>
 #include <plumb/objective/range.hpp>
 #include <plumb/objective/surrogate.hpp>
+#include <plumb/objective/value_loss.hpp>
 
 namespace plumb::inline v0 {
 
@@ -42,24 +43,17 @@ struct ppo {
   }
   template <class Real>
   constexpr Real operator()(const token_record<Real>& r) const {
-    Real loss = policy_loss(importance_ratio(r), r.advantage);
+    Real loss = dual_clipped_loss(importance_ratio(r), r.advantage, clip, dual_clip);
     if (value_weight != 0) loss += value_weight * clipped_value_loss(r, value_clip);
     return entropy_weight != 0 ? loss - entropy_weight * r.entropy : loss;
-  }
-  template <class Real>
-  constexpr Real policy_loss(const Real& ratio, double advantage) const {
-    const Real loss = -clipped_surrogate(ratio, advantage, clip, clip);
-    return dual_clip != 0 && advantage < 0 ? min(loss, -dual_clip * advantage) : loss;
   }
   constexpr void metrics(const token_record<double>& r, auto&& add) const {
     const double ratio = importance_ratio(r);
     add("policy/approxkl_avg", kl_estimate(r.logp - r.old, kl_estimator::k2));
     add("policy/clipfrac_avg", clamp(ratio, 1 - clip, 1 + clip) * r.advantage < ratio * r.advantage ? 1 : 0);
     add("val/ratio", ratio);
-    add("loss/policy_avg", policy_loss(ratio, r.advantage));
-    if (value_weight == 0) return;
-    add("loss/value_avg", clipped_value_loss(r, value_clip));
-    add("val/clipfrac_avg", clipped_value_loss(r, value_clip) > 0.5 * square(r.value - r.ret) ? 1 : 0);
+    add("loss/policy_avg", dual_clipped_loss(ratio, r.advantage, clip, dual_clip));
+    if (value_weight != 0) detail::value_metrics(r, value_clip, add);
   }
 };
 

@@ -31,21 +31,19 @@ struct rho1 {
   }
   /// Valid tokens over chosen ones for a chosen token, so that the mean over valid tokens is L; 0 for the others; [tokens].
   std::vector<double> prepare(std::span<const token_record<>> tokens) const {
-    std::vector<double> excess, weight(tokens.size());
-    std::vector<std::size_t> valid;
-    double counted = 0;
+    std::vector<double> excess(tokens.size()), weight(tokens.size());
+    double counted = 0, learnable = 0;
     for (std::size_t i = 0; i < tokens.size(); ++i) {
+      const bool counts = tokens[i].mask && tokens[i].weight != 0;
       counted += tokens[i].mask ? 1 : 0;
-      if (!tokens[i].mask || tokens[i].weight == 0) continue;
-      valid.push_back(i);
-      excess.push_back(tokens[i].logp - tokens[i].ref);
-      if (excess.back() != excess.back()) weight[i] = missing;  // not chosen, but not passed over in silence either
+      learnable += counts ? 1 : 0;
+      excess[i] = counts ? tokens[i].logp - tokens[i].ref : missing;  // NaN comes last and is never chosen
+      if (counts && excess[i] != excess[i]) weight[i] = missing;      // but not passed over in silence either
     }
-    const auto count = static_cast<std::size_t>(keep * static_cast<double>(valid.size()));
-    const std::size_t chosen = count > 0 ? count : 1;
+    const auto chosen = static_cast<std::size_t>(keep * learnable > 1 ? keep * learnable : 1);
     const auto order = detail::sorted_order(excess);
     for (std::size_t k = 0; k < order.size() && k < chosen; ++k)
-      weight[valid[order[k]]] = counted / static_cast<double>(chosen);
+      if (excess[order[k]] == excess[order[k]]) weight[order[k]] = counted / static_cast<double>(chosen);
     return weight;
   }
   template <class Real>

@@ -24,11 +24,12 @@ constexpr Real clipped_surrogate(const Real& ratio, double advantage, double low
   return min(ratio * advantage, clamp(ratio, 1 - low, 1 + high) * advantage);
 }
 
-/// The regression of a value head on the return, as far as one step may go: ½ max((V − R)², (clip(V, V_old ± ε) − R)²).
+/// PPO's loss of the policy: −clipped_surrogate(ρ, A, ε, ε), and where A < 0 and d > 0 at most −dA (dual clip, Ye et al.
+/// 2019): a token that has become d times as likely as when it was sampled is not pushed down without bound. d > 1, or 0.
 template <class Real>
-constexpr Real clipped_value_loss(const token_record<Real>& r, double clip) {
-  const Real held = clamp(r.value, r.old_value - clip, r.old_value + clip);
-  return 0.5 * max(square(r.value - r.ret), square(held - r.ret));
+constexpr Real dual_clipped_loss(const Real& ratio, double advantage, double clip, double dual_clip) {
+  const Real loss = -clipped_surrogate(ratio, advantage, clip, clip);
+  return dual_clip != 0 && advantage < 0 ? min(loss, -dual_clip * advantage) : loss;
 }
 
 namespace detail {

@@ -42,6 +42,25 @@ struct training_batch {
     examples.assign(given.begin(), given.end());
     lay_out();
   }
+  /// The words of the replies' teacher for every prediction, [predictions, wide], for the widest list of the batch; nothing where
+  /// a reply has none.
+  [[nodiscard]] teacher_list teacher_words() const {
+    teacher_list out;
+    for (const example* e : examples)
+      for (const reply& r : e->replies) out.wide = std::max(out.wide, r.teacher.wide);
+    std::size_t which = 0;
+    for (const example* e : examples)
+      for (const reply& r : e->replies) {
+        const auto count = static_cast<std::size_t>(replies[which++].count),
+                   wide = static_cast<std::size_t>(r.teacher.wide);
+        for (std::size_t t = r.tokens.size() - count; t < r.tokens.size(); ++t)
+          for (std::size_t k = 0; k < static_cast<std::size_t>(out.wide); ++k) {
+            out.ids.push_back(k < wide ? r.teacher.ids[t * wide + k] : -1);
+            out.logp.push_back(k < wide ? r.teacher.logp[t * wide + k] : 0);
+          }
+      }
+    return out;
+  }
   [[nodiscard]] index_t prediction_count() const noexcept { return static_cast<index_t>(rows.size()); }
 
  private:

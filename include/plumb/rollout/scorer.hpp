@@ -32,6 +32,7 @@ class scorer {
     head_options head{};
     head_sums<B, T> sums{};                       ///< sums over the vocabulary, beside log p
     const language_model<B, T>* other = nullptr;  ///< whom sums compare with; null: the model itself, adapter off
+    bool teacher_words = false;                   ///< they compare with the words that the replies bring
     bool words = true;                            ///< run the language head: log-probabilities and all beside them
     const score_head<B, T>* score = nullptr;      ///< the head that says one number, for `rewards` and `values`
     bool rewards = false;                         ///< its number for every predicted token itself
@@ -51,7 +52,13 @@ class scorer {
     const auto* targets = upload(tape_, std::span<const std::int32_t>(batch.targets));
     const auto hidden = model_.network().hidden(*pass_);  // [tokens, width]
     other_rows<B, T, network<B, T>> other;
-    if (what.sums.compares()) {
+    if (what.sums.compares() && what.teacher_words) {
+      const teacher_list words = batch.teacher_words();
+      const std::vector<T> logp(words.logp.begin(), words.logp.end());
+      auto* const numbers = tape_.memory().template make_array<T>(static_cast<index_t>(logp.size()));
+      B::upload(tape_.device(), logp.data(), numbers, static_cast<index_t>(logp.size()));
+      other.named = {{}, upload(tape_, std::span<const std::int32_t>(words.ids)), numbers, words.wide};
+    } else if (what.sums.compares()) {
       const language_model<B, T>& compared = what.other ? *what.other : model_;
       if (what.other) check_other(batch, compared);
       other_pass_.emplace(pass<B, T>{tape_, pass_->batch, nullptr, what.other != nullptr, false, 0});
@@ -59,7 +66,7 @@ class scorer {
       typename tape<B, T>::scope forgotten(tape_, false);
       const auto all = compared.network().hidden(*other_pass_);  // [tokens, width]
       B::gather_rows(tape_.device(), all.value, rows, states);
-      other = {&compared.network(), &*other_pass_, states};
+      other = {&compared.network(), &*other_pass_, states, {}};
     }
     batch_scores out;
     result_ = {};
@@ -204,15 +211,17 @@ const language_model<B, T>* find_teacher(const Others&... others) {
 }
 }  // namespace detail
 
-/// Throws errc::bad_argument when the sums compare with a network that is not there, or have one that they do not take.
+/// Do these sums compare with a teacher?
+template <class B, class T>
+bool takes_teacher(const head_sums<B, T>& sums) {
+  return sums.statistic && sums.statistic->compares();
+}
+
+/// Throws errc::bad_argument for a teacher that the sums do not take, or a reference that they lack.
 template <class B, class T>
 void check_comparison(std::string_view objective, const head_sums<B, T>& sums, const language_model<B, T>* teacher,
                       bool has_adapter) {
-  const bool taught = sums.statistic && sums.statistic->compares();
-  if (taught && !teacher)
-    throw error(errc::bad_argument, std::string(objective),
-                "needs a teacher: a model of the same vocabulary (--teacher MODEL; in C++ plumb::teacher{model})");
-  if (!taught && teacher)
+  if (!takes_teacher(sums) && teacher)
     throw error(errc::bad_argument, std::string(objective), "takes no teacher; leave it out, or choose distill");
   if (sums.sequential_kl && !has_adapter)
     throw error(errc::bad_argument, std::string(objective),

@@ -21,6 +21,13 @@ inline micro_batches split_by_count(std::span<const example* const> examples, in
   return out;
 }
 
+/// Tokens of an example that go through the network: the prompt once, and every reply.
+inline index_t tokens_of(const example& e) {
+  auto count = static_cast<index_t>(e.prompt.size());
+  for (const reply& r : e.replies) count += static_cast<index_t>(r.tokens.size());
+  return count;
+}
+
 /// Splits examples, in their order, into runs of at most `tokens` tokens (a longer example stands alone); calls
 /// f(first, count) for each run. at(i): the i-th of `count` examples.
 template <class At, class F>
@@ -29,9 +36,7 @@ void for_each_run(std::size_t count, At&& at, index_t tokens, F&& f) {
   while (first < count) {
     std::size_t end = first;
     for (index_t used = 0; end < count; ++end) {
-      const example& e = at(end);
-      auto size = static_cast<index_t>(e.prompt.size());
-      for (const reply& r : e.replies) size += static_cast<index_t>(r.tokens.size());
+      const index_t size = tokens_of(at(end));
       if (end > first && used + size > tokens) break;
       used += size;
     }

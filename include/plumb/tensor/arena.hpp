@@ -24,7 +24,9 @@ class arena {
   explicit arena(device_ptr<B> device) : device_(std::move(device)) {}
   arena(arena&&) noexcept = default;
   arena& operator=(arena&&) noexcept = default;
-  ~arena() { release_from(0); }
+  ~arena() {
+    for (const chunk& c : chunks_) B::release(*device_, c.memory, c.size);
+  }
 
   /// Uninitialised memory for a [rows, columns] matrix of T, aligned to 64 bytes.
   template <class T>
@@ -38,19 +40,8 @@ class arena {
 
   [[nodiscard]] mark here() const noexcept { return current_; }
 
-  /// Forgets everything made since `to`; keeps the chunks, so views made before `to` stay where they are. Never throws.
-  void rewind_within(mark to) noexcept { current_ = to; }
-
-  /// Forgets everything. It also joins the chunks into one of the whole size, so that the next step of
-  /// the same size finds it all in one piece.
-  void rewind() {
-    current_ = {};
-    if (chunks_.size() > 1) {
-      const std::size_t total = capacity();
-      release_from(0);
-      add_chunk(total);
-    }
-  }
+  /// Forgets everything made since `to`; views made before stay where they are, and the memory is used again.
+  void rewind(mark to = {}) noexcept { current_ = to; }
 
   [[nodiscard]] std::size_t capacity() const noexcept {
     std::size_t total = 0;
@@ -84,10 +75,6 @@ class arena {
   void add_chunk(std::size_t bytes) {
     chunks_.reserve(chunks_.size() + 1);
     chunks_.push_back({static_cast<std::byte*>(B::allocate(*device_, bytes)), bytes});
-  }
-  void release_from(std::size_t first) noexcept {
-    for (std::size_t i = first; i < chunks_.size(); ++i) B::release(*device_, chunks_[i].memory, chunks_[i].size);
-    chunks_.resize(std::min(first, chunks_.size()));
   }
 
   device_ptr<B> device_;

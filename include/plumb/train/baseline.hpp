@@ -45,14 +45,17 @@ inline mismatched_rows mismatch(std::span<const example> data) {
 }
 
 /// The mean over the rows of a step of their log-ratios: their own `kl`, or that of their mismatched row under the policy
-/// as it is now (dropout off, nothing learnt). `examples` point into `data`. In nats; not yet held at 0.
+/// as it is now (dropout off, nothing learnt). `examples` point into `data`. In nats; not yet held at 0. A row counts or
+/// does not (weight 0): where the policy stands is no matter of how much is learnt from a row.
 template <class B, class T>
 double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched, std::span<const example> data,
                         std::span<const example* const> examples, const head_options& head = {},
                         index_t tokens = 2048) {
-  double sum = 0;
+  double sum = 0, count = 0;
   std::vector<const example*> asked;
   for (const example* e : examples) {
+    if (e->replies[0].weight == 0) continue;
+    ++count;
     const std::size_t row = mismatched.row_of[static_cast<std::size_t>(e - data.data())];
     if (row == mismatched_rows::none)
       sum += e->kl;
@@ -66,7 +69,7 @@ double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched,
     for (std::size_t i = 0; i < run.size(); ++i)
       sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), run[i]->replies[0]).log_ratio();
   }
-  return sum / static_cast<double>(examples.size());
+  return count > 0 ? sum / count : 0;
 }
 
 }  // namespace plumb::inline v0

@@ -23,6 +23,7 @@
 #include <plumb/train/moving_reference.hpp>
 #include <plumb/train/options.hpp>
 #include <plumb/train/run.hpp>
+#include <plumb/train/streamed_rows.hpp>
 
 namespace plumb::inline v0 {
 
@@ -36,25 +37,24 @@ struct fit_result {
   std::vector<log_entry> log;
 };
 
-/// Trains `policy` on `data` to make `method` small.
-///
-/// Per optimiser step: batch · accumulate examples in a random order that is a function of (seed, epoch); the loss is
-/// the objective's reduction over all of them together, however they are split; AdamW with the scheduled rate.
-/// References that the objective needs and the data lacks are scored once, before the first step.
-/// Throws errc::bad_argument for options out of range, errc::bad_data for rows that do not fit the objective,
-/// errc::not_finite when loss or gradient stop being numbers, and what callbacks throw.
+namespace detail {
+
+/// The loop of both `fit`s below: on `data`, or on rows of `stream` where it is not null.
 template <class B, class T, class Objective, class... Callbacks>
-fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<example> data, fit_options options = {},
-               Callbacks&&... callbacks) {
+fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objective& method, std::vector<example> data,
+                       fit_options options, Callbacks&&... callbacks) {
   options.check();
+  if (stream) check_streamed(options);
   run_rows rows{.data = std::move(data), .held_out = std::move(options.eval_data)};
   const need needs = objective_needs(method);
-  check_method(method, (policy.score_head() ? scored_needs : need::none) | needs_filled(rows.data));
+  const need own_needs = policy.score_head() ? scored_needs : need::none;
+  check_method(method, own_needs | needs_filled(rows.data));
   for (std::vector<example>* list : {&rows.data, &rows.held_out}) {
-    fit_rows<Objective::level>(*list, needs);
+    fit_rows(method, *list, needs);
     shorten(*list, options.max_tokens);
   }
-  const run_plan plan = plan_run(rows.data.size(), options);
+  const run_plan plan = stream ? plan_run(static_cast<std::size_t>(stream->rows()), options)
+                               : plan_run(std::span<const example>(rows.data), options);
   if (has(needs, need::divergence)) rows.mismatch(plan.per_step);
   shorten(rows.mismatched.rows, options.max_tokens);
   shorten(rows.held_out_mismatched.rows, options.max_tokens);
@@ -68,14 +68,25 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
   check_comparison(objective_name(method), asked.sums, asked.other, policy.has_adapter());
+  const auto find_teacher_words = [&] {
+    if (takes_teacher(asked.sums))
+      asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
+                                           asked.other != nullptr, rows, policy.network().vocabulary());
+  };
+  if (!stream) find_teacher_words();
   run_state state;
   state.objective = objective_name(method);
   state.fingerprint = fingerprint(rows.data, plan, options);
+  if (stream) state.fingerprint = derive_key(state.fingerprint ^ stream->fingerprint(), 0);
   const bool by_token = refers_by_token(Objective::level, needs);
   if (options.reference_sync > 0) check_moving(objective_name(method), needs);
   moving_reference<B, T> moving(policy, options.reference_sync, options.reference_share);
   moving.begin();
+  // Weights that are trained cannot score later rows as they were at first, so a copy of them does.
+  const bool keeps_start = stream && has(needs, need::reference) && !policy.has_adapter();
+  if (keeps_start) moving.keep();
   if (options.resume) resume(state, rows, policy, optimiser, options, moving.weights());
+  if (stream && !state.position.empty()) stream->restore(state.position);
   if (has(needs, need::reference)) provide_references(engine, rows, {options.head_memory}, options, by_token);
   keep_references(rows, state);
 
@@ -88,24 +99,32 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
     for ([[maybe_unused]] const std::string& text : entry.warnings) (detail::tell_warning(callbacks, text), ...);
     result.log.push_back(std::move(entry));
   };
-  const auto data_rows = std::span<const example>(rows.data);
   auto learning = asked;
   learning.learn = true;
   learning.noise = options.neftune;
   if (state.step == 0) (detail::tell_sample(callbacks, index_t{0}), ...);
 
   for (; state.step < plan.steps && !result.cancelled; ++state.step) {
-    const std::vector<const example*> chosen = plan.examples_of(state.step, data_rows);
+    if (stream) {
+      draw_rows(*stream, method, rows, options, needs);
+      check_method(method, own_needs | needs_filled(rows.data));
+      find_teacher_words();
+      learning.teacher_words = asked.teacher_words;
+      if (has(needs, need::reference) && !moving.moved())
+        provide_references(engine, rows, {options.head_memory}, options, by_token);
+    }
+    const auto data_rows = std::span<const example>(rows.data);
+    const auto chosen = stream ? pointers_to(data_rows) : plan.examples_of(state.step, data_rows);
     learning.key = derive_key(options.seed, 1);
     step_context context{
         .ratios = state.ratios, .follow_ratios = true, .stream = static_cast<std::uint64_t>(state.step) << 20};
-    if (moving.moved())
+    if (moving.moved() && (options.reference_sync > 0 || lack_references(data_rows, by_token)))
       for (const auto& [list, own] : rows.of_step(chosen))
         moving.score(engine, list, {options.head_memory}, own && by_token);
     if (has(needs, need::divergence))
       context.baseline = measure_baseline(engine, rows.mismatched, data_rows, chosen, head);
-    const auto [loss, tokens] = run_step(engine, method, needs, chosen, split_by_count(chosen, options.batch), learning,
-                                         context, state.pending);
+    const auto [loss, tokens] =
+        run_step(engine, method, needs, chosen, plan.parts_of(chosen, options.batch), learning, context, state.pending);
     state.ratios = context.ratios;
     state.tokens += tokens;
     result.tokens += tokens;
@@ -122,7 +141,8 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     state.pending.add("loss", loss);
     state.pending.add("grad_norm", norm);
-    const double epoch = plan.epoch_of(done);
+    const double epoch =
+        stream ? static_cast<double>(stream->drawn()) / static_cast<double>(stream->rows()) : plan.epoch_of(done);
     if (done % options.log_every == 0 || done == plan.steps) report(entry_of(state, done, epoch, rate));
     if (!rows.held_out.empty() && (done == plan.steps || (options.eval_every > 0 && done % options.eval_every == 0))) {
       if (moving.moved())
@@ -139,6 +159,7 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
     ((go_on = detail::tell_step(callbacks, info) && go_on), ...);
     result.cancelled = !go_on && done < plan.steps;
     if (!options.folder.empty() && (result.cancelled || (options.save_every > 0 && done % options.save_every == 0))) {
+      if (stream) state.position = stream->position();
       state.step = done;  // what is on disk counts the step that is done
       const auto saved = save_checkpoint(options.folder, policy, optimiser, state, moving.weights());
       state.step = done - 1;
@@ -149,12 +170,44 @@ fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<exampl
   return result;
 }
 
+}  // namespace detail
+
+/// Trains `policy` on `data` to make `method` small.
+///
+/// Per optimiser step: batch · accumulate examples in a random order that is a function of (seed, epoch), or as many as
+/// fill `accumulate` batches of `batch_tokens` tokens; the loss is the objective's reduction over all of them together,
+/// however they are split; AdamW with the scheduled rate.
+/// References that the objective needs and the data lacks are scored once, before the first step.
+/// Throws errc::bad_argument for options out of range, errc::bad_data for rows that do not fit the objective,
+/// errc::not_finite when loss or gradient stop being numbers, and what callbacks throw.
+template <class B, class T, class Objective, class... Callbacks>
+fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<example> data, fit_options options = {},
+               Callbacks&&... callbacks) {
+  return detail::fit_rows_of(nullptr, policy, method, std::move(data), std::move(options),
+                             std::forward<Callbacks>(callbacks)...);
+}
+
+/// Trains on rows of a stream (data/mixture_stream.hpp), in its order. Checkpoints keep its position, so a resumed run goes
+/// on with the row after the last. Only the rows of one step are in memory: their references are scored when they are
+/// drawn, by the network with its adapter off, or, when all weights are trained, by a copy of them as they were at first.
+/// A row that cannot be used is an error when it is reached.
+template <class B, class T, class Objective, class... Callbacks>
+fit_result fit(policy<B, T>& policy, const Objective& method, example_stream& stream, fit_options options = {},
+               Callbacks&&... callbacks) {
+  return detail::fit_rows_of(&stream, policy, method, {}, std::move(options), std::forward<Callbacks>(callbacks)...);
+}
+
 /// An objective on rows of the vocabulary, such as distill, trains as an objective on tokens.
 template <class B, class T, row_objective Objective, class... Callbacks>
 fit_result fit(policy<B, T>& policy, const Objective& method, std::vector<example> data, fit_options options = {},
                Callbacks&&... callbacks) {
   return fit(policy, row_loss<Objective>{method}, std::move(data), std::move(options),
              std::forward<Callbacks>(callbacks)...);
+}
+template <class B, class T, row_objective Objective, class... Callbacks>
+fit_result fit(policy<B, T>& policy, const Objective& method, example_stream& stream, fit_options options = {},
+               Callbacks&&... callbacks) {
+  return fit(policy, row_loss<Objective>{method}, stream, std::move(options), std::forward<Callbacks>(callbacks)...);
 }
 
 }  // namespace plumb::inline v0

@@ -49,6 +49,11 @@ class moving_reference {
   void begin() {
     if (every_ > 0 && share_ != 1) keep();
   }
+  /// The weights as they are now become the reference.
+  void keep() {
+    weights_.clear();
+    for (const auto& each : policy_.trainable()) weights_.push_back(each.parameter->value.clone());
+  }
   /// After step `done`.
   void follow(index_t done) {
     if (every_ <= 0 || done % every_ != 0) return;
@@ -93,10 +98,6 @@ class moving_reference {
   [[nodiscard]] std::vector<tensor<B, T>>& weights() noexcept { return weights_; }
 
  private:
-  void keep() {
-    weights_.clear();
-    for (const auto& each : policy_.trainable()) weights_.push_back(each.parameter->value.clone());
-  }
   void swap() {
     for (std::size_t i = 0; i < weights_.size(); ++i) std::swap(policy_.trainable()[i].parameter->value, weights_[i]);
   }

@@ -22,7 +22,9 @@ struct fit_options {
   index_t steps = 0;       ///< optimiser steps; 0: from `epochs`
   index_t batch = 8;       ///< examples that go through the network at once
   index_t accumulate = 1;  ///< such batches per optimiser step; the loss is that of all of them together
-  double warmup = 0;       ///< below 1: share of the run; from 1: steps
+  index_t batch_tokens =
+      0;              ///< in place of `batch`: as many examples as have so many tokens, prompts and replies; 0: none
+  double warmup = 0;  ///< below 1: share of the run; from 1: steps
   plumb::schedule::kind schedule = plumb::schedule::kind::linear;
   double weight_decay = 0;  ///< of matrices; norms and biases do not decay
   double clip_norm = 1;     ///< largest norm of the gradient; 0: no clipping
@@ -43,7 +45,7 @@ struct fit_options {
   std::filesystem::path folder{};           ///< checkpoints go here; empty: nothing is written
   std::filesystem::path reference_cache{};  ///< file of reference log-probabilities to read and extend; empty: none
   bool resume = false;                      ///< go on from the newest checkpoint in `folder`, if there is one
-  std::size_t head_memory = std::size_t{64} << 20;  ///< bytes for a chunk of logits
+  std::size_t head_memory = std::size_t{256} << 20;  ///< bytes for a chunk of logits and its gradient
 
   /// Throws errc::bad_argument, naming the option, for a value out of its range.
   void check() const {
@@ -56,6 +58,7 @@ struct fit_options {
     want(steps >= 0, "steps", "a count from 0", number(steps));
     want(batch >= 1, "batch", "at least 1", number(batch));
     want(accumulate >= 1, "accumulate", "at least 1", number(accumulate));
+    want(batch_tokens >= 0, "batch_tokens", "a count from 0", number(batch_tokens));
     want(warmup >= 0 && std::isfinite(warmup), "warmup", "a share below 1 or a number of steps", warmup);
     want(weight_decay >= 0 && std::isfinite(weight_decay), "weight_decay", "a number from 0", weight_decay);
     want(clip_norm >= 0, "clip_norm", "a number from 0", clip_norm);

@@ -9,6 +9,7 @@
 
 #include <plumb/core/error.hpp>
 #include <plumb/data/read_unpaired.hpp>
+#include <plumb/data/teacher_words.hpp>
 #include <plumb/objective/record.hpp>
 #include <plumb/train/baseline.hpp>
 
@@ -80,18 +81,45 @@ inline void check_lists(std::span<const example> data) {
       check(e, r, r.old_values, "old_value", false);
       check(e, r, r.returns, "return", false);
       check(e, r, r.targets, "target", true);
+      const auto words = static_cast<std::size_t>(r.teacher.wide) * r.tokens.size();
+      if (r.teacher.ids.size() != words || r.teacher.logp.size() != words)
+        throw error(errc::bad_data, e.place,
+                    join("expected ", r.teacher.wide, " of the teacher's words for each of ", r.tokens.size(),
+                         " tokens, found ", r.teacher.ids.size(), " words"));
       if (!r.mask.empty() && r.mask.size() != r.tokens.size())
         throw error(errc::bad_data, e.place,
                     join("expected ", r.tokens.size(), " entries in the mask, one per token, found ", r.mask.size()));
     }
 }
 
-/// Makes rows fit for objectives of level L with these needs: preferences become single replies where labels are asked
-/// for. Throws errc::bad_data for rows that cannot be used.
-template <level L>
-void fit_rows(std::vector<example>& data, need needs) {
+/// Settles who is the teacher of an objective that compares whole rows with one: a model, or the words that the rows bring, of
+/// which `top_k` count. Returns whether it is the words. Throws errc::bad_argument for both, neither, or lists without a top_k,
+/// and what bring_teacher_words throws.
+inline bool settle_teacher(std::string_view objective, index_t top_k, bool teacher, run_rows& rows,
+                           index_t vocabulary) {
+  const bool words = bring_teacher_words(rows.data, vocabulary);
+  if (!rows.held_out.empty() && bring_teacher_words(rows.held_out, vocabulary) != words)
+    throw error(errc::bad_data, rows.held_out.front().place,
+                "either all rows bring a teacher's words (teacher_ids, teacher_logp), held-out ones included, or none");
+  const auto refuse = [&](const char* text) { throw error(errc::bad_argument, std::string(objective), text); };
+  if (words && teacher) refuse("the rows bring a teacher's words and a teacher is given, too; leave one of them out");
+  if (!words && !teacher)
+    refuse(
+        "needs a teacher: a model of the same vocabulary (--teacher MODEL; in C++ plumb::teacher{model}), or rows "
+        "with teacher_ids and teacher_logp");
+  if (words && top_k == 0) refuse("the rows bring a teacher's likeliest words; say how many of them count: top_k=20");
+  if (words) rows.for_each_list([&](std::vector<example>& list) { keep_teacher_words(list, top_k); });
+  return words;
+}
+
+/// Makes rows fit for an objective with these needs: preferences become single replies where labels are asked for.
+/// Throws errc::bad_data for rows that cannot be used.
+template <class Objective>
+void fit_rows(const Objective& method, std::vector<example>& data, need needs) {
   check_lists(data);
-  if (L == level::sequence && has(needs, need::desirable)) data = unpair(std::move(data));
+  if (Objective::level == level::sequence && has(needs, need::desirable)) data = unpair(std::move(data));
+  if (const int wanted = wanted_replies(method); wanted > 0)
+    for (const example& e : data) check_group_size("the objective", wanted, e.replies.size(), e.place);
   if (!has(needs, need::value)) return;
   for (const example& e : data)
     for (const reply& r : e.replies)

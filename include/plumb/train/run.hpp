@@ -7,6 +7,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <plumb/core/random.hpp>
@@ -15,6 +16,7 @@
 #include <plumb/objective/needs.hpp>
 #include <plumb/objective/parameters.hpp>
 #include <plumb/rollout/scorer.hpp>
+#include <plumb/rollout/split.hpp>
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/log_entry.hpp>
 #include <plumb/train/options.hpp>
@@ -34,18 +36,34 @@ inline std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
   return order;
 }
 
-/// How many steps a run has, and which examples each of them takes.
+/// How many steps a run has, and which examples each of them takes. With a budget of tokens (`batch_tokens`), the examples
+/// of an epoch fill micro-batches in their random order, and a step takes `accumulate` of them; the epochs of such a run
+/// may differ in length.
 struct run_plan {
   index_t steps = 0;
   index_t per_step = 1;         ///< examples an optimiser step
   index_t steps_per_epoch = 1;  ///< the last step of an epoch may be smaller
   std::uint64_t key = 0;
   plumb::schedule schedule;
+  index_t batch_tokens = 0, accumulate = 1;
+  std::vector<index_t> epoch_ends;  ///< with a budget of tokens: steps done at the end of each epoch
 
   [[nodiscard]] double epoch_of(index_t done) const noexcept {
-    return static_cast<double>(done) / static_cast<double>(steps_per_epoch);
+    if (epoch_ends.empty()) return static_cast<double>(done) / static_cast<double>(steps_per_epoch);
+    const auto [epoch, first] = epoch_at(done);
+    const auto end = epoch_ends[std::min(epoch, epoch_ends.size() - 1)];
+    return static_cast<double>(epoch) +
+           (end > first ? static_cast<double>(done - first) / static_cast<double>(end - first) : 0);
   }
   [[nodiscard]] std::vector<const example*> examples_of(index_t step, std::span<const example> data) const {
+    if (!epoch_ends.empty()) {
+      const auto [epoch, start] = epoch_at(step);
+      const auto all = epoch_order(epoch, data);
+      const auto parts = split_by_tokens(all, batch_tokens);
+      const auto begin = static_cast<std::size_t>((step - start) * accumulate);
+      const auto& last = parts[std::min(begin + static_cast<std::size_t>(accumulate), parts.size()) - 1];
+      return std::vector<const example*>(parts[begin].data(), last.data() + last.size());
+    }
     const auto order = shuffled(data.size(), derive_key(key, static_cast<std::uint64_t>(step / steps_per_epoch)));
     const auto first = static_cast<std::size_t>(step % steps_per_epoch * per_step);
     std::vector<const example*> out;
@@ -53,7 +71,29 @@ struct run_plan {
       out.push_back(&data[order[i]]);
     return out;
   }
+  /// The micro-batches of a step's examples.
+  [[nodiscard]] micro_batches parts_of(std::span<const example* const> chosen, index_t batch) const {
+    return batch_tokens > 0 ? split_by_tokens(chosen, batch_tokens) : split_by_count(chosen, batch);
+  }
+  /// The examples in the order of an epoch.
+  [[nodiscard]] std::vector<const example*> epoch_order(std::size_t epoch, std::span<const example> data) const {
+    std::vector<const example*> out;
+    for (const std::size_t i : shuffled(data.size(), derive_key(key, epoch))) out.push_back(&data[i]);
+    return out;
+  }
+
+ private:
+  /// The epoch of a step, and the epoch's first step.
+  [[nodiscard]] std::pair<std::size_t, index_t> epoch_at(index_t step) const {
+    const auto next = std::upper_bound(epoch_ends.begin(), epoch_ends.end(), step);
+    return {static_cast<std::size_t>(next - epoch_ends.begin()), next == epoch_ends.begin() ? 0 : *(next - 1)};
+  }
 };
+
+inline void set_schedule(run_plan& plan, const fit_options& o) {
+  const double warmup = o.warmup < 1 ? std::ceil(o.warmup * static_cast<double>(plan.steps)) : o.warmup;
+  plan.schedule = {o.schedule, static_cast<index_t>(warmup), plan.steps};
+}
 
 /// Throws errc::bad_data when there is nothing to train on.
 inline run_plan plan_run(std::size_t examples, const fit_options& o) {
@@ -65,14 +105,38 @@ inline run_plan plan_run(std::size_t examples, const fit_options& o) {
                            : std::max<index_t>(1, static_cast<index_t>(std::ceil(
                                                       o.epochs * static_cast<double>(plan.steps_per_epoch) - 1e-9)));
   plan.key = derive_key(o.seed, 0);
-  const double warmup = o.warmup < 1 ? std::ceil(o.warmup * static_cast<double>(plan.steps)) : o.warmup;
-  plan.schedule = {o.schedule, static_cast<index_t>(warmup), plan.steps};
+  plan.accumulate = o.accumulate;
+  plan.batch_tokens = o.batch_tokens;
+  set_schedule(plan, o);
+  return plan;
+}
+
+/// The same for these examples, whose tokens count where batches have a budget of them.
+inline run_plan plan_run(std::span<const example> data, const fit_options& o) {
+  run_plan plan = plan_run(data.size(), o);
+  if (o.batch_tokens == 0) return plan;
+  plan.steps = 0;
+  const auto enough = [&](std::size_t epochs) {
+    return o.steps > 0 ? plan.steps >= o.steps : static_cast<double>(epochs) >= o.epochs - 1e-9;
+  };
+  for (std::size_t epoch = 0; !enough(epoch); ++epoch) {
+    const auto all = plan.epoch_order(epoch, data);
+    const auto parts = static_cast<index_t>(split_by_tokens(all, o.batch_tokens).size());
+    const index_t own = (parts + o.accumulate - 1) / o.accumulate;
+    plan.epoch_ends.push_back((epoch == 0 ? 0 : plan.epoch_ends.back()) + own);
+    const double share = o.steps > 0 ? 1 : std::min(1.0, o.epochs - static_cast<double>(epoch));
+    plan.steps += static_cast<index_t>(std::ceil(share * static_cast<double>(own) - 1e-9));
+  }
+  if (o.steps > 0) plan.steps = o.steps;
+  plan.steps_per_epoch = plan.epoch_ends.front();
+  plan.per_step = (static_cast<index_t>(data.size()) + plan.steps_per_epoch - 1) / plan.steps_per_epoch;
+  set_schedule(plan, o);
   return plan;
 }
 
 /// Cuts replies so that prompt + reply have at most `most` tokens. Throws errc::bad_data, with the row's place, when the
 /// prompt leaves no room for a reply.
-inline void shorten(std::vector<example>& data, index_t most) {
+inline void shorten(std::span<example> data, index_t most) {
   for (example& e : data)
     for (reply& r : e.replies) {
       const index_t room = most - static_cast<index_t>(e.prompt.size());
@@ -85,6 +149,8 @@ inline void shorten(std::vector<example>& data, index_t most) {
            {&r.token_references, &r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
         if (each->size() == r.tokens.size()) each->resize(static_cast<std::size_t>(room));
       r.tokens.resize(static_cast<std::size_t>(room));
+      r.teacher.ids.resize(static_cast<std::size_t>(room * r.teacher.wide));
+      r.teacher.logp.resize(static_cast<std::size_t>(room * r.teacher.wide));
       if (!r.mask.empty()) r.mask.resize(static_cast<std::size_t>(room));
       r.reference = missing;  // it was the log-probability of the whole reply
     }
@@ -173,6 +239,8 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
       for (const token_id t : r.tokens) mix(static_cast<std::uint64_t>(t));
       mix_double(r.weight);
       for (const bool counts : r.mask) mix(counts ? 1 : 2);
+      for (const token_id t : r.teacher.ids) mix(static_cast<std::uint64_t>(t));
+      for (const double x : r.teacher.logp) mix_double(x);
       for (const auto* numbers : {&r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
         for (const double x : *numbers) mix_double(x);
     }
@@ -183,6 +251,8 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
   mix(static_cast<std::uint64_t>(plan.steps));
   mix(static_cast<std::uint64_t>(plan.per_step));
   mix(static_cast<std::uint64_t>(o.batch));
+  if (o.batch_tokens > 0)
+    mix(derive_key(static_cast<std::uint64_t>(o.batch_tokens), static_cast<std::uint64_t>(o.accumulate)));
   mix(o.seed);
   mix(static_cast<std::uint64_t>(o.schedule));
   for (const double x : {o.rate, o.warmup, o.weight_decay, o.clip_norm, o.beta1, o.beta2, o.epsilon, o.neftune,

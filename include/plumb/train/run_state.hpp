@@ -16,7 +16,7 @@
 namespace plumb::inline v0 {
 
 /// What a checkpoint holds beside parameters and moments. The order of the data and all random numbers are functions of
-/// (seed, step), so a position is a number.
+/// (seed, step), so a position is a number; only a stream of examples has one of its own.
 struct run_state {
   index_t step = 0;                      ///< optimiser steps done
   std::string objective;                 ///< name, to refuse another one's checkpoint
@@ -25,6 +25,7 @@ struct run_state {
   metric_list pending;                   ///< metrics since the last log entry
   std::vector<double> references;        ///< reference log-probability of every reply, in the order of the data
   std::vector<double> token_references;  ///< the same of every token, for objectives that ask for it
+  std::vector<std::uint64_t> position;   ///< in the data, where that is a stream; else empty: `step` says it
   running_mean ratios;                   ///< of the log-ratios that bco's running mean has seen
 };
 

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -44,6 +45,10 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std:
          {std::pair("references", &state.references), std::pair("token_references", &state.token_references)})
       tensors.push_back(
           {name, dtype::f64, {static_cast<index_t>(list->size())}, std::as_bytes(std::span<const double>(*list))});
+    tensors.push_back({"position",
+                       dtype::u64,
+                       {static_cast<index_t>(state.position.size())},
+                       std::as_bytes(std::span<const std::uint64_t>(state.position))});
     write_safetensors(unfinished / "training_state.safetensors", tensors, {});
 
     json::object o;
@@ -106,6 +111,11 @@ run_state read_run_state(const std::filesystem::path& checkpoint) {
       list->resize(static_cast<std::size_t>(info->shape[0]));
       file.read(name, std::span<double>(*list));
     }
+  if (const auto* info = file.find("position"); info && info->type == dtype::u64) {
+    state.position.resize(static_cast<std::size_t>(info->elements));
+    const auto bytes = file.bytes(*info);
+    if (!bytes.empty()) std::memcpy(state.position.data(), bytes.data(), bytes.size());
+  }
   return state;
 }
 

@@ -91,7 +91,8 @@ void inform(std::vector<record<L>>& records, need needs, step_context& context) 
       for (auto& r : records) r.kl = context.baseline;
     if (!has(needs, need::mean_ratio)) return;
     if (context.follow_ratios)
-      for (const auto& r : records) context.ratios.add(r.log_ratio());
+      for (const auto& r : records)
+        if (r.weight != 0) context.ratios.add(r.log_ratio());
     for (auto& r : records) r.mean_ratio = context.ratios.value();
   }
 }
