@@ -332,8 +332,71 @@ class Tiny(Case):
         (with_adapter,) = lines(self.ok("info", TINY, "--adapter", GOLDEN / "tiny_llama_adapter"))
         self.assertEqual((with_adapter["adapter"]["r"], with_adapter["adapter"]["lora_alpha"]), (3, 6))
         self.assertGreater(with_adapter["trainable_parameters"], 0)
+        readers = {name: about["reads"] for name, about in with_adapter["adapter"]["readers"].items()}
+        self.assertEqual(readers, {"plumb": "yes", "peft": "yes", "vllm": "yes", "llama.cpp": "yes"})
         (sharded,) = lines(self.ok("info", GOLDEN / "tiny_llama_sharded"))
         self.assertEqual((len(sharded["files"]), sharded["dtype"]), (2, "bf16"))
+
+    def test_adapters_of_every_kind(self):
+        """Trained, saved, described, scored and merged: what PEFT calls them, and who takes them."""
+        rows = self.write("rows.jsonl", [{"prompt_ids": [1, 5], "completion_ids": [9, 33, 2]}, {"prompt_ids": [7], "completion_ids": [3, 4]}])
+        row = [{"ids": [1, 5, 9, 33]}]
+        (base,) = lines(self.ok("score", "--model", TINY, "--in", "-", rows=row))
+        kinds = {  # settings, fields of adapter_config.json, vLLM, llama.cpp
+            "dora": (["dora=true"], {"use_dora": True}, "refused", "refused"),
+            "pissa": (["init=pissa", "lora_plus_ratio=4"], {"init_lora_weights": True, "r": 4, "lora_alpha": 8}, "yes", "yes"),
+            "olora": (["init=olora", "rank_stabilised=true"], {"use_rslora": True, "r": 4}, "yes", "yes"),
+            "saved": (["modules_to_save=norm,lm_head"], {"modules_to_save": ["norm", "lm_head"]}, "refused", "refused"),
+            "tokens": (["trainable_tokens=5, 9", "biases=all"], {"trainable_token_indices": [5, 9], "bias": "all"}, "refused", "refused"),
+        }
+        for name, (settings, fields, vllm, llama_cpp) in kinds.items():
+            run = self.folder / name
+            self.ok("train", "sft", "--model", TINY, "--data", rows, "--out", run, "--set", "steps=3", "rank=2", "rate=0.01", *settings)
+            config = json.loads((run / "adapter_config.json").read_text())
+            self.assertEqual({key: config[key] for key in fields}, fields)
+            (about,) = lines(self.ok("info", run))
+            self.assertEqual((about["readers"]["plumb"]["reads"], about["readers"]["peft"]["reads"]), ("yes", "yes"))
+            self.assertEqual((about["readers"]["vllm"]["reads"], about["readers"]["llama.cpp"]["reads"]), (vllm, llama_cpp))
+            self.assertEqual(about["peft_type"], "LORA")
+            merged = self.folder / (name + "_merged")
+            self.ok("merge", "--model", TINY, "--adapter", run, "--out", merged)
+            (one,), (two,) = (lines(self.ok("score", "--in", "-", *where, rows=row)) for where in (("--model", TINY, "--adapter", run), ("--model", merged)))
+            self.assertAlmostEqual(one["sum"], two["sum"], places=4)
+            self.assertGreater(abs(one["sum"] - base["sum"]), 1e-3)
+            again = self.folder / (name + "_again")  # from the settings that the run wrote down
+            self.ok("train", "--config", run / "config.json", "--out", again)
+            self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(again / "adapter_model.safetensors"))
+        for name, settings in (("prompt", ["virtual_tokens=3"]), ("prefix", ["virtual_tokens=3", "prefix=true"])):
+            run = self.folder / name
+            self.ok("train", "dpo", "--model", TINY, "--data", self.write("pairs.jsonl", [{"prompt_ids": [1, 5], "chosen_ids": [9, 2], "rejected_ids": [4, 2]}]), "--out", run, "--set", "steps=3", "rate=0.05", *settings)
+            config, settled = (json.loads((run / file).read_text()) for file in ("adapter_config.json", "config.json"))
+            self.assertEqual((config["peft_type"], config["num_virtual_tokens"]), (name.upper() + "_TUNING", 3))
+            self.assertNotIn("rank", settled)
+            (about,) = lines(self.ok("info", run))
+            self.assertEqual([about["readers"][program]["reads"] for program in ("plumb", "peft", "vllm", "llama.cpp")], ["yes", "yes", "refused", "refused"])
+            (scored,) = lines(self.ok("score", "--model", TINY, "--adapter", run, "--in", "-", rows=row))
+            self.assertGreater(abs(scored["sum"] - base["sum"]), 1e-3)
+            self.ok("train", "dpo", "--config", run / "config.json", "--out", self.folder / (name + "_again"))
+            self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(self.folder / (name + "_again") / "adapter_model.safetensors"))
+            self.ok("train", "sft", "--model", TINY, "--data", rows, "--adapter", run, "--out", self.folder / (name + "_more"), "--set", "steps=1")
+            self.refused("merge", "--model", TINY, "--adapter", run, "--out", self.folder / "y", says="merged")
+        patterns = self.folder / "patterns"
+        shutil.copytree(GOLDEN / "adapters" / "pissa", patterns)
+        config = json.loads((patterns / "adapter_config.json").read_text())
+        (patterns / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": {"q_proj": 3}}))
+        (about,) = lines(self.ok("info", patterns))
+        self.assertEqual((about["readers"]["vllm"]["reads"], len(about["readers"]["vllm"]["reasons"])), ("wrong", 2))
+        self.assertIn("changes the base model", about["readers"]["peft"]["notes"][0])
+        where = ("--model", TINY, "--data", rows, "--out", self.folder / "x", "--set")
+        for setting, says in (("init=pisa", "pissa"), ("biases=some", "lora_only"), ("trainable_tokens=1,x", "token ids"), ("trainable_tokens=97", "vocabulary"),
+                              ("modules_to_save=nowhere", "nowhere"), ("modules_to_save=self_attn", "twice"), ("lora_plus_ratio=0", "above 0"), ("pissa_iterations=4", "pissa")):
+            self.refused("train", "sft", *where, setting, says=says)
+        self.refused("train", "sft", *where[:-1], "--full", "--set", "lora_plus_ratio=4", says="--full")
+        self.refused("train", "sft", *where[:-1], "--adapter", GOLDEN / "tiny_llama_adapter", "--set", "dora=true", says="dora")
+        self.refused("train", "sft", *where, "dora=true", "init=olora", says="olora")
+        self.refused("train", "sft", *where, "virtual_tokens=3", "rank=2", says="rank")
+        self.refused("train", "sft", *where, "prefix=true", says="virtual_tokens")
+        self.refused("train", "sft", *where, "virtual_tokens=256", says="positions")
 
     def test_bad_models(self):
         self.refused("info", self.folder / "none", says="no folder")

@@ -130,7 +130,7 @@ void write_documents(const fs::path& folder, const run_settings& settings, const
   report page;
   page.title = join(name_of(settings.how), " on ",
                     base.empty() ? fs::path(settings.model).parent_path().filename().string() : base);
-  page.subtitle = settings.full ? "All weights" : "LoRA adapter";
+  page.subtitle = settings.full ? "All weights" : settings.prompt.count > 0 ? "Virtual tokens" : "LoRA adapter";
   page.log = read_log(folder / "log.jsonl");
   for (const log_entry& entry : page.log)
     for (const std::string& text : entry.warnings) page.warnings.push_back(join("Step ", entry.step, ": ", text));
@@ -147,6 +147,7 @@ void write_documents(const fs::path& folder, const run_settings& settings, const
   card.base_model = settings.model;
   card.method = settings.objective;
   card.adapter = !settings.full;
+  card.low_rank = settings.prompt.count == 0;
   if (says_scores(settings.how)) card.pipeline = "text-classification";
   card.hyper_parameters = pairs;
   log_entry last;

@@ -9,6 +9,7 @@
 #include <plumb/data/read_labelled.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/adapter_options.hpp>
+#include <plumb/models/prompt_options.hpp>
 #include <plumb/train/options.hpp>
 
 #include <set>
@@ -28,9 +29,10 @@ struct run_settings {
   bool full = false;       ///< all weights are trained, without an adapter
   fit_options fit{.log_every = 1};
   lora_options lora;
-  bool density_ratio = false;  ///< disliked replies weigh what their prompts are worth
-  step_options steps;          ///< how solutions with labelled steps are read
-  std::string chat;            ///< template of rows with messages: a Jinja file or a format; empty: the model's own
+  prompt_options prompt{.count = 0};  ///< instead of LoRA, where its count is not 0
+  bool density_ratio = false;         ///< disliked replies weigh what their prompts are worth
+  step_options steps;                 ///< how solutions with labelled steps are read
+  std::string chat;  ///< template of rows with messages: a Jinja file or a format; empty: the model's own
   learnt_part learn = learnt_part::usual;
   method how = find_method("sft");
   std::string also;                           ///< further terms, "0.2*sft_chosen"

@@ -111,10 +111,14 @@ int run_train(const arguments& given) {
   if (!settings.teacher.empty()) open_teacher(*model, settings.teacher, common);
   if (settings.full)
     model->train_all();
+  else if (settings.adapter.empty() && settings.prompt.count > 0)
+    model->attach_prompt(settings.prompt);
   else if (settings.adapter.empty())
     model->attach_lora(settings.lora);
-  else
+  else if (model->lora() != nullptr)
     settings.lora = *model->lora();
+  else
+    settings.prompt = *model->prompt();
   if ((needs_of(settings.how) & (need::reward | need::value)) != need::none && !model->has_score_head())
     model->attach_score_head(settings.fit.seed, !has(needs_of(settings.how), need::reward));
   if (!settings.chosen.contains("max_tokens"))
@@ -251,7 +255,9 @@ const command train_command{
     "constant),\n"
     "weight_decay, clip_norm, neftune, density_ratio, reference_sync, reference_share, max_tokens, rank, alpha, "
     "dropout, targets "
-    "(q_proj,v_proj or a regular expression), seed, "
+    "(q_proj,v_proj or a regular expression),\nrank_stabilised, dora, init (true, gaussian, false, pissa, olora), "
+    "pissa_iterations, biases (none, lora_only, all),\nmodules_to_save (embed_tokens,lm_head), trainable_tokens (their "
+    "ids), lora_plus_ratio; virtual_tokens and prefix instead of LoRA; seed, "
     "eval_data,\n"
     "eval_every, save_every, log_every, template (of rows with messages: a Jinja file or chatml, zephyr ..),\ntokens "
     "(which are learnt: completion, assistant, all), the objective's own parameters, and also=0.2*NAME to add another "

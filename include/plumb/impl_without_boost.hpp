@@ -30,7 +30,9 @@
 #include <plumb/io/safetensors_write_impl.hpp>
 #include <plumb/io/weights_impl.hpp>
 #include <plumb/models/adapter_config_impl.hpp>
+#include <plumb/models/adapter_init_impl.hpp>
 #include <plumb/models/adapter_options_impl.hpp>
+#include <plumb/models/adapter_readers_impl.hpp>
 #include <plumb/models/config_file_impl.hpp>
 #include <plumb/models/gguf_model_impl.hpp>
 #include <plumb/models/gguf_names_impl.hpp>

@@ -188,6 +188,13 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
   if (about.score_head)
     throw error(errc::unsupported, place,
                 "the adapter has a head that scores texts, which llama.cpp's files cannot hold");
+  if (about.virtual_tokens > 0)
+    throw error(errc::unsupported, place, "the adapter is of virtual tokens, which llama.cpp's files cannot hold");
+  if (about.lora.init != lora_init::uniform)
+    throw error(
+        errc::unsupported, place,
+        join("\"init_lora_weights\" is \"", name(about.lora.init),
+             "\": the adapter belongs to a changed base model; load and save it with plumb, which makes a plain one"));
   const auto files = weight_files::open(adapter, "adapter_model");
   const detail::lora_plan plan(about.lora);
 
@@ -201,6 +208,7 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
   std::vector<gguf_output> outputs;
   const auto weights = base.names();
   for (const std::string& stored : files.names()) {
+    if (stored.ends_with(".base_layer.weight")) continue;  // PEFT's copy of a frozen weight
     const bool b = stored.ends_with(b_end);
     if (!stored.starts_with(prefix) || (!b && !stored.ends_with(a_end)))
       throw error(errc::unsupported, place, join("the tensor \"", stored, "\" is no part of a plain LoRA adapter"));

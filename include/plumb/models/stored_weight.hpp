@@ -32,11 +32,11 @@ inline std::string describe_shape(std::span<const index_t> extents) {
   return out + "]";
 }
 
-/// Norms and biases lie in files as one row of numbers without a second extent.
+/// Norms, biases and magnitudes lie in files as one row of numbers without a second extent.
 inline bool is_vector(std::string_view name) {
   for (const std::string_view end :
        {"norm.weight", ".bias", "ln_1.weight", "ln_2.weight", "ln_f.weight", "ln_attn.weight", "ln_mlp.weight",
-        "norm_1.weight", "norm_2.weight", "norm_f.weight"})
+        "norm_1.weight", "norm_2.weight", "norm_f.weight", ".lora_magnitude_vector"})
     if (name.ends_with(end)) return true;
   return false;
 }

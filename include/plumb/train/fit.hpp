@@ -59,13 +59,14 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   shorten(rows.held_out_mismatched.rows, options.max_tokens);
 
   scorer<B, T> engine(policy.model());
-  adamw<B, T> optimiser(decaying(policy), {options.beta1, options.beta2, options.epsilon, options.weight_decay});
+  adamw<B, T> optimiser(decaying(policy, options.lora_plus_ratio),
+                        {options.beta1, options.beta2, options.epsilon, options.weight_decay});
   const objective_sums<B, T, Objective> extra(method, needs, policy.network().vocabulary());
   const head_options head = extra.options({.memory = options.head_memory, .entropy = true});
   typename scorer<B, T>::request asked{.head = head, .sums = extra.sums()};
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
-  check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
+  check_comparison(objective_name(method), asked.sums, asked.other, policy.has_adapter());
   const auto find_teacher_words = [&] {
     if (takes_teacher(asked.sums))
       asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
@@ -81,7 +82,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   moving_reference<B, T> moving(policy, options.reference_sync, options.reference_share);
   moving.begin();
   // Weights that are trained cannot score later rows as they were at first, so a copy of them does.
-  const bool keeps_start = stream && has(needs, need::reference) && !policy.lora();
+  const bool keeps_start = stream && has(needs, need::reference) && !policy.has_adapter();
   if (keeps_start) moving.keep();
   if (options.resume) resume(state, rows, policy, optimiser, options, moving.weights());
   if (stream && !state.position.empty()) stream->restore(state.position);
