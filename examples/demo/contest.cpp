@@ -2,6 +2,7 @@
 // The contest of the objectives: `./dev demo --all`.
 #include "contest.hpp"
 
+#include <plumb/models/attach_lora.hpp>
 #include <plumb/objective/all.hpp>
 #include <plumb/train/fit.hpp>
 #include <plumb/train/report_curves.hpp>
