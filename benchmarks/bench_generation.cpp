@@ -57,10 +57,15 @@ struct settings {
   }
 };
 
+/// A time by the clock, and of processors.
+struct duration {
+  double wall = 0, processor = 0;
+};
+
 /// A figure and what it could be at best, in milliseconds.
 struct figure {
   const char* name;
-  double ms, floor;
+  double ms, processor, floor;
 };
 
 class benchmark {
@@ -81,8 +86,8 @@ class benchmark {
     auto& device = *model_.device();
     const double peak = 1e9 * bench::peak_gflops(device), bandwidth = 1e9 * bench::read_bandwidth(device);
     bench::reset_peak_memory();
-    const double first = seconds(1, 1, 0), whole = seconds(set_.tokens, 1, 0),
-                 many = seconds(set_.tokens, set_.samples, 1);
+    const duration first = seconds(1, 1, 0), whole = seconds(set_.tokens, 1, 0),
+                   many = seconds(set_.tokens, set_.samples, 1);
     const double memory = static_cast<double>(plumb::peak_memory_bytes()) / 1e6;
     const auto reply = plumb::generate(model_, std::span<const std::vector<plumb::token_id>>(prompts_), greedy());
 
@@ -92,16 +97,17 @@ class benchmark {
     const double read = bytes_read() / bandwidth;
     const double each = number(set_.samples) * bench::operations_of(config_, 0, 1, 1, 0).forward / peak;
     const std::vector<figure> figures = {
-        {"prefill", 1e3 * first, 1e3 * prefill},
-        {"decode", 1e3 * (whole - first) / steps, 1e3 * read},
-        {"samples", 1e3 * many, 1e3 * (prefill + steps * std::max(read, each))},
+        {"prefill", 1e3 * first.wall, 1e3 * first.processor, 1e3 * prefill},
+        {"decode", 1e3 * (whole.wall - first.wall) / steps, 1e3 * (whole.processor - first.processor) / steps,
+         1e3 * read},
+        {"samples", 1e3 * many.wall, 1e3 * many.processor, 1e3 * (prefill + steps * std::max(read, each))},
     };
     std::printf("%s, float, %d threads, peak %.0f GFLOP/s, reads %.1f GB/s, peak memory %.0f MB\n", set_.shape.c_str(),
                 device.threads(), 1e-9 * peak, 1e-9 * bandwidth, memory);
     json::array rows;
     for (const figure& f : figures) {
       std::printf("%-8s %10.2f ms   floor %10.2f ms, %5.1f %% of it\n", f.name, f.ms, f.floor, 100 * f.floor / f.ms);
-      rows.push_back({{"figure", f.name}, {"ms", f.ms}, {"floor_ms", f.floor}});
+      rows.push_back({{"figure", f.name}, {"ms", f.ms}, {"processor_ms", f.processor}, {"floor_ms", f.floor}});
     }
     if (set_.report.empty()) return;
     const auto& found = reply.at(0).at(0);
@@ -138,21 +144,23 @@ class benchmark {
   }
 
   /// The median time of replies of so many tokens.
-  [[nodiscard]] double seconds(index_t tokens, index_t samples, double temperature) const {
+  [[nodiscard]] duration seconds(index_t tokens, index_t samples, double temperature) const {
     const plumb::generate_options options{.max_tokens = tokens,
                                           .samples = samples,
                                           .sampling = {.temperature = temperature},
                                           .cache_memory = std::size_t{1} << 31};
-    std::vector<double> times;
+    std::vector<double> times, processor;
     for (index_t i = 0; i < set_.repeats; ++i) {
       const auto start = bench::clock::now();
+      const double before = bench::processor_seconds();
       const auto made = plumb::generate(model_, std::span<const std::vector<plumb::token_id>>(prompts_), options);
       times.push_back(bench::seconds_since(start));
+      processor.push_back(bench::processor_seconds() - before);
       for (const auto& each : made.at(0))
         if (static_cast<index_t>(each.tokens.size()) != tokens)
           throw plumb::error(plumb::errc::bad_model, "reply", "it ended early; the model must not have an end token");
     }
-    return bench::median(times);
+    return {bench::median(times), bench::median(processor)};
   }
 
   /// Bytes that one token needs at least: each weight, and keys and values half way through the reply.

@@ -64,8 +64,9 @@ int main(int count, char** arguments) {
   try {
     cpu::device d(threads);
     const double most = bench::peak_gflops(d);
-    std::printf("%d threads, instruction set %d, peak %.1f GFLOP/s in float\n", d.threads(),
-                static_cast<int>(d.instructions()), most);
+    std::printf("%d threads, instruction set %d, peak %.1f GFLOP/s in float, %.1f in bfloat16, reads %.1f GB/s\n",
+                d.threads(), static_cast<int>(d.instructions()), most, bench::peak_bf16_gflops(d),
+                bench::read_bandwidth(d));
     for (const auto kind : {plumb::product::nt, plumb::product::nn, plumb::product::tn})
       for (const auto& [m, n, k] : {std::array<index_t, 3>{1, 128, 128},
                                     {1, 2048, 2048},

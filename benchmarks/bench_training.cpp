@@ -59,15 +59,25 @@ struct settings {
 /// Times of a run: what comes before its first step, and each step.
 struct stopwatch {
   bench::clock::time_point last = bench::clock::now();
-  double before = 0;
-  std::vector<double> steps{};
+  double last_processor = bench::processor_seconds();
+  double before = 0, before_processor = 0;
+  std::vector<double> steps{}, steps_processor{};
 
   void on_sample(index_t step) {  // fit says so just before the first step
-    if (step == 0) before = lap();
+    if (step != 0) return;
+    before = lap();
+    before_processor = lap_processor();
   }
-  void on_step(const plumb::step_info&) { steps.push_back(lap()); }
+  void on_step(const plumb::step_info&) {
+    steps.push_back(lap());
+    steps_processor.push_back(lap_processor());
+  }
 
  private:
+  double lap_processor() {
+    const double now = bench::processor_seconds();
+    return now - std::exchange(last_processor, now);
+  }
   double lap() {
     const double seconds = bench::seconds_since(last);
     last = bench::clock::now();
@@ -101,6 +111,7 @@ class benchmark {
                            {"trained", trained()},
                            {"threads", policy_.model().device()->threads()},
                            {"peak_gflops", peak_},
+                           {"peak_bf16_gflops", bench::peak_bf16_gflops(*policy_.model().device())},
                            {"results", results}};
     plumb::write_file_atomically(set_.report, [&](plumb::writer& out) { out.write(json::dump(all, 1) + "\n"); });
   }
@@ -140,7 +151,7 @@ class benchmark {
     stopwatch watch;
     plumb::fit_result result;
     with_objective(method, [&](const auto& objective) {
-      watch.last = bench::clock::now();
+      watch = {};
       result = plumb::fit(policy_, objective, bench::random_examples(s, steps, config_.vocabulary),
                           options_of(s, steps), watch);
     });
@@ -148,9 +159,11 @@ class benchmark {
     put_back(before);
     peak_ = std::max(peak_, measure_peak());
 
-    watch.steps.erase(watch.steps.begin());
+    watch.steps.erase(watch.steps.begin()), watch.steps_processor.erase(watch.steps_processor.begin());
     const double reference = s.reference ? watch.before / static_cast<double>(steps) : 0;
     const double seconds = bench::median(watch.steps) + reference;
+    const double processor =
+        bench::median(watch.steps_processor) + (s.reference ? watch.before_processor / static_cast<double>(steps) : 0);
     const double work = 1e-9 * bench::operations_of(config_, s, set_.full ? 0 : 16);
     const double tokens = static_cast<double>(s.tokens()) / seconds;
     json::array losses, norms, odds, times;
@@ -167,6 +180,7 @@ class benchmark {
     return {{"method", method},
             {"tokens", s.tokens()},
             {"ms", 1e3 * seconds},
+            {"processor_ms", 1e3 * processor},
             {"ms_of_steps", times},
             {"ms_of_reference", 1e3 * reference},
             {"tokens_per_second", tokens},

@@ -28,7 +28,8 @@ import venv
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 PEERS = {
-    "training": ["torch:fp32", "torch:autocast", "torch:bf16", "trl:fp32", "trl:autocast"],
+    "training": ["torch:fp32", "torch+compile:fp32", "torch:autocast", "torch:bf16", "torch+compile:bf16", "trl:fp32",
+                 "trl:autocast"],
     "generation": ["transformers:fp32", "transformers:bf16", "llama.cpp:f32", "llama.cpp:bf16", "llama.cpp:q8_0"],
 }
 QUICK_PEERS = {
@@ -74,7 +75,7 @@ def run(command, log, environment=None):
                                 stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}, check=False)
     if status.returncode != 0:
         tail = "\n".join(pathlib.Path(log).read_text(errors="replace").splitlines()[-15:])
-        raise RuntimeError(f"{' '.join(str(part) for part in command)} failed; see {log}\n{tail}")
+        raise RuntimeError(f"it failed, see {pathlib.Path(log).name}\n{' '.join(str(part) for part in command)}\n{tail}")
 
 
 def near(found, expected, share):
@@ -118,7 +119,10 @@ class Training:
         extra = [] if precision == "fp32" else ["--precision", precision]
         run(self.plumb("--methods", method, "--model", self.folder, "--json", out, *extra), self.folder / "plumb.log")
         report = json.loads(out.read_text())
-        self.machine = {key: report[key] for key in ("processor", "threads", "peak_gflops", "version")}
+        best = max(report["peak_gflops"], self.machine.get("peak_gflops", 0))
+        self.machine = {key: report[key] for key in ("processor", "threads", "peak_gflops", "peak_bf16_gflops",
+                                                    "version")}
+        self.machine["peak_gflops"] = best
         return report["results"][0] | {"program": "plumb", "precision": precision}
 
     def run_peer(self, method, engine, precision):
@@ -154,7 +158,7 @@ class Training:
             say(f"{method} {name}: does not count: {problem}")
             return
         self.reports.setdefault(key, []).append(report)
-        say(f"{method:5} {name:16} {report['ms']:10.1f} ms a step, loss {report['losses'][0]:.6f}")
+        say(f"{method:5} {name:16} {report['ms']:10.1f} ms a step, {report['processor_ms']:10.1f} of processors, loss {report['losses'][0]:.6f}")
 
     def run(self):
         run(self.plumb("--methods", ",".join(self.options.methods), "--export", self.folder), self.folder / "export.log")
@@ -180,12 +184,15 @@ class Training:
                 ms = statistics.median(r["ms"] for r in reports)
                 own = [statistics.median(r["ms"] for r in self.reports[method, mine]) for mine in self.options.plumb]
                 row = {"method": method, "configuration": name, "ms": ms, "ms_of_rounds": [r["ms"] for r in reports],
+                       "processor_ms": statistics.median(r["processor_ms"] for r in reports),
                        "tokens": reports[0]["tokens"], "tokens_per_second": 1e3 * reports[0]["tokens"] / ms,
                        "peak_mb": statistics.median(r["peak_mb"] for r in reports),
                        "loss": reports[0]["losses"][0], "gradient_norm": reports[0]["gradient_norms"][0],
                        "plumb_is_faster": dict(zip(self.options.plumb, [ms / each for each in own], strict=True))}
-                if "floor_ms" in reports[0]:
-                    floor = statistics.median(r["floor_ms"] for r in reports)
+                in_float = name.endswith(":fp32")
+                peak = self.machine["peak_gflops" if in_float else "peak_bf16_gflops"]
+                if peak:
+                    floor = 1e3 * self.reports[method, self.options.plumb[0]][0]["gflop"] / peak
                     row |= {"floor_ms": floor, "of_floor": floor / ms}
                 rows.append(row)
         return {"benchmark": "training", "shape": self.options.shape, "trained": self.trained, "machine": self.machine,
@@ -198,18 +205,20 @@ def training_table(summary):
     """The summary as a table in Markdown."""
     machine = summary["machine"]
     lines = [f"{summary['shape']} shape, {summary['trained']}, {machine['threads']} threads, peak "
-             f"{machine['peak_gflops']:.0f} GFLOP/s in float; {summary['rounds']} rounds of {summary['steps']} steps.", "",
-             "| method | configuration | ms a step | tokens/s | floor, ms | of the floor | peak MB | plumb is faster by |",
-             "|---|---|---|---|---|---|---|---|"]
+             f"{machine['peak_gflops']:.0f} GFLOP/s in float, {machine['peak_bf16_gflops']:.0f} in bfloat16; "
+             f"{summary['rounds']} rounds of {summary['steps']} steps.", "",
+             "| method | configuration | ms a step | processor ms | tokens/s | floor, ms | of the floor | peak MB | "
+             "plumb is faster by |", "|---|---|---|---|---|---|---|---|---|"]
     for row in summary["rows"]:
         if "refused" in row:
-            lines.append(f"| {row['method']} | {row['configuration']} | does not count: {row['refused']} | | | | | |")
+            lines.append(f"| {row['method']} | {row['configuration']} | does not count: {row['refused']} | | | | | | |")
             continue
         floor = (f"{row['floor_ms']:.0f} | {100 * row['of_floor']:.0f} %") if "floor_ms" in row else "– | –"
         ratio = ", ".join(f"{each:.2f} ×" for each in row["plumb_is_faster"].values())
         if row["configuration"].startswith("plumb"):
             ratio = "–"
-        lines.append(f"| {row['method']} | {row['configuration']} | {row['ms']:.0f} | {row['tokens_per_second']:.0f} | "
+        lines.append(f"| {row['method']} | {row['configuration']} | {row['ms']:.0f} | {row['processor_ms']:.0f} | "
+                     f"{row['tokens_per_second']:.0f} | "
                      f"{floor} | {row['peak_mb']:.0f} | {ratio} |")
     return "\n".join(lines)
 
@@ -233,8 +242,10 @@ class Generation:
         shape = ["--shape", self.options.shape, "--threads", self.options.threads]
         run([self.program, *shape, "--export", self.folder], self.folder / "export.log")
         for kind in [name.split(":")[1] for name in self.options.peers if name.startswith("llama.cpp")]:
-            run([self.options.build / "plumb", "convert", "--model", self.folder / "model", "--out",
-                 self.folder / f"model-{kind}.gguf", "--type", kind, "--quiet"], self.folder / "convert.log")
+            path = self.folder / f"model-{kind}.gguf"
+            path.unlink(missing_ok=True)  # of an earlier run
+            run([self.options.build / "plumb", "convert", "--model", self.folder / "model", "--out", path, "--type", kind,
+                 "--quiet"], self.folder / "convert.log")
         for number in range(self.options.rounds):
             say(f"round {number + 1} of {self.options.rounds}")
             out = self.folder / "plumb.json"
@@ -267,12 +278,12 @@ class Generation:
 
     def keep(self, name, report):
         self.reports.setdefault(name, []).append(report)
-        figures = ", ".join(f"{f['figure']} {f['ms']:.2f} ms" for f in report["figures"])
+        figures = ", ".join(f"{f['figure']} {f['ms']:.2f} ms ({f['processor_ms']:.2f} of processors)" for f in report["figures"])
         say(f"{name:18} {figures}")
 
     def summary(self):
-        def of(name, which):
-            return statistics.median(f["ms"] for r in self.reports[name] for f in r["figures"] if f["figure"] == which)
+        def of(name, which, key="ms"):
+            return statistics.median(f[key] for r in self.reports[name] for f in r["figures"] if f["figure"] == which)
 
         own = self.reports["plumb:fp32"]
         rows = []
@@ -282,6 +293,7 @@ class Generation:
                 continue
             ms = {which: of(name, which) for which in ("prefill", "decode", "samples")}
             rows.append({"configuration": name, "ms": ms,
+                         "processor_ms": {which: of(name, which, "processor_ms") for which in ms},
                          "plumb_is_faster": {which: ms[which] / of("plumb:fp32", which) for which in ms},
                          "largest_difference": self.reports[name][0].get("largest_difference"),
                          "peak_mb": statistics.median(r["peak_mb"] for r in self.reports[name])})

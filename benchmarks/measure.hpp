@@ -5,11 +5,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <utility>
 #include <vector>
 
 #include <plumb/backend/cpu.hpp>
 #include <plumb/backend/cpu_vector.hpp>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace bench {
 
@@ -20,6 +25,9 @@ using clock = std::chrono::steady_clock;
 inline double seconds_since(clock::time_point start) {
   return std::chrono::duration<double>(clock::now() - start).count();
 }
+
+/// Processor time so far, of all threads together, in seconds: it hardly depends on what else the machine does.
+inline double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 /// The middle one of some numbers; of an even count the mean of the middle two. 0 of none.
 inline double median(std::vector<double> numbers) {
@@ -77,6 +85,36 @@ inline double peak_gflops(cpu::device& d) {
   index_t lanes = 0;
   plumb::detail::with_set(d.instructions(), [&]<class Set>(Set) { lanes = plumb::detail::simd<Set, float>::lanes; });
   return 2e-9 * static_cast<double>(fma_probe::rounds * fma_probe::chains * lanes * d.threads()) / seconds;
+}
+
+#if defined(__x86_64__)
+/// The same with bfloat16's dot products, two multiplications and additions a lane. No templates over instruction sets:
+/// there is one set that has them.
+__attribute__((noinline, target("avx512f,avx512bf16"))) inline void bf16_probe(float* out) {
+  __m512 sum[fma_probe::chains];
+  const auto a = (__m512bh)_mm512_loadu_ps(out), b = (__m512bh)_mm512_loadu_ps(out + 16);
+  for (index_t c = 0; c < fma_probe::chains; ++c) sum[c] = _mm512_loadu_ps(out + 32 + 16 * c);
+  for (index_t i = 0; i < fma_probe::rounds; ++i) {
+#if !defined(__clang__)  // clang unrolls by itself; a loop would keep the sums in memory
+#pragma GCC unroll 12
+#endif
+    for (index_t c = 0; c < fma_probe::chains; ++c) sum[c] = _mm512_dpbf16_ps(sum[c], a, b);
+  }
+  for (index_t c = 0; c < fma_probe::chains; ++c) _mm512_storeu_ps(out + 32 + 16 * c, sum[c]);
+}
+#endif
+
+/// The most operations a second in bfloat16 with sums in float, in GFLOP/s; 0 where the processor has no such products.
+inline double peak_bf16_gflops([[maybe_unused]] cpu::device& d) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16")) {
+    std::vector<float> memory(static_cast<std::size_t>(d.threads()) * 1024, 1e-3f);
+    const double seconds = median_seconds(
+        [&] { d.run(d.threads(), [&](index_t task, int) { bf16_probe(memory.data() + task * 1024); }); });
+    return 4e-9 * static_cast<double>(fma_probe::rounds * fma_probe::chains * 16 * d.threads()) / seconds;
+  }
+#endif
+  return 0;
 }
 
 /// Adds up memory with independent sums: what reading weights once can reach at most.

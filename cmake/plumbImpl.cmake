@@ -13,6 +13,7 @@ if(NOT TARGET plumb_impl)
     target_link_libraries(plumb_impl PUBLIC Boost::headers Threads::Threads)
   endif()
   target_compile_features(plumb_impl PUBLIC cxx_std_20)
+  target_link_libraries(plumb_impl PRIVATE Eigen3::Eigen)
   target_include_directories(plumb_impl PRIVATE "${plumb_include_dir}")
   # A project without a build type would get slow kernels, even where its own targets ask for optimisation.
   target_compile_options(plumb_impl PRIVATE "$<$<STREQUAL:$<CONFIG>,>:-O2>")

@@ -144,6 +144,7 @@ class backend_cases {
       for (const index_t n : {1, 7, 16, 33, 150})
         for (const index_t k : {0, 1, 15, 32, 300}) products(m, n, k);
     attention(1, 1, 1, 0);
+    attention(6, 2, 32, 0, 0, 8), attention(3, 3, 24, 7, 1.5, 4);
     attention(4, 2, 8, 0);
     attention(3, 3, 33, 40);
     attention(6, 1, 64, 1);
@@ -363,7 +364,7 @@ class backend_cases {
              });
   }
 
-  void attention(index_t heads, index_t kv_heads, index_t width, index_t window, double cap = 0) {
+  void attention(index_t heads, index_t kv_heads, index_t width, index_t window, double cap = 0, double alibi = 0) {
     record("attention of " + std::to_string(heads) + " heads of " + std::to_string(width), [&](case_result& result) {
       forest f;
       const index_t m = forest::tokens;
@@ -386,7 +387,8 @@ class backend_cases {
                                        .head_width = width,
                                        .scale = 1 / std::sqrt(static_cast<double>(width)),
                                        .window = window,
-                                       .cap = cap};
+                                       .cap = cap,
+                                       .alibi = alibi};
       numbers q(d_, m, heads * width, 71), k(d_, m, kv_heads * width, 72), v(d_, m, kv_heads * width, 73);
       numbers out(d_, m, heads * width, 74), log_sum(d_, m, heads, 75), slope(d_, m, heads * width, 76);
       numbers dq(d_, m, heads * width, 77), dk(d_, m, kv_heads * width, 78), dv(d_, m, kv_heads * width, 79);

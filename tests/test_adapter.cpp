@@ -384,18 +384,13 @@ TEST_CASE("merging an adapter of a tied head unties it and leaves the embedding 
 TEST_CASE("configurations that mean something else than LoRA are refused by name") {
   const tiny_model tiny;
   const auto model = tiny.load<float>();
-  const std::pair<const char*, const char*> cases[] = {{"use_dora", "true"},
-                                                       {"lora_bias", "true"},
-                                                       {"bias", "\"all\""},
-                                                       {"modules_to_save", "[\"lm_head\"]"},
-                                                       {"init_lora_weights", "\"pissa\""},
+  const std::pair<const char*, const char*> cases[] = {{"lora_bias", "true"},
                                                        {"init_lora_weights", "\"pissa_niter_4\""},
-                                                       {"init_lora_weights", "\"olora\""},
                                                        {"init_lora_weights", "\"loftq\""},
                                                        {"peft_type", "\"IA3\""},
                                                        {"task_type", "\"TOKEN_CLS\""},
                                                        {"target_parameters", "[\"x\"]"},
-                                                       {"trainable_token_indices", "[1]"},
+                                                       {"trainable_token_indices", "{\"lm_head\": [1]}"},
                                                        {"layer_replication", "[[0,1]]"},
                                                        {"use_qalora", "true"},
                                                        {"target_modules", "\"(?=a)b\""}};
@@ -421,6 +416,10 @@ TEST_CASE("configurations that mean something else than LoRA are refused by name
                                                        {"target_modules", "7"},
                                                        {"target_modules", "[1]"},
                                                        {"use_rslora", "\"yes\""},
+                                                       {"use_dora", "1"},
+                                                       {"bias", "\"some\""},
+                                                       {"modules_to_save", "\"lm_head\""},
+                                                       {"trainable_token_indices", "[1, 1]"},
                                                        {"layers_to_transform", "\"x\""},
                                                        {"peft_type", "3"}};
   for (const auto& [key, value] : wrong) {
@@ -438,6 +437,18 @@ TEST_CASE("configurations that mean something else than LoRA are refused by name
   const adapter_copy odd("tiny_llama_adapter");
   odd.set("a_field_of_the_future", json::parse("{\"x\": [1]}", "test"));  // harmless
   CHECK(load_adapter(model, odd.folder.path()).trainable().size() == 30);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, const char*>>{
+           {"use_dora", "true"},                       // the file has no magnitudes
+           {"modules_to_save", "[\"embed_tokens\"]"},  // nor a table
+           {"modules_to_save", "[\"lm_head\"]"},       // the head has an adapter
+           {"modules_to_save", "[\"nowhere\"]"},
+           {"trainable_token_indices", "[1]"},
+           {"trainable_token_indices", "[97]"}}) {
+    const adapter_copy copy("tiny_llama_adapter");
+    copy.set(key, json::parse(value, "test"));
+    INFO(key << " " << value);
+    CHECK_FAILS("bad_model", copy.folder.path().string(), load_adapter(model, copy.folder.path()));
+  }
   odd.set("target_modules", json::parse("[\"c_attn\"]", "test"));
   CHECK_FAILS("bad_model", "q_proj", load_adapter(model, odd.folder.path()));  // says what there is instead
 }

@@ -124,8 +124,10 @@ TEMPLATE_TEST_CASE("gradients of attention over a forest", "[autograd][attention
   batch_layout layout;
   f.lay_out(layout);
   const auto tokens = static_cast<index_t>(layout.tokens.size());
-  for (const attention_options o : {attention_options{2, 2, 4, 0.5, 0}, attention_options{4, 2, 3, 0.7, 0},
-                                    attention_options{3, 1, 5, 0.4, 3}, attention_options{2, 1, 4, 1.5, 0, 0.8}}) {
+  for (const attention_options o :
+       {attention_options{2, 2, 4, 0.5, 0}, attention_options{4, 2, 3, 0.7, 0}, attention_options{3, 1, 5, 0.4, 3},
+        attention_options{2, 1, 4, 1.5, 0, 0.8}, attention_options{3, 1, 4, 0.5, 0, 0, 8},
+        attention_options{2, 1, 4, 0.9, 3, 1.1, 2}}) {
     CHECK(worst<B>({{tokens, o.heads * o.head_width},
                     {tokens, o.kv_heads * o.head_width},
                     {tokens, o.kv_heads * o.head_width}},

@@ -217,8 +217,12 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
     for (const index_t width : {6, 32, 65})
       for (const index_t window : {0, 37}) {
         cpu::device d(3, set), single(1, set);
-        const plumb::attention_options o{
-            .heads = heads, .kv_heads = kv_heads, .head_width = width, .scale = 0.3, .window = window};
+        const plumb::attention_options o{.heads = heads,
+                                         .kv_heads = kv_heads,
+                                         .head_width = width,
+                                         .scale = 0.3,
+                                         .window = window,
+                                         .alibi = width == 32 ? 8.0 : 0.0};
         const auto q = random_numbers<T>(tokens * heads * width, 1);
         const auto k = random_numbers<T>(tokens * kv_heads * width, 2),
                    v = random_numbers<T>(tokens * kv_heads * width, 3);

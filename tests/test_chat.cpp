@@ -2,6 +2,7 @@
 // Conversations as tokens against transformers (tests/golden/make_chat.py), and rows with messages as examples.
 #include <plumb/data/messages.hpp>
 #include <plumb/data/read_ranked.hpp>
+#include <plumb/data/read_trees.hpp>
 #include <plumb/data/read_unpaired.hpp>
 #include <plumb/io/file.hpp>
 #include <plumb/rollout/batch.hpp>
@@ -248,4 +249,156 @@ TEST_CASE("preferences with messages", "[chat][data]") {
   const chat_template strict = chat_template::from_text("\n{{ raise_exception('no tools') }}", "s.jinja");
   CHECK_THAT(message_of([&] { parse_pair(json::parse(explicit_prompt), "f:3", &g.words, {.chat = &strict}); }),
              Contains("f:3: s.jinja:2: no tools"));
+}
+
+namespace {
+
+/// A row as text: the prompt, and each reply with what is not learnt in brackets.
+struct shown {
+  std::string prompt;
+  std::vector<std::string> replies;
+};
+
+shown show(const example& e, const tokenizer& words) {
+  shown out{words.decode(e.prompt), {}};
+  for (const reply& r : e.replies) {
+    std::string text;
+    for (std::size_t i = 0; i < r.tokens.size(); ++i) {
+      const bool learnt = r.mask.empty() || r.mask[i], before = i == 0 || r.mask.empty() || r.mask[i - 1];
+      if (learnt != before) text += learnt ? "]" : "[";
+      text += words.decode(std::span(r.tokens).subspan(i, 1));
+    }
+    out.replies.push_back(text);
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("rows of LLaMA-Factory, ShareGPT and OpenAI", "[chat][data]") {
+  const golden g;
+  const chat_template chat = chat_template::named("chatml");
+  const read_options o{.chat = &chat};
+  const auto one = [&](const char* row) {
+    return show(parse_demonstration(json::parse(row), "f:1", &g.words, o), g.words);
+  };
+  const auto two = [&](const char* row) { return show(parse_pair(json::parse(row), "f:1", &g.words, o), g.words); };
+
+  const auto talk = one(R"({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"},
+      {"from": "human", "value": "c"}, {"from": "gpt", "value": "d"}], "system": "be brief", "tools": ""})");
+  CHECK(talk.prompt ==
+        "<s><|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(talk.replies ==
+        std::vector<std::string>{"b<|im_end|>[\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n]d<|im_end|>"});
+  const auto alpaca =
+      one(R"({"instruction": "c", "input": "x", "output": "d", "system": "be brief", "history": [["a", "b"]]})");
+  CHECK(alpaca.prompt == talk.prompt);
+  CHECK(alpaca.replies == std::vector<std::string>{
+                              "b<|im_end|>[\n<|im_start|>user\nc\nx<|im_end|>\n<|im_start|>assistant\n]d<|im_end|>"});
+  // Empty keys leave Alpaca's own words.
+  CHECK_THAT(one(R"({"instruction": "c", "input": "", "output": "d", "system": "", "history": []})").prompt,
+             Contains("Below is an instruction"));
+  const auto weighted =
+      one(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0},
+      {"role": "user", "content": "c"}, {"role": "assistant", "content": "d", "weight": 1}]})");
+  CHECK_THAT(weighted.prompt, Contains("b<|im_end|>\n<|im_start|>user\nc"));
+  CHECK(weighted.replies == std::vector<std::string>{"d<|im_end|>"});
+
+  const char* const expected = "<s><|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n";
+  for (const char* row : {
+           R"({"conversations": [{"from": "human", "value": "a"}], "chosen": {"from": "gpt", "value": "b"},
+               "rejected": {"from": "gpt", "value": "c"}})",
+           R"({"messages": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c"})",
+           R"({"prompt": "a", "chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+               "rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}], "messages": []})",
+           R"({"chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+               "rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}]})"}) {
+    CAPTURE(row);
+    const auto pair = two(row);
+    CHECK(pair.prompt == expected);
+    CHECK(pair.replies == std::vector<std::string>{"b<|im_end|>", "c<|im_end|>"});
+  }
+  const auto ranked = two(R"({"instruction": "a", "system": "s", "chosen": "b", "rejected": "c", "images": []})");
+  CHECK(ranked.prompt == join("<s><|im_start|>system\ns<|im_end|>\n", expected + 3));
+
+  // Calls and lists of tools that are written as text reach the template as what they mean.
+  const chat_template calls = chat_template::from_text(
+      "{% for t in tools %}{{ t.name }};{% endfor %}{% for m in messages %}{% if m.tool_calls %}{% generation %}"
+      "{{ m.tool_calls[0].function.arguments.x }}{% endgeneration %}{% else %}{{ m.role }}:{{ m.content }};{% endif "
+      "%}{% endfor %}");
+  const auto call = show(
+      parse_demonstration(json::parse(
+                              R"({"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value":
+                  "{\"name\": \"f\", \"arguments\": {\"x\": 17}}"}, {"from": "observation", "value": "ok"}], "tools": "[{\"name\": \"f\"}]"})"),
+                          "f:1", &g.words, {.chat = &calls}),
+      g.words);
+  CHECK(call.prompt == "f;user:a;");
+  CHECK(call.replies == std::vector<std::string>{"17"});
+
+  const auto refused = [&](const char* row) { return message_of([&] { one(row); }); };
+  CHECK_THAT(refused(R"({"prompt": "a", "completion": "b", "images": ["x.png"]})"),
+             Contains("f:1: the row has \"images\""));
+  CHECK_THAT(
+      refused(
+          R"({"messages": [{"role": "system", "content": "s"}, {"role": "assistant", "content": "b"}], "system": "t"})"),
+      Contains("found both"));
+  CHECK_THAT(refused(R"({"message_id": "1", "parent_id": null, "text": "a", "role": "prompter"})"),
+             Contains("file of trees"));
+  CHECK_THAT(refused(R"({"instruction": "a", "output": "b", "history": [["a"]]})"),
+             Contains("a question and its answer"));
+  CHECK_THAT(
+      refused(
+          R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0.5}]})"),
+      Contains("expected 0 or 1"));
+  CHECK_THAT(
+      refused(
+          R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]})"),
+      Contains("nothing to learn"));
+  CHECK_THAT(
+      refused(R"({"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "f("}]})"),
+      Contains("f:1"));
+}
+
+TEST_CASE("trees of messages become turns, rankings and pairs", "[chat][data]") {
+  const golden g;
+  const chat_template chat = chat_template::named("chatml");
+  const read_options o{.chat = &chat};
+  const json::value tree = json::parse(R"({"message_tree_id": "t", "tree_state": "ready_for_export", "prompt": {
+    "message_id": "t", "text": "q", "role": "prompter", "lang": "en", "review_result": true, "deleted": false, "rank": null, "replies": [
+      {"text": "worse", "role": "assistant", "rank": 1, "review_result": true, "replies": []},
+      {"text": "new", "role": "assistant", "rank": null, "replies": []},
+      {"text": "gone", "role": "assistant", "rank": 3, "deleted": true, "replies": [
+        {"text": "lost", "role": "prompter", "replies": [{"text": "x", "role": "assistant"}]}]},
+      {"text": "bad", "role": "assistant", "rank": 4, "review_result": false},
+      {"text": "best", "role": "assistant", "rank": 0, "replies": [
+        {"text": "more", "role": "prompter", "replies": [{"text": "yes", "role": "assistant", "rank": 0, "replies": []}]},
+        {"text": "alone", "role": "prompter", "replies": []}]},
+      {"text": "third", "role": "assistant", "rank": 2}]}})");
+  REQUIRE(is_tree(tree));
+  CHECK_FALSE(is_tree(json::parse(R"({"prompt": {"role": "user", "content": "a"}, "chosen": "b", "rejected": "c"})")));
+  const auto turns = parse_tree(tree, "f:1", &g.words, o);
+  REQUIRE(turns.size() == 2);
+  const auto first = show(turns[0], g.words), second = show(turns[1], g.words);
+  CHECK(first.prompt == "<s><|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(first.replies ==
+        std::vector<std::string>{"best<|im_end|>", "worse<|im_end|>", "third<|im_end|>", "new<|im_end|>"});
+  CHECK(second.prompt ==
+        "<s><|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nbest<|im_end|>\n"
+        "<|im_start|>user\nmore<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(second.replies == std::vector<std::string>{"yes<|im_end|>"});
+  const auto ranked = parse_tree(tree, "f:1", &g.words, o, true);
+  REQUIRE(ranked.size() == 1);
+  CHECK(show(ranked[0], g.words).replies ==
+        std::vector<std::string>{"best<|im_end|>", "worse<|im_end|>", "third<|im_end|>"});
+  const auto pairs = pairs_of(ranked[0]);
+  REQUIRE(pairs.size() == 3);
+  CHECK(show(pairs[2], g.words).replies == std::vector<std::string>{"worse<|im_end|>", "third<|im_end|>"});
+  training_batch batch;  // one prompt segment, six replies
+  batch.assign(std::span<const example>(pairs));
+  CHECK(batch.segments.segments().size() == 7);
+  CHECK_THAT(message_of([&] {
+               parse_tree(json::parse(R"({"prompt": {"text": "q", "role": "boss", "replies": []}})"), "f:2", &g.words,
+                          o);
+             }),
+             Contains("f:2: expected the role prompter"));
 }

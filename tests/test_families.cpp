@@ -50,7 +50,7 @@ std::vector<std::string> names() {
 }  // namespace
 
 TEST_CASE("families compute what transformers computes", "[model][golden]") {
-  REQUIRE(names().size() >= 23);
+  REQUIRE(names().size() >= 24);
   for (const std::string& family : names()) {
     CAPTURE(family);
     const auto expected = read_expectation(family);
@@ -154,6 +154,7 @@ TEST_CASE("each trait of a family matters", "[model]") {
   CHECK(far("cohere", "\"logit_scale\": 0.25", "\"logit_scale\": 0.5") > 1e-3);
   CHECK(far("gptj", "\"rotary_dim\": 4", "\"rotary_dim\": 6") > 1e-3);
   CHECK(far("phi", "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": 1.0") > 1e-3);
+  CHECK(far("mpt", "\"alibi_bias_max\": 8", "\"alibi_bias_max\": 9") > 1e-3);
   CHECK(far("phi3_longrope", "      9.0", "      8.0") > 1e-4);
   CHECK(far("llama_dynamic", "\"factor\": 2.0", "\"factor\": 3.0") > 1e-3);
   CHECK(far("gemma3", "\"rope_theta\": 10000.0", "\"rope_theta\": 20000.0") > 1e-4);
@@ -196,6 +197,10 @@ TEST_CASE("what a family's parts do not have is refused", "[model]") {
   refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": null, "x": 4)", "rotary_dim");
   refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": 0)", "at least 2");
   refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": 10)", "up to the head's width");
+  refused("mpt", R"("clip_qkv": null)", R"("clip_qkv": 6.0)", "clip_qkv");
+  refused("mpt", R"("alibi": true)", R"("alibi": false)", "alibi");
+  refused("mpt", R"("alibi_bias_max": 8)", R"("alibi_bias_max": 1000)", "alibi_bias_max");
+  refused("mpt", R"("attn_type": "multihead_attention")", R"("attn_type": "multiquery_attention")", "attn_type");
   refused("phi", R"("qk_layernorm": false)", R"("qk_layernorm": true)", "norms of queries and keys");
   refused("gpt_neox", R"("intermediate_size": 32)", R"("inner": 32)", "intermediate_size");
 }

@@ -97,14 +97,15 @@ TEST_CASE("every row comes once a pass, in an order of the seed", "[data][stream
   const auto a = numbered(folder, "a", 50);
   names in_order;
   for (int i = 1; i <= 50; ++i) in_order.push_back(join("a:", i));
-  row_mixture plain({{{{a}}}}, {.buffer = 1});
+  row_mixture plain({{{{a}}}}, {.shuffle_buffer = 1});
   CHECK(plain.rows() == 50);
   CHECK(draw(plain, 50) == in_order);
   CHECK(draw(plain, 50) == in_order);  // the next pass
   for (const index_t buffer : {7, 50, 1000}) {
     CAPTURE(buffer);
-    row_mixture rows({{{{a}}}}, {.buffer = buffer, .seed = 3}), again({{{{a}}}}, {.buffer = buffer, .seed = 3}),
-        other({{{{a}}}}, {.buffer = buffer, .seed = 4});
+    row_mixture rows({{{{a}}}}, {.shuffle_buffer = buffer, .seed = 3}),
+        again({{{{a}}}}, {.shuffle_buffer = buffer, .seed = 3}),
+        other({{{{a}}}}, {.shuffle_buffer = buffer, .seed = 4});
     const names first = draw(rows, 50), second = draw(rows, 50);
     CHECK(first != in_order);
     CHECK(first != second);
@@ -112,7 +113,7 @@ TEST_CASE("every row comes once a pass, in an order of the seed", "[data][stream
     CHECK(std::set<std::string>(second.begin(), second.end()).size() == 50);
     CHECK(draw(again, 50) == first);
     CHECK(draw(other, 50) != first);
-    CHECK(again.fingerprint() == row_mixture({{{{a}}}}, {.buffer = buffer, .seed = 3}).fingerprint());
+    CHECK(again.fingerprint() == row_mixture({{{{a}}}}, {.shuffle_buffer = buffer, .seed = 3}).fingerprint());
     CHECK(again.fingerprint() != other.fingerprint());
     for (index_t i = 0; i < 50; ++i)  // a row cannot come before it is in the buffer
       CHECK(std::stoi(first[static_cast<std::size_t>(i)].substr(2)) <= i + buffer);
@@ -127,23 +128,24 @@ TEST_CASE("rates are those of Raffel et al., and shares are kept", "[data][mixtu
     for (std::size_t i = 0; i < found.size(); ++i) CHECK(found[i] == Approx(expected[i]).epsilon(1e-12));
   };
   near(mixing_rates(rows, none, {}), {100. / 11100, 1000. / 11100, 10000. / 11100});
-  near(mixing_rates(rows, none, {.cap = 2000}), {100. / 3100, 1000. / 3100, 2000. / 3100});
+  near(mixing_rates(rows, none, {.mix_cap = 2000}), {100. / 3100, 1000. / 3100, 2000. / 3100});
   // numpy: r = np.minimum([100, 1000, 10000], 2000) ** 0.5; r / r.sum()
-  near(mixing_rates(rows, none, {.temperature = 2, .cap = 2000}),
+  near(mixing_rates(rows, none, {.mix_temperature = 2, .mix_cap = 2000}),
        {0.11581562391721811, 0.36624116021188147, 0.5179432158709004});
   near(mixing_rates(rows, std::vector<double>{0, 0.5, 0}, {}), {0.5 * 100 / 10100, 0.5, 0.5 * 10000 / 10100});
   near(mixing_rates(rows, std::vector<double>{1, 3, 4}, {}), {0.125, 0.375, 0.5});
   CHECK_THAT(message_of([&] { mixing_rates(rows, std::vector<double>{0, 0.5, 0.5}, {}); }), Contains("leave nothing"));
-  CHECK_THAT(message_of([&] { mixing_rates(rows, std::vector<double>{1, 1, 1}, {.cap = 5}); }),
-             Contains("cap: every source has a share"));
+  CHECK_THAT(message_of([&] { mixing_rates(rows, std::vector<double>{1, 1, 1}, {.mix_cap = 5}); }),
+             Contains("mix_cap: every source has a share"));
   CHECK_THAT(message_of([&] { mixing_rates(rows, std::vector<double>{-1, 1, 1}, {}); }), Contains("share: expected"));
-  CHECK_THAT(message_of([&] { mixing_rates(rows, none, {.temperature = 0.5}); }), Contains("temperature: expected"));
+  CHECK_THAT(message_of([&] { mixing_rates(rows, none, {.mix_temperature = 0.5}); }),
+             Contains("mix_temperature: expected"));
 }
 
 TEST_CASE("proportions hold at any time, and stages follow one another", "[data][mixture]") {
   const plumb_test::temporary_folder folder;
   const auto a = numbered(folder, "a", 200), b = numbered(folder, "b", 10), c = numbered(folder, "c", 30);
-  row_mixture mixed({{{{a}, {b, 0.25}, {c, 0.1}}}}, {.buffer = 5, .seed = 1});
+  row_mixture mixed({{{{a}, {b, 0.25}, {c, 0.1}}}}, {.shuffle_buffer = 5, .seed = 1});
   names all;
   for (int i = 1; i <= 1000; ++i) {
     all.push_back(draw(mixed, 1)[0]);
@@ -152,7 +154,7 @@ TEST_CASE("proportions hold at any time, and stages follow one another", "[data]
   }
   for (int i = 1; i <= 10; ++i) CHECK(std::count(all.begin(), all.end(), join("b:", i)) == 25);  // as many passes
 
-  row_mixture staged({{{{a}}, 20}, {{{b}, {c}}}, {{{a}}, 5}}, {.cap = 12, .buffer = 3});
+  row_mixture staged({{{{a}}, 20}, {{{b}, {c}}}, {{{a}}, 5}}, {.mix_cap = 12, .shuffle_buffer = 3});
   CHECK(staged.rows() == 20 + 10 + 12 + 5);
   CHECK(from(draw(staged, 20), "a") == 20);
   const names middle = draw(staged, 22);
@@ -165,7 +167,7 @@ TEST_CASE("a position continues with the same rows, wherever it was taken", "[da
   const plumb_test::temporary_folder folder;
   const auto a = numbered(folder, "a", 23), b = numbered(folder, "b", 9);
   const std::vector<data_stage> stages{{{{a}, {b, 0.3}}, 31}, {{{b}}}};
-  const mixture_options o{.buffer = 4, .seed = 8};
+  const mixture_options o{.shuffle_buffer = 4, .seed = 8};
   row_mixture whole(stages, o);
   const names expected = draw(whole, 80);
   for (index_t stop = 0; stop < 60; ++stop) {
@@ -199,7 +201,7 @@ TEST_CASE("a position continues with the same rows, wherever it was taken", "[da
 TEST_CASE("a stream of examples leaves rows out, but not all of them", "[data][stream]") {
   const plumb_test::temporary_folder folder;
   const auto a = numbered(folder, "a", 20);
-  mixture_stream odd({{{{a}}}}, {.buffer = 1}, [](const json::value& v, const std::string& place) {
+  mixture_stream odd({{{{a}}}}, {.shuffle_buffer = 1}, [](const json::value& v, const std::string& place) {
     std::optional<example> e;
     const auto n = json::get<token_id>(json::as_object(v, "a row", place), "n", place);
     if (n % 2 == 1) e = example{.prompt = {n}, .place = place};
@@ -214,7 +216,7 @@ TEST_CASE("a stream of examples leaves rows out, but not all of them", "[data][s
   CHECK_THAT(message_of([&] { none.next(); }), Contains("none of 20 rows"));
   write_file(folder / "empty", "\n\n");
   CHECK_THAT(message_of([&] { row_mixture({{{{folder / "empty"}}}}, {}); }), Contains("the file has no rows"));
-  CHECK_THAT(message_of([&] { row_mixture({{{{a}}}}, {.buffer = 0}); }), Contains("buffer: expected"));
+  CHECK_THAT(message_of([&] { row_mixture({{{{a}}}}, {.shuffle_buffer = 0}); }), Contains("shuffle_buffer: expected"));
 }
 
 TEST_CASE("a large file is drawn from in little memory", "[data][stream][memory]") {
@@ -225,7 +227,7 @@ TEST_CASE("a large file is drawn from in little memory", "[data][stream][memory]
     for (int i = 0; i < 100'000; ++i) out << "{\"text\": \"" << words << "\", \"n\": " << i << "}\n";  // 100 MB
   }
   const auto before = current_memory_bytes();
-  row_mixture rows({{{{folder / "large"}}}}, {.buffer = 10'000});
+  row_mixture rows({{{{folder / "large"}}}}, {.shuffle_buffer = 10'000});
   CHECK(rows.rows() == 100'000);
   for (int i = 0; i < 2000; ++i) rows.next();
   CHECK(current_memory_bytes() - before < (4 << 20));

@@ -332,8 +332,71 @@ class Tiny(Case):
         (with_adapter,) = lines(self.ok("info", TINY, "--adapter", GOLDEN / "tiny_llama_adapter"))
         self.assertEqual((with_adapter["adapter"]["r"], with_adapter["adapter"]["lora_alpha"]), (3, 6))
         self.assertGreater(with_adapter["trainable_parameters"], 0)
+        readers = {name: about["reads"] for name, about in with_adapter["adapter"]["readers"].items()}
+        self.assertEqual(readers, {"plumb": "yes", "peft": "yes", "vllm": "yes", "llama.cpp": "yes"})
         (sharded,) = lines(self.ok("info", GOLDEN / "tiny_llama_sharded"))
         self.assertEqual((len(sharded["files"]), sharded["dtype"]), (2, "bf16"))
+
+    def test_adapters_of_every_kind(self):
+        """Trained, saved, described, scored and merged: what PEFT calls them, and who takes them."""
+        rows = self.write("rows.jsonl", [{"prompt_ids": [1, 5], "completion_ids": [9, 33, 2]}, {"prompt_ids": [7], "completion_ids": [3, 4]}])
+        row = [{"ids": [1, 5, 9, 33]}]
+        (base,) = lines(self.ok("score", "--model", TINY, "--in", "-", rows=row))
+        kinds = {  # settings, fields of adapter_config.json, vLLM, llama.cpp
+            "dora": (["dora=true"], {"use_dora": True}, "refused", "refused"),
+            "pissa": (["init=pissa", "lora_plus_ratio=4"], {"init_lora_weights": True, "r": 4, "lora_alpha": 8}, "yes", "yes"),
+            "olora": (["init=olora", "rank_stabilised=true"], {"use_rslora": True, "r": 4}, "yes", "yes"),
+            "saved": (["modules_to_save=norm,lm_head"], {"modules_to_save": ["norm", "lm_head"]}, "refused", "refused"),
+            "tokens": (["trainable_tokens=5, 9", "biases=all"], {"trainable_token_indices": [5, 9], "bias": "all"}, "refused", "refused"),
+        }
+        for name, (settings, fields, vllm, llama_cpp) in kinds.items():
+            run = self.folder / name
+            self.ok("train", "sft", "--model", TINY, "--data", rows, "--out", run, "--set", "steps=3", "rank=2", "rate=0.01", *settings)
+            config = json.loads((run / "adapter_config.json").read_text())
+            self.assertEqual({key: config[key] for key in fields}, fields)
+            (about,) = lines(self.ok("info", run))
+            self.assertEqual((about["readers"]["plumb"]["reads"], about["readers"]["peft"]["reads"]), ("yes", "yes"))
+            self.assertEqual((about["readers"]["vllm"]["reads"], about["readers"]["llama.cpp"]["reads"]), (vllm, llama_cpp))
+            self.assertEqual(about["peft_type"], "LORA")
+            merged = self.folder / (name + "_merged")
+            self.ok("merge", "--model", TINY, "--adapter", run, "--out", merged)
+            (one,), (two,) = (lines(self.ok("score", "--in", "-", *where, rows=row)) for where in (("--model", TINY, "--adapter", run), ("--model", merged)))
+            self.assertAlmostEqual(one["sum"], two["sum"], places=4)
+            self.assertGreater(abs(one["sum"] - base["sum"]), 1e-3)
+            again = self.folder / (name + "_again")  # from the settings that the run wrote down
+            self.ok("train", "--config", run / "config.json", "--out", again)
+            self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(again / "adapter_model.safetensors"))
+        for name, settings in (("prompt", ["virtual_tokens=3"]), ("prefix", ["virtual_tokens=3", "prefix=true"])):
+            run = self.folder / name
+            self.ok("train", "dpo", "--model", TINY, "--data", self.write("pairs.jsonl", [{"prompt_ids": [1, 5], "chosen_ids": [9, 2], "rejected_ids": [4, 2]}]), "--out", run, "--set", "steps=3", "rate=0.05", *settings)
+            config, settled = (json.loads((run / file).read_text()) for file in ("adapter_config.json", "config.json"))
+            self.assertEqual((config["peft_type"], config["num_virtual_tokens"]), (name.upper() + "_TUNING", 3))
+            self.assertNotIn("rank", settled)
+            (about,) = lines(self.ok("info", run))
+            self.assertEqual([about["readers"][program]["reads"] for program in ("plumb", "peft", "vllm", "llama.cpp")], ["yes", "yes", "refused", "refused"])
+            (scored,) = lines(self.ok("score", "--model", TINY, "--adapter", run, "--in", "-", rows=row))
+            self.assertGreater(abs(scored["sum"] - base["sum"]), 1e-3)
+            self.ok("train", "dpo", "--config", run / "config.json", "--out", self.folder / (name + "_again"))
+            self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(self.folder / (name + "_again") / "adapter_model.safetensors"))
+            self.ok("train", "sft", "--model", TINY, "--data", rows, "--adapter", run, "--out", self.folder / (name + "_more"), "--set", "steps=1")
+            self.refused("merge", "--model", TINY, "--adapter", run, "--out", self.folder / "y", says="merged")
+        patterns = self.folder / "patterns"
+        shutil.copytree(GOLDEN / "adapters" / "pissa", patterns)
+        config = json.loads((patterns / "adapter_config.json").read_text())
+        (patterns / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": {"q_proj": 3}}))
+        (about,) = lines(self.ok("info", patterns))
+        self.assertEqual((about["readers"]["vllm"]["reads"], len(about["readers"]["vllm"]["reasons"])), ("wrong", 2))
+        self.assertIn("changes the base model", about["readers"]["peft"]["notes"][0])
+        where = ("--model", TINY, "--data", rows, "--out", self.folder / "x", "--set")
+        for setting, says in (("init=pisa", "pissa"), ("biases=some", "lora_only"), ("trainable_tokens=1,x", "token ids"), ("trainable_tokens=97", "vocabulary"),
+                              ("modules_to_save=nowhere", "nowhere"), ("modules_to_save=self_attn", "twice"), ("lora_plus_ratio=0", "above 0"), ("pissa_iterations=4", "pissa")):
+            self.refused("train", "sft", *where, setting, says=says)
+        self.refused("train", "sft", *where[:-1], "--full", "--set", "lora_plus_ratio=4", says="--full")
+        self.refused("train", "sft", *where[:-1], "--adapter", GOLDEN / "tiny_llama_adapter", "--set", "dora=true", says="dora")
+        self.refused("train", "sft", *where, "dora=true", "init=olora", says="olora")
+        self.refused("train", "sft", *where, "virtual_tokens=3", "rank=2", says="rank")
+        self.refused("train", "sft", *where, "prefix=true", says="virtual_tokens")
+        self.refused("train", "sft", *where, "virtual_tokens=256", says="positions")
 
     def test_bad_models(self):
         self.refused("info", self.folder / "none", says="no folder")
@@ -891,6 +954,32 @@ class Conversations(Case):
         self.refused("train", "dpo", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=all", says="tokens")
         self.refused("train", "sft", "--model", model, "--data", data, "--out", self.folder / "u", "--set", "tokens=most", says="completion, assistant, all")
 
+    @needs_data
+    def test_trees_and_rows_of_other_tools(self):
+        tree = {"message_tree_id": "t", "prompt": {"text": "q", "role": "prompter", "replies": [
+            {"text": "worse", "role": "assistant", "rank": 1, "replies": []},
+            {"text": "best", "role": "assistant", "rank": 0, "replies": [
+                {"text": "more", "role": "prompter", "replies": [{"text": "yes", "role": "assistant", "rank": 0}]}]},
+            {"text": "new", "role": "assistant", "rank": None}]}}
+        other = {"instruction": "a", "input": "b", "output": "c", "system": "s", "history": [["x", "y"]]}
+        data = self.write("trees.jsonl", [tree, other])
+        words = ["--model", self.model(), "--data", data, "--out", self.folder / "run", "--quiet", "--check"]
+        *rows, last = lines(self.ok("train", "sft", *words))
+        self.assertEqual(last["forecast"]["rows"], 3)
+        texts = ["".join(row[side]["tokens"]) for row in rows for side in row if side != "row"]
+        self.assertEqual(len(texts), 5)  # three replies to q, one to more, one conversation
+        for text, part in zip(texts, ["best", "worse", "new", "yes", "c"]):
+            self.assertIn(part, text)
+        ranked = self.write("ranked.jsonl", [tree])
+        words[3] = ranked
+        pairs = lines(self.ok("train", "dpo", *words))
+        self.assertEqual((len(pairs), pairs[-1]["forecast"]["rows"]), (2, 1))
+        self.refused("train", "kto", *words, says=("ranked.jsonl:1", "tree"))
+        self.refused("train", "dpo", *words, "--stream", says="without --stream")
+        image = self.write("image.jsonl", [{"prompt": "a", "completion": "b", "images": ["x.png"]}])
+        words[3] = image
+        self.refused("train", "sft", *words, says="images")
+
 
 @needs_data
 class SingleReplies(Case):
@@ -1113,6 +1202,92 @@ class Training(Case):
         result = plumb(*words, self.write("f.jsonl", [good, dict(good, rejected=good["chosen"])]), "--set", "steps=1")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("f.jsonl:2", result.stderr)
+
+
+class Streams(Case):
+    """Rows of several files, drawn from disk, in proportion, in stages."""
+
+    def setUp(self):
+        super().setUp()
+        def pair(i, length):
+            return {"prompt_ids": [1, 5 + i % 50], "chosen_ids": [7 + i % 80] * (1 + i % length), "rejected_ids": [3 + i % 90, 6]}
+        self.a = self.write("a.jsonl", [pair(i, 5) for i in range(30)])
+        self.b = self.write("b.jsonl", [pair(100 + i, 9) for i in range(10)])
+
+    def train(self, *words, out="run", settings=(), run=None):
+        return (run or self.ok)("train", "dpo", "--model", TINY, "--out", self.folder / out, *words, "--quiet", "--threads", "1",
+                                "--set", "rate=1e-3", "rank=2", "batch=4", "dropout=0.1", *settings)
+
+    def log(self, out="run"):
+        return [json.loads(line) for line in (self.folder / out / "log.jsonl").read_text().splitlines()]
+
+    def test_several_files_are_one_after_the_other(self):
+        both = self.folder / "both.jsonl"
+        both.write_text(self.a.read_text() + self.b.read_text())
+        self.train("--data", self.a, "--data", self.b, settings=["steps=5"])
+        self.train("--data", both, out="whole", settings=["steps=5"])
+        self.assertEqual(self.log(), self.log("whole"))
+        config = json.loads((self.folder / "run" / "config.json").read_text())
+        self.assertEqual(config["data"], [str(self.a), str(self.b)])
+        self.assertNotIn("stream", config)
+        self.train("--config", self.folder / "run" / "config.json", out="again")
+        self.assertEqual(self.log(), self.log("again"))
+        self.assertNotIn(str(self.folder), (self.folder / "run" / "README.md").read_text())
+
+    def test_a_stream_that_stops_and_resumes_is_the_same(self):
+        for name, words, settings in [
+            ("plain", ["--data", self.a, "--stream", "--shuffle-buffer", "7"], ["epochs=2"]),
+            ("mixed", ["--data", self.a, "--data", f"{self.b}:0.5"], ["steps=12", "batch_tokens=40", "accumulate=2"]),
+            ("staged", ["--data", f"{self.a}@1", "--data", f"{self.b}@2", "--mix-cap", "20"], ["epochs=1", "stage_rows=22"]),
+        ]:
+            with self.subTest(name):
+                self.train(*words, out=name, settings=[*settings, "save_every=4"])
+                whole = self.log(name)
+                adapter = (self.folder / name / "adapter_model.safetensors").read_bytes()
+                for path in [*(self.folder / name).glob("checkpoint-*"), self.folder / name / "README.md"]:
+                    if path.name != "checkpoint-4":
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                self.train(*words, "--resume", "auto", out=name, settings=[*settings, "save_every=4"])
+                self.assertEqual(self.log(name), whole)
+                self.assertEqual((self.folder / name / "adapter_model.safetensors").read_bytes(), adapter)
+        self.assertEqual(self.log("plain")[-1]["epoch"], 2)
+        self.assertEqual(self.log("staged")[-1]["step"], 8)  # (22 + 10) / 4
+
+    def test_check(self):
+        result = self.train("--data", self.a, "--stream", "--check", settings=["steps=6"])
+        *rows, last = lines(result)
+        self.assertEqual(len(rows), 3)
+        self.assertEqual((last["forecast"]["rows"], last["forecast"]["steps"]), (30, 6))
+        self.assertFalse((self.folder / "run").exists())
+
+    def test_weights_of_a_step_are_referred_to_as_they_were(self):
+        self.train("--data", self.a, "--stream", "--full", settings=["steps=3"], run=self.full)
+        self.assertAlmostEqual(self.log()[0]["loss"], math.log(2), places=5)
+        self.assertLess(self.log()[-1]["loss"], math.log(2))
+
+    def full(self, *words):
+        return self.ok(*[w for w in words if w not in ("rank=2", "dropout=0.1")])
+
+    def test_refused(self):
+        def refused(*words, says, settings=()):
+            self.train(*words, settings=settings, run=lambda *w: self.refused(*w, says=says))
+        refused("--data", f"{self.a}:0", says="a share above 0")
+        refused("--data", f"{self.a}:x", says="a share above 0")
+        refused("--data", f"{self.a}@0", says="a stage from 1")
+        refused("--data", f"{self.a}@2", says="stage 1 of 2 has no file")
+        refused("--data", f"{self.a}@1", "--data", self.b, "--data", f"{self.b}@2", says="write FILE@STAGE")
+        refused("--data", self.a, "--data", f"{self.b}:1.5", says="leave nothing")
+        refused("--data", self.a, "--mix-temperature", "0.5", says="mix_temperature: expected")
+        refused("--data", f"{self.a}:1", "--mix-cap", "5", says="mix_cap: every source has a share")
+        refused("--data", self.a, "--stage-rows", "5,6", says="at most one number per stage")
+        refused("--data", self.a, "--stage-rows", "many", says="counts of rows")
+        refused("--data", f"{self.a}:1", settings=["stream=false"], says="stream: expected true")
+        refused("--data", self.a, "--stream", settings=["batch_tokens=50"], says="expected a number of steps")
+        refused("--data", self.folder / "none.jsonl", says="none.jsonl")
+        broken = self.write("broken.jsonl", [{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}, {"prompt": "x"}])
+        refused("--data", broken, "--stream", says="broken.jsonl:2")
+        self.refused("grad", "dpo", "--model", TINY, "--adapter", GOLDEN / "tiny_llama_adapter", "--data", f"{self.a}:2", "--out",
+                     self.folder / "g.safetensors", says="shares and stages are for `train`")
 
 
 if __name__ == "__main__":

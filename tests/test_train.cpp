@@ -504,7 +504,7 @@ TEST_CASE("a run on a stream is that on a list, where each step takes all rows",
   options.log_every = 1;
   const auto same = [&](auto&& in_memory, auto&& on_disk) {
     const auto expected = fit(in_memory, dpo{}, pairs, options);
-    auto rows = pairs_from(folder / "pairs", {.buffer = 1});
+    auto rows = pairs_from(folder / "pairs", {.shuffle_buffer = 1});
     const auto found = fit(on_disk, dpo{}, rows, options);
     REQUIRE(found.log.size() == expected.log.size());
     for (std::size_t i = 0; i < found.log.size(); ++i) {
@@ -522,7 +522,7 @@ TEST_CASE("a run on a stream is that on a list, where each step takes all rows",
 TEST_CASE("a run on a stream that stops and resumes is the same to the bit", "[train][stream][resume]") {
   plumb_test::temporary_folder files;
   write_pairs(files / "pairs", some_pairs(13));
-  const mixture_options how{.buffer = 5, .seed = 2};
+  const mixture_options how{.shuffle_buffer = 5, .seed = 2};
   const auto check = [&](auto&& make, fit_options options, std::initializer_list<index_t> stops) {
     options.eval_data = some_pairs(3);
     options.eval_every = 4;
@@ -544,7 +544,7 @@ TEST_CASE("a run on a stream that stops and resumes is the same to the bit", "[t
       CHECK(rest.log.back().values == full.log.back().values);
       CHECK(rest.log.back().epoch == full.log.back().epoch);
       CHECK(later.position() == all.position());
-      auto other = pairs_from(files / "pairs", {.buffer = 5, .seed = 3});
+      auto other = pairs_from(files / "pairs", {.shuffle_buffer = 5, .seed = 3});
       auto third = make();
       CHECK_THAT(message_of([&] { fit(third, dpo{}, other, options); }), Contains("belongs to another run"));
     }

@@ -13,8 +13,8 @@
 
 #include <plumb/backend/reference.hpp>
 #include <plumb/core/random.hpp>
+#include <plumb/models/attach_lora.hpp>
 #include <plumb/models/make_network.hpp>
-#include <plumb/models/policy.hpp>
 #include <plumb/objective/dpo.hpp>
 #include <plumb/rollout/generate.hpp>
 #include <plumb/rollout/score.hpp>
@@ -53,8 +53,8 @@ inline std::vector<plumb::example> some_pairs(plumb::index_t vocabulary) {
 
 /// DPO's loss after four steps, then what the trained model makes of all chosen replies.
 template <class B>
-std::vector<double> train_by_dpo(const std::filesystem::path& folder, std::uint64_t seed) {
-  auto policy = plumb::attach_lora(plumb::load_model<B>(folder), {.rank = 4, .seed = seed});
+std::vector<double> train_by_dpo(const std::filesystem::path& folder, const plumb::lora_options& options) {
+  auto policy = plumb::attach_lora(plumb::load_model<B>(folder), options);
   const auto pairs = some_pairs(policy.model().config().vocabulary);
   const auto run = plumb::fit(policy, plumb::dpo{}, pairs, {.rate = 3e-3, .steps = 4, .batch = 2, .log_every = 1});
   std::vector<double> result{run.loss};
@@ -78,11 +78,17 @@ template <class B>
 void check_training() {
   for (const auto& folder : small_models()) {
     INFO(folder.string());
-    const auto found = train_by_dpo<B>(folder, 1), expected = train_by_dpo<plumb::reference>(folder, 1);
+    plumb::lora_options options{.rank = 4, .seed = 1};
+    const auto found = train_by_dpo<B>(folder, options), expected = train_by_dpo<plumb::reference>(folder, options);
     REQUIRE(found.size() == expected.size());
     CHECK(found[0] < std::log(2.0) - 1e-3);  // it learns
     CHECK(largest_difference(found, expected) < 2e-4);
-    CHECK(largest_difference(train_by_dpo<B>(folder, 2), expected) > 2e-3);  // negative control: another A
+    options.seed = 2;
+    CHECK(largest_difference(train_by_dpo<B>(folder, options), expected) > 2e-3);  // negative control: another A
+    options.dora = true;
+    options.modules_to_save = {"norm"};
+    options.trainable_tokens = {5, 7};
+    CHECK(largest_difference(train_by_dpo<B>(folder, options), train_by_dpo<plumb::reference>(folder, options)) < 5e-4);
   }
 }
 

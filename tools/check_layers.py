@@ -34,7 +34,8 @@ FOR_ALL = {"plumb/config.hpp", "plumb/version.hpp", "plumb/fwd.hpp"}
 
 # Other libraries: the only headers (below include/plumb) that may include them, and why.
 OUTSIDERS = [
-    (r"(unsupported/)?Eigen/", r"backend/cpu[^/]*", "Eigen belongs to the CPU backend"),
+    (r"(eigen3/)?(unsupported/)?Eigen/", r"backend/cpu[^/]*|models/adapter_init_impl\.hpp",
+     "Eigen belongs to the CPU backend, and to one file that is compiled once"),
     (r"(thrust|cub|cuda|nv|cooperative_groups)/|cuda|cublas|curand|cudnn|nccl|driver_types|device_|cooperative_groups",
      r"backend/(thrust|cuda)[^/]*", "Thrust and CUDA belong to the CUDA backend"),
     (r"boost/json", r"io/json[^/]*|impl\.hpp", "Boost.JSON stays behind io/json.hpp"),

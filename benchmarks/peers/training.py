@@ -9,6 +9,7 @@ Engines: `torch` is a loop by hand, as fast as PyTorch allows (logits of replies
 and rejected in one pass, fused AdamW); `trl` is TRL's trainer, given token ids and otherwise left alone.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import statistics
@@ -41,9 +42,11 @@ def summed_log_probabilities(model, batch, precision):
 
 
 def references_of(model, steps, precision, mismatched):
-    """Log-probabilities under the model without its adapter, for every step; twice where a baseline needs it."""
+    """Log-probabilities under the reference, for every step; twice where a baseline needs it. The reference is the model
+    without its adapter, or without one the model before its first step."""
     out = []
-    with torch.no_grad(), model.disable_adapter():
+    reference = model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
+    with torch.no_grad(), reference:
         for rows in steps:
             own, _ = summed_log_probabilities(model, sequences(rows), precision)
             other = summed_log_probabilities(model, sequences(rows, True), precision)[0] if mismatched else None
@@ -88,12 +91,18 @@ class Times:
     """When steps ended. What a step takes contains everything that is done between two of them."""
 
     def __init__(self):
-        self.last = time.perf_counter()
+        self.last = self.now()
         self.steps = []
 
+    @staticmethod
+    def now():
+        """Wall clock, and processor time of all threads, which hardly depends on what else the machine does."""
+        return time.perf_counter(), time.process_time()
+
     def lap(self):
-        now = time.perf_counter()
-        took, self.last = now - self.last, now
+        now = self.now()
+        took = tuple(a - b for a, b in zip(now, self.last, strict=True))
+        self.last = now
         return took
 
     def step(self):
@@ -101,8 +110,6 @@ class Times:
 
 
 def train_by_hand(options, job, optimiser_options):
-    if options.full and options.method in ("dpo", "kto"):
-        raise SystemExit("training.py: the loop by hand takes the reference from the adapter; use --engine trl")
     model = prepared_model(options)
     model.train()
     run = torch.compile(model) if options.compile else model
@@ -113,7 +120,7 @@ def train_by_hand(options, job, optimiser_options):
     reset_peak_memory()
     times, losses, norms = Times(), [], []
     references = [None] * len(steps)
-    before = 0.0
+    before = (0.0, 0.0)
     if options.method in ("dpo", "kto"):
         references = references_of(model, steps, options.precision, options.method == "kto")
         before = times.lap()
@@ -125,7 +132,7 @@ def train_by_hand(options, job, optimiser_options):
         optimiser.zero_grad(set_to_none=True)
         losses.append(loss.item())
         times.step()
-    return times.steps, before / len(steps), losses, norms
+    return times.steps, [each / len(steps) for each in before], losses, norms
 
 
 def word_tokenizer():
@@ -218,7 +225,7 @@ def train_with_trl(options, job, optimiser_options):
         set_peft_model_state_dict(trainer.model, load_file(options.folder / "adapter" / "adapter_model.safetensors"))
     trainer.train()
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return times.steps, 0.0, [entry["loss"] for entry in log], [entry["grad_norm"] for entry in log], [
+    return times.steps, [0.0, 0.0], [entry["loss"] for entry in log], [entry["grad_norm"] for entry in log], [
         entry.get("log_odds_ratio") for entry in log]
 
 
@@ -242,12 +249,14 @@ def main():
         job["steps"] = job["steps"][:options.steps + 1]
     train = train_by_hand if options.engine == "torch" else train_with_trl
     steps, reference, losses, norms, *odds = train(options, job, data["optimiser"])
-    seconds = statistics.median(steps[1:]) + reference
+    seconds, processor = (statistics.median(each) + before
+                          for each, before in zip(zip(*steps[1:], strict=True), reference, strict=True))
     report = {
         "program": options.engine, "version": torch.__version__, "method": options.method,
         "precision": options.precision, "compile": options.compile, "trained": "full" if options.full else "lora",
         "threads": options.threads, "tokens": job["tokens"], "ms": 1e3 * seconds,
-        "ms_of_steps": [1e3 * each for each in steps[1:]], "ms_of_reference": 1e3 * reference,
+        "processor_ms": 1e3 * processor, "ms_of_steps": [1e3 * each for each, _ in steps[1:]],
+        "ms_of_reference": 1e3 * reference[0],
         "tokens_per_second": job["tokens"] / seconds, "peak_mb": peak_megabytes(), "losses": losses,
         "gradient_norms": norms}
     if odds and odds[0] and odds[0][0] is not None:

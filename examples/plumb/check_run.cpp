@@ -6,7 +6,7 @@
 
 #include <plumb/train/environment.hpp>
 #include <plumb/train/report_text.hpp>
-#include <plumb/train/run.hpp>
+#include <plumb/train/streamed_rows.hpp>
 
 #include <algorithm>
 #include <numeric>
@@ -77,8 +77,9 @@ void show_rows(const common_options& common, const tokenizer* words, std::span<c
 }  // namespace
 
 void check_run(engine& model, const run_settings& settings, const common_options& common, std::vector<example> data,
-               std::vector<example> held_out) {
-  const run_plan plan = plan_run(data.size(), settings.fit);
+               index_t drawn, std::vector<example> held_out) {
+  const run_plan plan =
+      drawn > 0 ? plan_streamed(drawn, settings.fit) : plan_run(std::span<const example>(data), settings.fit);
   const auto results = [&](output& out) {
     show_rows(common, model.has_tokenizer() ? &model.tokenizer() : nullptr,
               std::span<const example>(data).first(std::min<std::size_t>(3, data.size())),
@@ -87,7 +88,8 @@ void check_run(engine& model, const run_settings& settings, const common_options
     // The longest rows at once need the most memory; their speed stands for that of all.
     std::vector<example> longest = data;
     std::ranges::stable_sort(longest, std::greater(), tokens_of);
-    longest.resize(std::min(longest.size(), static_cast<std::size_t>(settings.fit.batch)));
+    const auto all = pointers_to(longest);
+    longest.resize(plan.parts_of(all, settings.fit.batch).front().size());
     const trial step = model.try_step(settings.how, std::move(longest));
 
     const auto sum = [](const std::vector<example>& rows) {
@@ -95,7 +97,9 @@ void check_run(engine& model, const run_settings& settings, const common_options
                              [](index_t n, const example& e) { return n + tokens_of(e); });
     };
     const double rows = static_cast<double>(data.size()), per_row = static_cast<double>(sum(data)) / rows;
-    const double trained = static_cast<double>(plan.steps * plan.per_step) * per_row;
+    const auto budget = static_cast<double>(settings.fit.batch_tokens * settings.fit.accumulate);
+    const double per_step = drawn > 0 && budget > 0 ? budget : static_cast<double>(plan.per_step) * per_row;
+    const double trained = static_cast<double>(plan.steps) * per_step;
     const double train_rate = static_cast<double>(step.tokens) / step.seconds,
                  score_rate = static_cast<double>(step.tokens) / step.score_seconds;
     const double evaluations =
@@ -104,14 +108,16 @@ void check_run(engine& model, const run_settings& settings, const common_options
             : 1 + (settings.fit.eval_every > 0 ? static_cast<double>(plan.steps / settings.fit.eval_every) : 0);
     const bool reference = has(needs_of(settings.how), need::reference);
     const bool baseline = has(needs_of(settings.how), need::divergence);  // every step's rows once more, mismatched
-    const double scored = (baseline ? trained : 0) + (reference ? static_cast<double>(sum(data) + sum(held_out)) : 0) +
-                          evaluations * static_cast<double>(sum(held_out));
+    const double scored =
+        (baseline ? trained : 0) +
+        (reference ? (drawn > 0 ? trained : static_cast<double>(sum(data))) + static_cast<double>(sum(held_out)) : 0) +
+        evaluations * static_cast<double>(sum(held_out));
     const auto own = static_cast<double>(model.trainable_count()) * static_cast<double>(model.number_size());
     const double checkpoints =
         settings.fit.save_every > 0 ? static_cast<double>(plan.steps / settings.fit.save_every) : 0;
 
     json::object forecast, memory;
-    forecast["rows"] = data.size();
+    forecast["rows"] = drawn > 0 ? drawn : static_cast<index_t>(data.size());
     forecast["held_out_rows"] = held_out.size();
     forecast["steps"] = plan.steps;
     forecast["tokens"] = std::round(trained);

@@ -8,6 +8,7 @@
 #include <plumb/io/json.hpp>
 #include <plumb/models/adapter_options.hpp>
 #include <plumb/models/combine_adapters.hpp>
+#include <plumb/models/prompt_options.hpp>
 #include <plumb/rollout/beam_search.hpp>
 #include <plumb/rollout/score.hpp>
 #include <plumb/train/fit.hpp>
@@ -69,12 +70,14 @@ class engine {
 
   virtual void load_adapter(const std::filesystem::path& folder) = 0;
   virtual void attach_lora(const lora_options& options) = 0;
+  virtual void attach_prompt(const prompt_options& options) = 0;
   virtual void train_all() = 0;
   virtual void attach_score_head(std::uint64_t seed, bool critic) = 0;  ///< on what is trained
   [[nodiscard]] virtual bool has_score_head() const = 0;
   virtual void load_teacher(const std::filesystem::path& folder, const load_options& options) = 0;
   [[nodiscard]] virtual index_t trainable_count() const = 0;
-  [[nodiscard]] virtual const lora_options* lora() const = 0;  ///< null without an adapter
+  [[nodiscard]] virtual const lora_options* lora() const = 0;      ///< null without a low-rank adapter
+  [[nodiscard]] virtual const prompt_options* prompt() const = 0;  ///< null without virtual tokens
   [[nodiscard]] virtual json::object describe_adapter() const = 0;
 
   virtual std::vector<token_scores> score(std::span<const scored_tokens> sequences, bool entropy) = 0;
@@ -87,7 +90,9 @@ class engine {
   /// `batch` examples at a time; 0: as many as have about 2048 tokens. The loss is that of all rows together.
   virtual gradient differentiate(const method& m, std::vector<example> data, index_t batch) = 0;
   virtual trial try_step(const method& m, std::vector<example> batch) = 0;
-  virtual fit_result fit(const method& m, std::vector<example> data, const fit_options& options, listener& told) = 0;
+  /// On rows of `stream` where it is not null, else on `data`.
+  virtual fit_result fit(const method& m, std::vector<example> data, example_stream* stream, const fit_options& options,
+                         listener& told) = 0;
 
   virtual void save_adapter(const std::filesystem::path& folder) const = 0;
   virtual void save_merged(const std::filesystem::path& folder) const = 0;

@@ -45,6 +45,7 @@ class engine_of final : public engine {
     policy_.emplace(plumb::load_adapter(model_, folder));
   }
   void attach_lora(const lora_options& options) override { policy_.emplace(plumb::attach_lora(model_, options)); }
+  void attach_prompt(const prompt_options& options) override { policy_.emplace(plumb::attach_prompt(model_, options)); }
   void train_all() override { policy_.emplace(plumb::train_all(model_)); }
   void attach_score_head(std::uint64_t seed, bool critic) override {
     if (!critic && holds_score_head(model_.source()))
@@ -58,6 +59,7 @@ class engine_of final : public engine {
   }
   index_t trainable_count() const override { return policy_ ? policy_->trainable_count() : 0; }
   const lora_options* lora() const override { return policy_ && policy_->lora() ? &*policy_->lora() : nullptr; }
+  const prompt_options* prompt() const override { return policy_ && policy_->prompt() ? &*policy_->prompt() : nullptr; }
   json::object describe_adapter() const override {
     return policy_ ? plumb::describe_adapter(*policy_) : json::object();
   }
@@ -146,8 +148,10 @@ class engine_of final : public engine {
     });
   }
 
-  fit_result fit(const method& m, std::vector<example> data, const fit_options& options, listener& told) override {
+  fit_result fit(const method& m, std::vector<example> data, example_stream* stream, const fit_options& options,
+                 listener& told) override {
     return at_trained_level(m, [&](const auto& objective) {
+      if (stream) return plumb::fit(trained(), objective, *stream, options, listening{told}, teacher_);
       return plumb::fit(trained(), objective, std::move(data), options, listening{told}, teacher_);
     });
   }
@@ -186,7 +190,7 @@ class engine_of final : public engine {
     typename scorer<B, T>::request asked{.learn = true, .head = extra.options({.entropy = true}), .sums = extra.sums()};
     asked.other = teacher_ ? &teacher_->model : nullptr;
     if (policy_) ask_score_head(asked, *policy_, objective.needs());
-    check_comparison(objective.name(), asked.sums, asked.other, policy_ && policy_->lora());
+    check_comparison(objective.name(), asked.sums, asked.other, policy_ && policy_->has_adapter());
     return asked;
   }
 

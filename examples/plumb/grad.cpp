@@ -3,8 +3,8 @@
 #include "chat.hpp"
 #include "commands.hpp"
 #include "output.hpp"
-#include "rows_of_method.hpp"
 #include "settings.hpp"
+#include "sources.hpp"
 
 #include <plumb/core/nearest.hpp>
 #include <plumb/io/safetensors_write.hpp>
@@ -48,8 +48,9 @@ int run_grad(const arguments& given) {
   if (!settings.teacher.empty()) open_teacher(*model, settings.teacher, common);
   if (settings.full) model->train_all();
   const auto chat = find_chat(settings.model, settings.chat, "template");
-  auto data = read_examples(settings.how, settings.data, "--data", *model, nullptr, settings.steps,
-                            {.chat = chat ? &*chat : nullptr, .learn = settings.learn});
+  if (draws_rows(settings))
+    throw error(errc::bad_argument, "--data", "`grad` takes all rows of its file; shares and stages are for `train`");
+  auto data = read_sources(settings, *model, nullptr, {.chat = chat ? &*chat : nullptr, .learn = settings.learn});
   shorten(data, settings.chosen.contains("max_tokens") ? settings.fit.max_tokens : model->positions());
   const gradient g =
       model->differentiate(settings.how, std::move(data), settings.chosen.contains("batch") ? settings.fit.batch : 0);

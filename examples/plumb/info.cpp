@@ -6,6 +6,7 @@
 
 #include <plumb/backend/reference.hpp>
 #include <plumb/io/weights.hpp>
+#include <plumb/models/adapter_readers.hpp>
 #include <plumb/models/gguf_model.hpp>
 
 #include <map>
@@ -103,10 +104,60 @@ void describe_gguf(const gguf_model& model, json::object& out) {
   out["tokenizer"] = describe_tokenizer(model.tokenizer());
 }
 
+/// Which programs take the adapter, and why not: {"vllm": {"reads": "refused", "reasons": [..]}, ..}.
+json::object describe_readers(const std::string& folder) {
+  json::object out;
+  for (const adapter_reader& each : adapter_readers(folder)) {
+    json::object entry{{"reads", json::string(name(each.how))}};
+    if (!each.reasons.empty()) entry["reasons"] = list(each.reasons);
+    if (!each.notes.empty()) entry["notes"] = list(each.notes);
+    out[each.program] = std::move(entry);
+  }
+  return out;
+}
+
+/// An adapter folder by itself, without its model.
+json::object describe_adapter_folder(const std::string& folder) {
+  json::object out{{"adapter", folder}};
+  const std::string place = (std::filesystem::path(folder) / "adapter_config.json").string();
+  const json::value document = json::parse_file(place);
+  for (const auto& member : json::as_object(document, "adapter_config.json", place)) {
+    const json::value& v = member.value();
+    const bool says_nothing = v.is_null() || (v.is_array() && v.get_array().empty()) ||
+                              (v.is_object() && v.get_object().empty()) || (v.is_bool() && !v.get_bool());
+    if (!says_nothing) out[member.key()] = v;
+  }
+  const auto tensors = weight_files::open(folder, "adapter_model");
+  index_t count = 0;
+  for (const std::string& name : tensors.names()) count += tensors.info(name).elements;
+  out["parameters"] = count;
+  out["tensors"] = tensors.names().size();
+  out["files"] = describe_files(tensors);
+  out["readers"] = describe_readers(folder);
+  return out;
+}
+
+/// Has it an adapter's files, and no model's? The folder of a run has a config.json, too: its settings.
+bool is_adapter(const std::filesystem::path& folder) {
+  std::error_code failed;
+  if (!std::filesystem::exists(folder / "adapter_config.json", failed)) return false;
+  const auto config = folder / "config.json";
+  if (!std::filesystem::exists(config, failed)) return true;
+  const json::value document = json::parse_file(config);
+  return json::find(json::as_object(document, "config.json", config.string()), "model_type") == nullptr;
+}
+
 int run_info(const arguments& given) {
   const common_options common = read_common(given);
   const std::string folder = given.operand(), adapter = given.text("--adapter");
   std::error_code failed;
+  if (is_adapter(folder)) {
+    if (!adapter.empty())
+      throw error(errc::bad_argument, "MODEL",
+                  join("\"", folder, "\" is an adapter; give its model, or leave --adapter out"));
+    write_output(given.text("--out"), [&](output& to) { to.line(describe_adapter_folder(folder)); });
+    return 0;
+  }
   if (!std::filesystem::exists(folder, failed))
     throw error(errc::not_found, "MODEL", join("there is no folder or file \"", folder, "\""));
   const bool one_file = is_gguf(folder);
@@ -138,6 +189,7 @@ int run_info(const arguments& given) {
     const auto tensors = weight_files::open(adapter, "adapter_model");
     about["tensors"] = tensors.names().size();
     about["files"] = describe_files(tensors);
+    about["readers"] = describe_readers(adapter);
     out["adapter"] = std::move(about);
   }
   write_output(given.text("--out"), [&](output& to) { to.line(out); });
@@ -148,9 +200,12 @@ int run_info(const arguments& given) {
 
 const command info_command{
     "info",
-    "MODEL",
+    "MODEL|ADAPTER",
     "What a model folder or GGUF file holds: architecture, sizes, files, and an adapter's share.",
-    "Prints one JSON object. The weights are not loaded unless an adapter is to be put on them.",
+    "Prints one JSON object. The weights are not loaded unless an adapter is to be put on them. Of an adapter it also "
+    "says\n"
+    "which of plumb, PEFT, vLLM and llama.cpp take it: yes, refused, or wrong (loaded, but something else is "
+    "computed).",
     "  plumb info stories260k/hf",
     {{"--adapter", "ADAPTER", "a PEFT folder: also its rank, targets and trainable parameters"},
      {"--out", "F", "where the result goes, instead of standard output"}},

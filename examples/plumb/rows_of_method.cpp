@@ -7,8 +7,11 @@
 #include <plumb/data/read_labelled.hpp>
 #include <plumb/data/read_ranked.hpp>
 #include <plumb/data/read_sampled.hpp>
+#include <plumb/data/read_trees.hpp>
 #include <plumb/data/read_unpaired.hpp>
 #include <plumb/train/run.hpp>
+
+#include <iterator>
 
 namespace program {
 
@@ -38,50 +41,85 @@ void check_ids(const example& e, index_t vocabulary) {
   for (const reply& r : e.replies) check(r.tokens);
 }
 
-/// Solutions with labelled steps, or replies with ratings; those without a rating are left out.
-std::vector<example> read_labelled(bool in_steps, const std::string& path, std::string_view option, const engine& model,
-                                   const step_options& steps, const read_options& how) {
+/// The turns of a tree as what the objective learns from.
+void read_tree(const method& m, const json::value& row, const std::string& place, const engine& model,
+               const read_options& how, std::vector<example>& out) {
   const plumb::tokenizer* const words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
-  std::vector<example> out;
-  json::for_each_row(existing_file(path, option), [&](json::value&& row, const std::string& place) {
-    auto e = in_steps ? parse_steps(row, place, words, steps) : parse_rated(row, place, words, how);
-    if (!e) return;
-    check_ids(*e, model.config().vocabulary);
-    out.push_back(*std::move(e));
-  });
-  if (out.empty())
-    throw error(errc::bad_data, path, "the file has no rows to learn from: none of its replies has a rating or label");
-  return out;
+  const need needs = needs_of(m);
+  const bool single = std::holds_alternative<any_objective<level::token>>(m) && !has(needs, need::advantage);
+  const bool pairs = std::holds_alternative<any_objective<level::pair>>(m);
+  if (!single && !pairs && !std::holds_alternative<any_objective<level::group>>(m))
+    throw error(errc::unsupported, place,
+                join("the row is a tree of ranked messages, which says nothing of the labels or numbers that ",
+                     name_of(m), " learns from; sft, objectives on pairs and rankings take it"));
+  for (example& turn : parse_tree(row, place, words, how, !single)) {
+    check_ids(turn, model.config().vocabulary);
+    if (!pairs) {
+      out.push_back(std::move(turn));
+      continue;
+    }
+    auto all = pairs_of(turn);
+    std::move(all.begin(), all.end(), std::back_inserter(out));
+  }
 }
 
 }  // namespace
 
-std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option,
-                                   const engine& model, std::vector<std::string>* skipped, const step_options& steps,
-                                   const read_options& how) {
+void check_rows_of(const method& m, const engine& model) {
   const need needs = needs_of(m);
   if ((needs & (need::reward | need::value)) != need::none && !model.has_score_head())
     throw error(errc::bad_argument, name_of(m),
                 join("needs ", has(needs, need::reward) ? "rewards" : "values",
                      ", which a score head gives, and the adapter has none; make one with it: plumb train ", name_of(m),
                      " --adapter ADAPTER"));
-  if (has(needs, need::target)) return read_labelled(reads_steps(m), path, option, model, steps, how);
+}
+
+std::optional<example> read_example(const method& m, const json::value& row, const std::string& place,
+                                    const engine& model, bool leave_out, const step_options& steps,
+                                    const read_options& how) {
+  if (is_tree(row))
+    throw error(errc::unsupported, place,
+                "the row is a tree, of which many examples are made; read trees into memory, without --stream");
+  const need needs = needs_of(m);
+  const plumb::tokenizer* const words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
   const level own =
       std::visit([](const auto& objective) { return std::remove_cvref_t<decltype(objective)>::level; }, m);
-  const plumb::tokenizer* const words = model.has_tokenizer() ? &model.tokenizer() : nullptr;
+  const bool labels = own == level::sequence && has(needs, need::desirable);
+  const bool two = own == level::pair || (labels && plumb::detail::is_preference(row));
+  std::optional<example> out;
+  if (has(needs, need::target)) {
+    out = reads_steps(m) ? parse_steps(row, place, words, steps) : parse_rated(row, place, words, how);
+  } else if (!leave_out || !two || !says_nothing(row)) {
+    out = two                   ? parse_pair(row, place, words, how)
+          : labels              ? parse_unpaired(row, place, words, how)
+          : own == level::group ? parse_ranked(row, place, words, how)
+                                : parse_sampled(row, place, words, how);
+  }
+  if (out) check_ids(*out, model.config().vocabulary);
+  return out;
+}
+
+std::vector<example> read_examples(const method& m, const std::string& path, std::string_view option,
+                                   const engine& model, std::vector<std::string>* skipped, const step_options& steps,
+                                   const read_options& how) {
+  check_rows_of(m, model);
+  const need needs = needs_of(m);
+  const bool targets = has(needs, need::target);
   std::vector<example> out;
   json::for_each_row(existing_file(path, option), [&](json::value&& row, const std::string& place) {
-    const bool labels = own == level::sequence && has(needs, need::desirable);
-    const bool two = own == level::pair || (labels && plumb::detail::is_preference(row));
-    if (skipped && two && says_nothing(row)) return skipped->push_back(place);
-    out.push_back(two                   ? parse_pair(row, place, words, how)
-                  : labels              ? parse_unpaired(row, place, words, how)
-                  : own == level::group ? parse_ranked(row, place, words, how)
-                                        : parse_sampled(row, place, words, how));
-    check_ids(out.back(), model.config().vocabulary);
+    if (is_tree(row)) return read_tree(m, row, place, model, how, out);
+    if (auto e = read_example(m, row, place, model, skipped != nullptr, steps, how))
+      out.push_back(*std::move(e));
+    else if (skipped && !targets)
+      skipped->push_back(place);
   });
-  if (out.empty()) throw error(errc::bad_data, path, "the file has no rows to learn from");
-  if (own == level::sequence && has(needs, need::desirable)) out = unpair(std::move(out));
+  if (out.empty())
+    throw error(
+        errc::bad_data, path,
+        join("the file has no rows to learn from", targets ? ": none of its replies has a rating or label" : ""));
+  if (targets) return out;
+  const bool labels = has(needs, need::desirable) && std::holds_alternative<any_objective<level::sequence>>(m);
+  if (labels) out = unpair(std::move(out));
   std::visit(
       [&](const auto& objective) {
         check_method(objective, needs_filled(out) | (model.has_score_head() ? scored_needs : need::none));

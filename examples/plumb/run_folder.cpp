@@ -62,6 +62,8 @@ index_t step_of(const fs::path& checkpoint) {
   return read_number(std::string_view(name).substr(std::min(name.size(), name.find('-') + 1)), step) ? step : -1;
 }
 
+std::string last_part(const std::string& path) { return fs::path(path).lexically_normal().filename().string(); }
+
 std::vector<std::pair<std::string, std::string>> as_pairs(const json::object& settings) {
   std::vector<std::pair<std::string, std::string>> out;
   for (const auto& member : settings) {
@@ -71,7 +73,12 @@ std::vector<std::pair<std::string, std::string>> as_pairs(const json::object& se
     if (const auto* const text =
             member.value().if_string()) {  // a path is nobody else's business but for its last part
       const std::string value(text->data(), text->size());
-      out.emplace_back(key, is_path ? fs::path(value).lexically_normal().filename().string() : value);
+      out.emplace_back(key, is_path ? last_part(value) : value);
+    } else if (is_path && member.value().is_array()) {
+      std::string all;
+      for (const auto& each : json::as<std::vector<std::string>>(member.value(), key, ""))
+        all += join(all.empty() ? "" : ", ", last_part(each));
+      out.emplace_back(key, all);
     } else {
       out.emplace_back(key, json::dump(member.value()));
     }
@@ -123,7 +130,7 @@ void write_documents(const fs::path& folder, const run_settings& settings, const
   report page;
   page.title = join(name_of(settings.how), " on ",
                     base.empty() ? fs::path(settings.model).parent_path().filename().string() : base);
-  page.subtitle = settings.full ? "All weights" : "LoRA adapter";
+  page.subtitle = settings.full ? "All weights" : settings.prompt.count > 0 ? "Virtual tokens" : "LoRA adapter";
   page.log = read_log(folder / "log.jsonl");
   for (const log_entry& entry : page.log)
     for (const std::string& text : entry.warnings) page.warnings.push_back(join("Step ", entry.step, ": ", text));
@@ -140,6 +147,7 @@ void write_documents(const fs::path& folder, const run_settings& settings, const
   card.base_model = settings.model;
   card.method = settings.objective;
   card.adapter = !settings.full;
+  card.low_rank = settings.prompt.count == 0;
   if (says_scores(settings.how)) card.pipeline = "text-classification";
   card.hyper_parameters = pairs;
   log_entry last;

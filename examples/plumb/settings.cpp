@@ -20,6 +20,7 @@ void for_each_setting(Settings& s, About&& about) {
   about("steps", s.fit.steps);
   about("batch", s.fit.batch);
   about("accumulate", s.fit.accumulate);
+  about("batch_tokens", s.fit.batch_tokens);
   about("warmup", s.fit.warmup);
   about("schedule", s.fit.schedule);
   about("weight_decay", s.fit.weight_decay);
@@ -32,6 +33,16 @@ void for_each_setting(Settings& s, About&& about) {
   about("alpha", s.lora.alpha);
   about("dropout", s.lora.dropout);
   about("targets", s.lora);
+  about("rank_stabilised", s.lora.rank_stabilised);
+  about("dora", s.lora.dora);
+  about("init", s.lora.init);
+  about("pissa_iterations", s.lora.pissa_iterations);
+  about("biases", s.lora.biases);
+  about("modules_to_save", s.lora.modules_to_save);
+  about("trainable_tokens", s.lora.trainable_tokens);
+  about("lora_plus_ratio", s.fit.lora_plus_ratio);
+  about("virtual_tokens", s.prompt.count);
+  about("prefix", s.prompt.prefix);
   about("seed", s.fit.seed);
   about("eval_data", s.eval_data);
   about("eval_every", s.fit.eval_every);
@@ -42,6 +53,11 @@ void for_each_setting(Settings& s, About&& about) {
   about("train_on_last_step_only", s.steps.last_step_only);
   about("template", s.chat);
   about("tokens", s.learn);
+  about("stream", s.stream);
+  about("shuffle_buffer", s.mix.shuffle_buffer);
+  about("mix_temperature", s.mix.mix_temperature);
+  about("mix_cap", s.mix.mix_cap);
+  about("stage_rows", s.stage_rows);
 }
 
 [[noreturn]] void wrong(const std::string& key, std::string_view expected, const std::string& text) {
@@ -73,8 +89,54 @@ void set(const std::string& key, const std::string& text, learnt_part& out) {
   if (found == std::end(learnt_names)) wrong(key, "completion, assistant, all or usual", text);
   out = static_cast<learnt_part>(found - std::begin(learnt_names));
 }
+/// Settings of a new adapter alone.
+bool is_of_lora(std::string_view key) {
+  constexpr std::string_view keys[] = {
+      "rank",   "alpha",           "dropout",         "targets", "rank_stabilised", "dora", "init", "pissa_iterations",
+      "biases", "modules_to_save", "trainable_tokens"};
+  return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
+}
+/// Settings of virtual tokens.
+bool is_of_prompt(std::string_view key) { return key == "virtual_tokens" || key == "prefix"; }
 /// Settings of rows with labelled steps alone.
 bool is_of_steps(std::string_view key) { return key == "step_separator" || key == "train_on_last_step_only"; }
+/// Settings of rows that are drawn from disk alone.
+bool is_of_streams(std::string_view key) {
+  return key == "stream" || key == "shuffle_buffer" || key == "mix_temperature" || key == "mix_cap" ||
+         key == "stage_rows";
+}
+void set(const std::string& key, const std::string& text, lora_init& out) {
+  index_t iterations = 0;
+  out = lora_init_from_name(text, iterations, key);
+  if (iterations > 0) wrong(key, join("init=pissa with pissa_iterations=", iterations, " beside it"), text);
+}
+void set(const std::string& key, const std::string& text, trained_biases& out) {
+  out = trained_biases_from_name(text, key);
+}
+/// "a, b" as a list without blanks. Throws, saying what is `expected`, for an empty item.
+std::vector<std::string> list_of(const std::string& key, const std::string& text, std::string_view expected) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    out.push_back(text.substr(at, end - at));
+    std::erase(out.back(), ' ');
+    if (out.back().empty()) wrong(key, expected, text);
+    at = end + 1;
+  }
+  return out;
+}
+void set(const std::string& key, const std::string& text, std::vector<std::string>& out) {
+  out = list_of(key, text, "names of modules with commas between (embed_tokens,lm_head)");
+}
+void set(const std::string& key, const std::string& text, std::vector<token_id>& out) {
+  constexpr std::string_view expected = "token ids with commas between (32000,32001)";
+  out.clear();
+  for (const std::string& item : list_of(key, text, expected)) {
+    index_t id = 0;
+    if (!read_number(item, id) || id < 0 || id > 0x7fffffff) wrong(key, expected, text);
+    out.push_back(static_cast<token_id>(id));
+  }
+}
 /// "q_proj,v_proj", "all-linear", or a regular expression when it holds a character that only those have.
 void set(const std::string& key, const std::string& text, lora_options& out) {
   out.targets.clear();
@@ -83,40 +145,39 @@ void set(const std::string& key, const std::string& text, lora_options& out) {
     out.pattern = text;
     return;
   }
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    std::string name = text.substr(at, end - at);
-    std::erase(name, ' ');
-    if (name.empty())
-      wrong(key, "names of linear maps with commas between (q_proj,v_proj), all-linear, or a regular expression", text);
-    out.targets.push_back(std::move(name));
-    at = end + 1;
-  }
+  out.targets = list_of(
+      key, text, "names of linear maps with commas between (q_proj,v_proj), all-linear, or a regular expression");
 }
 
 json::value show(const auto& number) { return number; }
 json::value show(const schedule::kind& kind) { return json::string(name(kind)); }
 json::value show(learnt_part part) { return json::string(learnt_names[static_cast<std::size_t>(part)]); }
+json::value show(lora_init how) { return json::string(name(how)); }
+json::value show(trained_biases which) { return json::string(name(which)); }
+template <class Item>
+json::value show(const std::vector<Item>& items) {
+  std::string all;
+  for (const auto& item : items) all += join(all.empty() ? "" : ",", item);
+  return all.empty() ? json::value(nullptr) : json::value(all);
+}
 json::value show(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
 json::value show(const lora_options& o) {
   if (!o.pattern.empty()) return json::value(o.pattern);
-  std::string all;
-  for (const std::string& target : o.targets) all += join(all.empty() ? "" : ",", target);
-  return json::value(all);
+  return show(o.targets);
 }
 
 /// A value of --config as --set would write it.
 std::string as_text(const json::value& v, const std::string& key, const std::string& place) {
   if (const auto* const text = v.if_string()) return {text->data(), text->size()};
   if (v.is_number() || v.is_bool()) return json::dump(v);
-  if (v.is_array()) {
+  if (const auto* const list = v.if_array()) {
     std::string all;
-    for (const auto& item : json::as<std::vector<std::string>>(v, join("\"", key, "\""), place))
-      all += join(all.empty() ? "" : ",", item);
+    for (const json::value& item : *list)
+      if (!item.is_array()) all += join(all.empty() ? "" : ",", as_text(item, key, place));
     return all;
   }
   throw error(errc::bad_file, place,
-              join("\"", key, "\": expected a number, a text or a list of texts, found ", json::describe(v)));
+              join("\"", key, "\": expected a number, a text or a list of them, found ", json::describe(v)));
 }
 
 /// 2.0 where a whole number is meant is how JSON writers put some numbers.
@@ -142,7 +203,7 @@ void read_config(const std::string& path, run_settings& out, common_options& com
     else if (key == "model")
       out.model = text();
     else if (key == "data")
-      out.data = text();
+      out.data = v.is_array() ? json::as<std::vector<std::string>>(v, "\"data\"", path) : std::vector{text()};
     else if (key == "adapter")
       out.adapter = text();
     else if (key == "teacher")
@@ -170,15 +231,21 @@ json::object run_settings::describe(const common_options& common) const {
   out["model"] = model;
   out["adapter"] = show(adapter);
   if (!teacher.empty()) out["teacher"] = teacher;
-  out["data"] = data;
+  if (data.size() == 1) {
+    out["data"] = data.front();
+  } else {
+    json::array files;
+    for (const std::string& each : data) files.emplace_back(each);
+    out["data"] = std::move(files);
+  }
   out["backend"] = json::string(common.backend());
   out["dtype"] = json::string(common.dtype());
   out["full"] = full;
   for_each_setting(*this, [&](const char* key, const auto& member) {
-    const bool of_lora = std::string_view(key) == "rank" || std::string_view(key) == "alpha" ||
-                         std::string_view(key) == "dropout" || std::string_view(key) == "targets";
     if (is_of_steps(key) && !reads_steps(how)) return;
-    if (!(of_lora && full)) out[key] = show(member);
+    if (is_of_streams(key) && !stream) return;
+    if (is_of_prompt(key) && prompt.count == 0) return;
+    if (!(is_of_lora(key) && (full || prompt.count > 0))) out[key] = show(member);
   });
   out["also"] = show(also);
   for (const parameter& p : parameters_of(how)) {
@@ -195,13 +262,21 @@ run_settings read_settings(const arguments& given, common_options& common) {
   if (given.has_operand()) out.objective = given.operand();
   if (out.objective.empty()) (void)given.operand();
   if (given.has("--seed")) texts.push_back({"seed", given.text("--seed"), "--seed"});
+  if (given.has("--stream")) texts.push_back({"stream", "true", "--stream"});
+  for (const char* key : {"shuffle_buffer", "mix_temperature", "mix_cap", "stage_rows"}) {
+    std::string option = join("--", std::string_view(key));
+    std::replace(option.begin(), option.end(), '_', '-');
+    if (given.has(option)) texts.push_back({key, given.text(option), option});
+  }
   for (const std::string& text : given.all("--set")) {
     auto [key, value] = split_setting(text);
     texts.push_back({std::move(key), std::move(value), "--set"});
   }
-  for (const char* name : {"model", "data", "adapter"}) {
+  if (given.has("--data")) out.data = given.all("--data");
+  if (out.data.empty()) (void)given.required("--data");
+  for (const char* name : {"model", "adapter"}) {
     const std::string option = join("--", std::string_view(name));
-    std::string& member = name[0] == 'm' ? out.model : name[0] == 'd' ? out.data : out.adapter;
+    std::string& member = name[0] == 'm' ? out.model : out.adapter;
     if (given.has(option))
       member = given.text(option);
     else if (member.empty() && name[0] != 'a')
@@ -267,12 +342,22 @@ run_settings read_settings(const arguments& given, common_options& common) {
     throw error(
         errc::bad_argument, "reference_share",
         "expected 1 with an adapter, whose factors cannot be mixed like weights; leave it, or train with --full");
+  if (out.fit.lora_plus_ratio != 1 && (out.full || out.prompt.count > 0))
+    throw error(errc::bad_argument, "lora_plus_ratio", "makes sense with LoRA only; leave it away");
+  if (out.prompt.count < 0) throw error(errc::bad_argument, "virtual_tokens", "expected a count from 0");
+  if (out.prompt.prefix && out.prompt.count == 0)
+    throw error(errc::bad_argument, "prefix", "is of virtual tokens; say how many (virtual_tokens=20)");
+  if (out.prompt.count > 0)
+    for (const std::string& key : out.chosen)
+      if (is_of_lora(key))
+        throw error(errc::bad_argument, key, "is of LoRA, which virtual_tokens take the place of; leave one away");
+  out.prompt.seed = out.fit.seed;
   out.lora.seed = out.fit.seed;
   const plumb::detail::lora_plan plan(out.lora);  // checks, and fills in alpha
   out.lora = plan.options();
   if (!out.adapter.empty() || out.full)
-    for (const char* key : {"rank", "alpha", "dropout", "targets"})
-      if (out.chosen.contains(key))
+    for (const std::string& key : out.chosen)
+      if (is_of_lora(key) || is_of_prompt(key))
         throw error(errc::bad_argument, key,
                     out.full ? "makes sense for a new adapter only; leave it away with --full"
                              : "is fixed by the adapter that --adapter names; leave it away");

@@ -7,9 +7,10 @@
 #include "progress.hpp"
 #include "rows_of_method.hpp"
 #include "run_folder.hpp"
+#include "sources.hpp"
 
 #include <plumb/train/environment.hpp>
-#include <plumb/train/run.hpp>
+#include <plumb/train/streamed_rows.hpp>
 
 #include <algorithm>
 #include <stdexcept>
@@ -63,13 +64,23 @@ struct showcase {
   }
 };
 
-fit_result fit_or_explain(engine& model, const run_settings& settings, std::vector<example> data, listener& told) {
+fit_result fit_or_explain(engine& model, const run_settings& settings, std::vector<example> data,
+                          example_stream* stream, listener& told) {
   try {
-    return model.fit(settings.how, std::move(data), settings.fit, told);
+    return model.fit(settings.how, std::move(data), stream, settings.fit, told);
   } catch (const error& problem) {
     if (problem.code() != errc::not_finite) throw;
     throw std::runtime_error(problem.what());  // the course of the run, not the input: exit code 1
   }
+}
+
+/// The first rows of a stream, to look at; it stands at its beginning again.
+std::vector<example> first_rows(example_stream& stream) {
+  const auto start = stream.position();
+  std::vector<example> out;
+  for (index_t i = 0; i < std::min<index_t>(stream.rows(), 256); ++i) out.push_back(stream.next());
+  stream.restore(start);
+  return out;
 }
 
 void print_result(const json::object& result) {
@@ -100,10 +111,14 @@ int run_train(const arguments& given) {
   if (!settings.teacher.empty()) open_teacher(*model, settings.teacher, common);
   if (settings.full)
     model->train_all();
+  else if (settings.adapter.empty() && settings.prompt.count > 0)
+    model->attach_prompt(settings.prompt);
   else if (settings.adapter.empty())
     model->attach_lora(settings.lora);
-  else
+  else if (model->lora() != nullptr)
     settings.lora = *model->lora();
+  else
+    settings.prompt = *model->prompt();
   if ((needs_of(settings.how) & (need::reward | need::value)) != need::none && !model->has_score_head())
     model->attach_score_head(settings.fit.seed, !has(needs_of(settings.how), need::reward));
   if (!settings.chosen.contains("max_tokens"))
@@ -112,23 +127,31 @@ int run_train(const arguments& given) {
     throw error(
         errc::bad_argument, "max_tokens",
         join("expected at most the model's ", model->positions(), " positions, found ", settings.fit.max_tokens));
-  std::vector<std::string> skipped;
+  left_out skipped;
   const auto chat = find_chat(settings.model, settings.chat, "template");
   const read_options rows{.chat = chat ? &*chat : nullptr, .learn = settings.learn};
-  auto data = read_examples(settings.how, settings.data, "--data", *model, &skipped, settings.steps, rows);
+  settings.stream = draws_rows(settings);
+  const auto stream = settings.stream ? open_sources(settings, *model, skipped, rows) : nullptr;
+  auto data = stream ? first_rows(*stream) : read_sources(settings, *model, &skipped, rows);
+  const index_t count = stream ? stream->rows() : static_cast<index_t>(data.size());
   if (chat && model->has_tokenizer() &&
       std::none_of(data.begin(), data.end(), [&](const example& e) { return ends_a_turn(e, *model); }))
     tell(
         common,
         "warning: no reply ends with a token that ends a text or a turn, so the model will not learn to stop; choose a "
         "template whose end this tokenizer knows as one token");
-  if (!settings.eval_data.empty())
+  if (!settings.eval_data.empty()) {
+    std::vector<std::string> of_evaluation;
     settings.fit.eval_data =
-        read_examples(settings.how, settings.eval_data, "eval_data", *model, &skipped, settings.steps, rows);
-  if (!skipped.empty())
-    tell(common,
-         join("warning: ", skipped.size(), skipped.size() == 1 ? " row has" : " rows have",
-              " the same reply as chosen and as rejected and will be left out; the first is ", skipped.front()));
+        read_examples(settings.how, settings.eval_data, "eval_data", *model, &of_evaluation, settings.steps, rows);
+    if (!of_evaluation.empty() && skipped.count == 0) skipped.first = of_evaluation.front();
+    skipped.count += of_evaluation.size();
+  }
+  if (skipped.count > 0)
+    tell(common, join("warning: ", skipped.count, skipped.count == 1 ? " row has" : " rows have",
+                      " the same reply as chosen and as rejected",
+                      has(needs_of(settings.how), need::target) ? " or no rating" : "",
+                      " and will be left out; the first is ", skipped.first));
   shorten(data, settings.fit.max_tokens);  // complains about prompts that are too long before anything is written
   shorten(settings.fit.eval_data, settings.fit.max_tokens);
   if (const distill* how = distillation_of(settings.how)) {
@@ -136,10 +159,18 @@ int run_train(const arguments& given) {
     settle_teacher(name_of(settings.how), how->top_k, !settings.teacher.empty(), all, model->config().vocabulary);
     data = std::move(all.data), settings.fit.eval_data = std::move(all.held_out);
   }
+  if (settings.density_ratio && stream)
+    throw error(errc::bad_argument, "density_ratio",
+                "compares all prompts with one another, and rows that are drawn from disk are never there together; "
+                "leave it out, or read one file into memory");
   if (settings.density_ratio) model->weigh_prompts(data, settings.fit.eval_data, settings.fit.seed);
+  const index_t per_step = stream ? plan_streamed(count, settings.fit).per_step
+                                  : plan_run(std::span<const example>(data), settings.fit).per_step;
   if (has(needs_of(settings.how), need::divergence))
-    run_rows{.data = data, .held_out = settings.fit.eval_data}.mismatch(plan_run(data.size(), settings.fit).per_step);
-  if (check) return check_run(*model, settings, common, std::move(data), std::move(settings.fit.eval_data)), 0;
+    run_rows{.data = data, .held_out = settings.fit.eval_data}.mismatch(per_step);
+  if (check)
+    return check_run(*model, settings, common, std::move(data), stream ? count : 0, std::move(settings.fit.eval_data)),
+           0;
   if (!settings.adapter.empty() && has(needs_of(settings.how), need::reference))
     tell(common,
          "note: the reference is the model without the adapter; to hold the run to the adapter as it is now, merge it "
@@ -164,11 +195,14 @@ int run_train(const arguments& given) {
   progress bar(common.quiet);
   bar.wait("sampling replies, to compare with later ones");
   const auto before = shown.answers(*model);
-  bar.note(join(name_of(settings.how), ": ", data.size(), " rows, ", model->trainable_count(), " trainable of ",
+  bar.note(join(name_of(settings.how), ": ", count, " rows, ", model->trainable_count(), " trainable of ",
                 model->parameter_count() + (settings.full ? 0 : model->trainable_count()), " numbers"));
-  bar.wait(has(needs_of(settings.how), need::reference) ? "scoring all replies with the reference" : "first step");
+  bar.wait(has(needs_of(settings.how), need::reference)
+               ? stream ? "first step" : "scoring all replies with the reference"
+               : "first step");
   follower told(folder, bar);
-  const fit_result result = fit_or_explain(*model, settings, std::move(data), told);
+  const fit_result result =
+      fit_or_explain(*model, settings, stream ? std::vector<example>() : std::move(data), stream.get(), told);
   if (result.cancelled) {
     bar.note(join("interrupted after step ", result.steps, "; the same command with --resume auto goes on from ",
                   told.saved().string()));
@@ -216,11 +250,14 @@ const command train_command{
     "DIR gets the adapter as PEFT keeps it, log.jsonl, config.json, report.html, README.md and "
     "checkpoints. Ctrl-C stops\n"
     "after the step, with a checkpoint to resume from.\n\n"
-    "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, schedule (linear, cosine, "
+    "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, batch_tokens, schedule "
+    "(linear, cosine, "
     "constant),\n"
     "weight_decay, clip_norm, neftune, density_ratio, reference_sync, reference_share, max_tokens, rank, alpha, "
     "dropout, targets "
-    "(q_proj,v_proj or a regular expression), seed, "
+    "(q_proj,v_proj or a regular expression),\nrank_stabilised, dora, init (true, gaussian, false, pissa, olora), "
+    "pissa_iterations, biases (none, lora_only, all),\nmodules_to_save (embed_tokens,lm_head), trainable_tokens (their "
+    "ids), lora_plus_ratio; virtual_tokens and prefix instead of LoRA; seed, "
     "eval_data,\n"
     "eval_every, save_every, log_every, template (of rows with messages: a Jinja file or chatml, zephyr ..),\ntokens "
     "(which are learnt: completion, assistant, all), the objective's own parameters, and also=0.2*NAME to add another "
@@ -228,7 +265,13 @@ const command train_command{
     "  plumb train dpo --model stories260k/hf --data preference/instruction-data-with-preference.json --out run --set "
     "steps=20 batch=4 max_tokens=256",
     {{"--model", "MODEL", "a Hugging Face folder"},
-     {"--data", "F", "the rows to learn from: JSON Lines, or a JSON array"},
+     {"--data", "F", "the rows to learn from: JSON Lines, or a JSON array; several files as F, F:SHARE or F@STAGE",
+      option::many},
+     {"--stream", "", "draw rows from disk while the run goes on, for data that does not fit in memory"},
+     {"--shuffle-buffer", "N", "rows of each file that wait to be drawn in random order (10000); 1: the file's order"},
+     {"--mix-temperature", "T", "from 1: large and small files come more alike"},
+     {"--mix-cap", "K", "rows of a file that count for its rate"},
+     {"--stage-rows", "N,..", "rows of each stage"},
      {"--out", "DIR", "a new folder for the results"},
      {"--teacher", "MODEL",
       "the model that distill learns from, of the same vocabulary; rows may bring its words instead"},

@@ -12,6 +12,7 @@
 #include <plumb/data/read_labelled_impl.hpp>
 #include <plumb/data/read_ranked_impl.hpp>
 #include <plumb/data/read_sampled_impl.hpp>
+#include <plumb/data/read_trees_impl.hpp>
 #include <plumb/data/read_unpaired_impl.hpp>
 #include <plumb/data/row_file_impl.hpp>
 #include <plumb/data/row_impl.hpp>
@@ -29,7 +30,9 @@
 #include <plumb/io/safetensors_write_impl.hpp>
 #include <plumb/io/weights_impl.hpp>
 #include <plumb/models/adapter_config_impl.hpp>
+#include <plumb/models/adapter_init_impl.hpp>
 #include <plumb/models/adapter_options_impl.hpp>
+#include <plumb/models/adapter_readers_impl.hpp>
 #include <plumb/models/config_file_impl.hpp>
 #include <plumb/models/gguf_model_impl.hpp>
 #include <plumb/models/gguf_names_impl.hpp>

@@ -81,9 +81,9 @@ def exact_llama(on=True):
     def attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **unused):
         key = llama.repeat_kv(key, module.num_key_value_groups)
         value = llama.repeat_kv(value, module.num_key_value_groups)
-        n = query.shape[2]
+        n, keys = query.shape[2], key.shape[2]  # more keys than queries: a prefix
         score = query @ key.transpose(2, 3) * scaling
-        score = score.masked_fill(torch.ones(n, n, dtype=torch.bool).triu(1), -torch.inf)
+        score = score.masked_fill(torch.ones(n, keys, dtype=torch.bool).triu(1 + keys - n), -torch.inf)
         weight = score.softmax(-1)
         return (weight @ value).transpose(1, 2).contiguous(), weight
 
@@ -205,7 +205,8 @@ def save_adapter(model, folder, base, **options):
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = base
-    config["target_modules"] = sorted(config["target_modules"])
+    if "target_modules" in config:
+        config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

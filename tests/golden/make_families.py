@@ -130,6 +130,9 @@ FAMILIES = {
             "original_max_position_embeddings": 16,
         },
     ),
+    "mpt": lambda: transformers.MptConfig(
+        vocab_size=61, d_model=24, n_heads=3, n_layers=2, max_seq_len=128, bos_token_id=1, eos_token_id=2
+    ),
 }  # fmt: skip
 
 

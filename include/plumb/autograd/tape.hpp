@@ -19,6 +19,8 @@ template <class B, class T>
 struct weight_tensor {
   tensor<B, T> value;
   tensor<B, T> gradient;  ///< same shape; empty while frozen
+  /// A learnt copy that takes this weight's place while adapters are on; null: none. See pass::leaf.
+  std::shared_ptr<weight_tensor> stand_in;
 
   [[nodiscard]] bool trainable() const noexcept { return !gradient.empty(); }
   /// Makes the parameter learnable (gradient zero) or frozen (no gradient).
@@ -68,7 +70,10 @@ class tape {
   void set_panels(const weight_panels<B, T>* panels) noexcept { panels_ = panels; }
 
   variable<B, T> constant(view<const T> value) noexcept { return {value, nullptr}; }
+  /// Throws errc::unsupported for a weight with a stand-in, so that no part passes it over: `pass::leaf` chooses.
   variable<B, T> leaf(weight_tensor<B, T>& p) {
+    if (p.stand_in)
+      throw error(errc::unsupported, "", "this part of the network cannot be trained as a copy beside an adapter");
     if (!recording_ || !p.trainable()) return constant(std::as_const(p.value).get());
     return {std::as_const(p.value).get(), make_slot(p.gradient.get(), true)};
   }

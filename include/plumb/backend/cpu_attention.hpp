@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -108,6 +109,18 @@ struct attention_tiles {
       s::store(to + j, x);
     }
   }
+  /// x −= fall · distance, for keys from + 0, from + 1, … as seen from the query (ALiBi).
+  [[gnu::always_inline]] static inline void add_distances(T fall, index_t from, index_t first,
+                                                          typename simd<Set, T>::vector& x) {
+    alignas(64) static constexpr auto steps = [] {
+      std::array<T, key_tile> out{};
+      for (index_t j = 0; j < key_tile; ++j) out[static_cast<std::size_t>(j)] = static_cast<T>(j);
+      return out;
+    }();
+    typename simd<Set, T>::vector step;
+    simd<Set, T>::load(step, steps.data() + first);
+    x += fall * (step + static_cast<T>(from));
+  }
 };
 
 /// The part of a tile of keys that a query sees: offsets [first, last) within it; the query sees positions
@@ -184,8 +197,9 @@ struct attention_task {
           const index_t here = std::min(most, rows - i);
           if (!(visible_keys(position + i + here - 1, o.window, tile).last > 0)) continue;
           t.scores(here, queries + g * left_size + i * t.chunks * panel_stride<T>, keys, products);
-          update<Set>(t, here, position + i, o.window, tile, static_cast<T>(o.scale), static_cast<T>(o.cap), products,
-                      scores, weights, highest + g * query_tile + i, totals + (g * query_tile + i) * s::lanes,
+          update<Set>(t, here, position + i, o.window, tile, static_cast<T>(o.scale), static_cast<T>(o.cap),
+                      distance_slope<T>(o, kv_head * job.group() + g), products, scores, weights,
+                      highest + g * query_tile + i, totals + (g * query_tile + i) * s::lanes,
                       sums + g * sums_size + i * t.value_panels * panel);
           for (index_t j = 0; j < t.value_panels; ++j)
             multiply_tile<Set, T>(here, t.across(j), count, weights, values + j * key_tile * panel, t.wide(j),
@@ -215,8 +229,9 @@ struct attention_task {
   /// Brings a panel of rows up to date with the scores of one tile: new maxima, new weights, old sums scaled down.
   template <class Set>
   [[gnu::always_inline]] static inline void update(const attention_tiles<Set, T>& t, index_t rows, index_t position,
-                                                   index_t window, index_t tile, T scale, T cap, const T* products,
-                                                   T* scores, T* weights, T* highest, T* totals, T* sums) {
+                                                   index_t window, index_t tile, T scale, T cap, T fall,
+                                                   const T* products, T* scores, T* weights, T* highest, T* totals,
+                                                   T* sums) {
     using s = simd<Set, T>;
     using tiles = attention_tiles<Set, T>;
     constexpr T none = -std::numeric_limits<T>::infinity();
@@ -225,6 +240,13 @@ struct attention_task {
     for (index_t r = 0; r < rows; ++r) {
       T* const score = scores + r * key_tile;
       t.row_of_scores(products, r, scale, cap, score);
+      if (fall > 0)
+        for (index_t p = 0; p < key_tile; p += s::lanes) {
+          typename s::vector x;
+          s::load(x, score + p);
+          t.add_distances(fall, tile - position - r, p, x);
+          s::store(score + p, x);
+        }
       const visible_keys seen(position + r, window, tile);
       for (index_t p = 0; p < seen.first; ++p) score[p] = none;
       for (index_t p = seen.last; p < key_tile; ++p) score[p] = none;

@@ -101,9 +101,10 @@ struct attention_backward_task {
             t.scores(here, q_left + g * left_size + i * t.chunks * panel_stride<T>, keys, products);
             t.scores(here, d_left + g * left_size + i * t.chunks * panel_stride<T>, values, along);
             for (index_t r = 0; r < here; ++r)
-              row_slopes<Set>(t, visible_keys(position + i + r, o.window, tile), scale, cap, products, along, r,
-                              job.log_sum.row(row + i + r)[head], through[g * query_tile + i + r],
-                              weights + (i + r) * key_tile, slopes + (i + r) * key_tile);
+              row_slopes<Set>(t, visible_keys(position + i + r, o.window, tile), scale, cap, distance_slope<T>(o, head),
+                              tile - position - i - r, products, along, r, job.log_sum.row(row + i + r)[head],
+                              through[g * query_tile + i + r], weights + (i + r) * key_tile,
+                              slopes + (i + r) * key_tile);
             for (index_t r = 0; r < here; ++r)
               std::copy_n(slopes + (i + r) * key_tile, key_tile, slopes_left + r * panel_stride<T>);
             for (index_t r = here; r < kernel_rows<Set>(here); ++r)
@@ -157,11 +158,12 @@ struct attention_backward_task {
     return s::sum(sum);
   }
 
-  /// One row of P = e^(score − log_sum) and of P (d·v − D) times scale and the cap's slope; zeros where the query does not see.
+  /// One row of P = e^(score − log_sum) and of P (d·v − D) times scale and the cap's slope; zeros where the query does not see. The first key of
+  /// the tile lies `ahead` of the query.
   template <class Set>
   [[gnu::always_inline]] static inline void row_slopes(const attention_tiles<Set, T>& t, visible_keys seen, T scale,
-                                                       T cap, const T* products, const T* along, index_t r, T log_sum,
-                                                       T through, T* weight, T* slope) {
+                                                       T cap, T fall, index_t ahead, const T* products, const T* along,
+                                                       index_t r, T log_sum, T through, T* weight, T* slope) {
     using s = simd<Set, T>;
     t.row_of_scores(products, r, scale, cap, weight);
     t.row_of_scores(along, r, T(1), T(0), slope);
@@ -171,6 +173,7 @@ struct attention_backward_task {
       s::load(x, weight + p);
       s::load(y, slope + p);
       y = (y - through) * (1 - bend * x * x);
+      if (fall > 0) t.add_distances(fall, ahead, p, x);
       x -= log_sum;
       s::exp(x);
       y = x * y * scale;

@@ -215,7 +215,7 @@ void multiply_part(cpu_device& d, product_job<T>& job, T* left) {
   const product_job<T>* const the_job = &job;
   const index_t across = parts_of(job.part.columns, job.task_columns);
   const index_t down = parts_of(job.part.rows, job.task_rows);
-  job.left = across > 1 && job.part.rows > most ? left : nullptr;
+  job.left = across > 1 && job.part.rows > 2 * most ? left : nullptr;  // few rows: packed again sooner than waited for
   if (job.left) {
     const index_t tiles = parts_of(job.part.rows, most), group = std::clamp<index_t>(tiles / d.threads(), 1, 8);
     d.run(parts_of(tiles, group),
@@ -238,7 +238,7 @@ void multiply_with(cpu_device& d, product_job<T>& job) {
   const bool whole = depth == job.depth;
   const index_t columns =
       whole ? job.columns : std::min(job.columns, std::max<index_t>(room / tall / panel, 1) * panel);
-  const index_t left = rows > most ? tall * parts_of(depth, depth_block) * panel_stride<T> : 0;
+  const index_t left = rows > 2 * most ? tall * parts_of(depth, depth_block) * panel_stride<T> : 0;
   const index_t sums = whole ? 0 : tall * up_to(columns, panel);
   T* const memory = left + sums > 0 ? d.shared_scratch<T>(left + sums) : nullptr;
   if (!whole) job.sums = memory + left;

@@ -16,6 +16,10 @@ namespace plumb::inline v0::detail {
 
 constexpr index_t up_to(index_t n, index_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+/// How many rows of B the inner loop asks for in advance. With a few rows of A, B streams from memory, and the processor's
+/// own guess stops at every page: a tile of 14 rows is three times as fast with this on one thread.
+inline constexpr index_t rows_ahead = 48;
+
 /// How much of K is packed at a time.
 inline constexpr index_t depth_block = 768;
 
@@ -55,6 +59,8 @@ struct product_tile {
       ((sum[I] = vector{}), ...);
     for (index_t k = 0; k < depth; ++k, ++a, b += b_stride) {
       vector left, right;
+      __builtin_prefetch(b + rows_ahead * b_stride);
+      __builtin_prefetch(b + rows_ahead * b_stride + (Vectors - 1) * s::lanes);
       s::load(left, b);
       s::load(right, b + (Vectors - 1) * s::lanes);
       (step<Set>(sum + R * Vectors, a[R * panel_stride<T>], left, right), ...);

@@ -37,7 +37,20 @@ struct attention_options {
   double scale = 1;        ///< multiplies q·k, usually 1/√head_width
   index_t window = 0;      ///< keys further back than this are not seen; 0: all are
   double cap = 0;          ///< scores become cap tanh(score / cap) before the softmax; 0: they stay
+  double alibi = 0;        ///< scores fall with the distance of the key, see distance_slope; 0: they do not
 };
+
+/// What a step of distance takes from the scores of query head `head` (Press et al. 2022, section 3), 0 without ALiBi:
+/// 2^(−alibi (h + 1)/n) with n = heads where that is a power of 2; else n is the next lower power for the first n heads,
+/// and the others take the places between.
+template <class T>
+PLUMB_HD T distance_slope(const attention_options& o, index_t head) {
+  if (!(o.alibi > 0)) return 0;
+  index_t n = 1;
+  while (2 * n <= o.heads) n *= 2;
+  const double step = head < n ? static_cast<double>(head + 1) : static_cast<double>(head - n) + 0.5;
+  return static_cast<T>(std::exp2(-o.alibi * step / static_cast<double>(n)));
+}
 
 /// cap tanh(score / cap), or the score itself when there is no cap.
 template <class T>

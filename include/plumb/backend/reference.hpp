@@ -196,8 +196,8 @@ struct reference {
 
   // --- attention ----------------------------------------------------------------------------------------------------
 
-  /// out[t, h] = Σ_p softmax_p(cap(scale q[t, h]·k[row(p), g])) v[row(p), g] over the visible positions p of t's path;
-  /// q, out [tokens, heads · width]; k, v [rows, kv_heads · width]; g = h kv_heads / heads.
+  /// out[t, h] = Σ_p softmax_p(cap(scale q[t, h]·k[row(p), g]) − m_h (p_t − p)) v[row(p), g] over the visible positions p of
+  /// t's path, which ends at p_t; m_h is distance_slope. q, out [tokens, heads · width]; k, v [rows, kv_heads · width]; g = h kv_heads / heads.
   /// log_sum [tokens, heads] keeps log Σ exp for the way back.
   template <class T>
   static void attention(device&, const attention_plan& plan, const attention_options& o, in<T> q, in<T> k, in<T> v,
@@ -207,13 +207,15 @@ struct reference {
                       [&](index_t t, index_t h, index_t g, const std::int32_t* keys, index_t first, index_t last) {
                         const T* query = q.row(t) + h * o.head_width;
                         score.assign(static_cast<std::size_t>(last - first), T(0));
+                        const T fall = distance_slope<T>(o, h);
                         T highest = -std::numeric_limits<T>::infinity();
                         for (index_t p = first; p < last; ++p) {
                           const T* key = k.row(keys[p]) + g * o.head_width;
                           T sum = 0;
                           for (index_t j = 0; j < o.head_width; ++j) sum += query[j] * key[j];
                           score[static_cast<std::size_t>(p - first)] =
-                              capped_score(sum * static_cast<T>(o.scale), static_cast<T>(o.cap));
+                              capped_score(sum * static_cast<T>(o.scale), static_cast<T>(o.cap)) -
+                              fall * static_cast<T>(last - 1 - p);
                           highest = std::max(highest, score[static_cast<std::size_t>(p - first)]);
                         }
                         T total = 0;
@@ -240,7 +242,7 @@ struct reference {
                         const index_t width = o.head_width;
                         const T* query = q.row(t) + h * width;
                         const T* from = d.row(t) + h * width;
-                        const T scale = static_cast<T>(o.scale);
+                        const T scale = static_cast<T>(o.scale), fall = distance_slope<T>(o, h);
                         T through = 0;
                         for (index_t j = 0; j < width; ++j) through += from[j] * out.row(t)[h * width + j];
                         for (index_t p = first; p < last; ++p) {
@@ -249,7 +251,7 @@ struct reference {
                           T score = 0, along = 0;
                           for (index_t j = 0; j < width; ++j) score += query[j] * key[j], along += from[j] * value[j];
                           score = capped_score(score * scale, static_cast<T>(o.cap));
-                          const T weight = std::exp(score - log_sum.row(t)[h]);
+                          const T weight = std::exp(score - fall * static_cast<T>(last - 1 - p) - log_sum.row(t)[h]);
                           const T slope = weight * (along - through) * cap_slope(score, static_cast<T>(o.cap)) * scale;
                           for (index_t j = 0; j < width; ++j) {
                             dv.row(keys[p])[g * width + j] += weight * from[j];

@@ -72,6 +72,7 @@ struct attention_tile {
   PLUMB_HD void operator()(Block& block, shared& s, index_t number) const {
     const matrix_place at = place_of(number, o.heads);
     const index_t head = at.column, kv_head = head * o.kv_heads / o.heads;
+    const T fall = distance_slope<T>(o, head);
     const index_t begin = at.row * tile_rows, end = begin + tile_rows < q.rows ? begin + tile_rows : q.rows;
     typename Block::template lanes<state> mine;
     block.each([&](int lane) {
@@ -95,7 +96,7 @@ struct attention_tile {
         block.each([&](int lane) {
           load_head<threads, Width>(s.kv, attention_keys, lane, k, kv_head, o.head_width, key_row);
         });
-        block.each([&](int lane) { score_keys(s, lane, segment, begin, first, last, tile); });
+        block.each([&](int lane) { score_keys(s, lane, segment, begin, first, last, tile, fall); });
         block.each([&](int lane) {
           load_head<threads, Width>(s.kv, attention_keys, lane, v, kv_head, o.head_width, key_row);
           raise_highest(s, lane, mine[lane], first - begin, last - begin);
@@ -110,7 +111,7 @@ struct attention_tile {
 
  private:
   PLUMB_HD void score_keys(shared& s, int lane, const query_segment& segment, index_t begin, index_t first,
-                           index_t last, index_t tile) const {
+                           index_t last, index_t tile, T fall) const {
     const int r0 = lane / column_lanes, c0 = lane % column_lanes;
     T sum[rows_each][keys_each];
     for (int i = 0; i < rows_each; ++i)
@@ -129,7 +130,8 @@ struct attention_tile {
       for (int j = 0; j < keys_each; ++j) {
         const index_t p = tile + c0 + j * column_lanes;
         s.score[r0 + i * row_lanes][c0 + j * column_lanes] =
-            p >= from && p <= position ? capped_score(sum[i][j] * static_cast<T>(o.scale), static_cast<T>(o.cap))
+            p >= from && p <= position ? capped_score(sum[i][j] * static_cast<T>(o.scale), static_cast<T>(o.cap)) -
+                                             fall * static_cast<T>(position - p)
                                        : -std::numeric_limits<T>::infinity();
       }
     }

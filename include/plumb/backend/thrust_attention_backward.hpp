@@ -73,14 +73,14 @@ struct score_slope {
 
 template <class T>
 PLUMB_HD score_slope<T> slope_of(const T* query, const T* from, const T* key, const T* value, index_t width, T scale,
-                                 T cap, T log_sum, T through) {
+                                 T cap, T fallen, T log_sum, T through) {
   T score = 0, along = 0;
   for (index_t j = 0; j < width; ++j) {
     score = fused(query[j], key[j], score);
     along = fused(from[j], value[j], along);
   }
   score = capped_score(score * scale, cap);
-  const T weight = std::exp(score - log_sum);
+  const T weight = std::exp(score - fallen - log_sum);
   return {weight, weight * (along - through) * cap_slope(score, cap) * scale};
 }
 
@@ -153,6 +153,7 @@ struct attention_query_gradient {
  private:
   PLUMB_HD void find_slopes(shared& s, int lane, const query_segment& segment, index_t begin, index_t first,
                             index_t last, index_t tile, index_t head) const {
+    const T fall = distance_slope<T>(x.o, head);
     for (int i = 0; i < rows_each; ++i) {
       const int row = lane / column_lanes + i * row_lanes;
       const index_t t = begin + row;
@@ -163,7 +164,8 @@ struct attention_query_gradient {
         if (t >= first && t < last && p <= position_of(segment, t) &&
             p >= first_visible(position_of(segment, t), x.o.window))
           slope = slope_of(s.q[row], s.d[row], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
-                           static_cast<T>(x.o.cap), x.log_sum.row(t)[head], x.through[t * x.o.heads + head])
+                           static_cast<T>(x.o.cap), fall * static_cast<T>(position_of(segment, t) - p),
+                           x.log_sum.row(t)[head], x.through[t * x.o.heads + head])
                       .slope;
         s.slope[row][key] = slope;
       }
@@ -284,6 +286,7 @@ struct attention_key_gradient {
 
   PLUMB_HD void find_slopes(shared& s, int lane, const query_segment& segment, index_t query, index_t last,
                             index_t head) const {
+    const T fall = distance_slope<T>(x.o, head);
     for (int i = 0; i < keys_each; ++i)
       for (int j = 0; j < queries_each; ++j) {
         const int key = lane / column_lanes + i * key_lanes, number = lane % column_lanes + j * column_lanes;
@@ -292,7 +295,8 @@ struct attention_key_gradient {
         if (s.place[key] >= 0 && query + number < last && s.place[key] <= position &&
             s.place[key] >= first_visible(position, x.o.window))
           found = slope_of(s.q[number], s.d[number], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
-                           static_cast<T>(x.o.cap), x.log_sum.row(t)[head], x.through[t * x.o.heads + head]);
+                           static_cast<T>(x.o.cap), fall * static_cast<T>(position - s.place[key]),
+                           x.log_sum.row(t)[head], x.through[t * x.o.heads + head]);
         s.weight[key][number] = found.weight;
         s.slope[key][number] = found.slope;
       }

@@ -16,12 +16,19 @@
 
 namespace plumb::inline v0::detail {
 
+/// Is there more than null, an empty text or an empty list under that key?
+bool says_something(const data_row& row, std::string_view key) {
+  const json::value* const v = json::find(row.object, key);
+  return v && !v->is_null() && !(v->is_string() && v->get_string().empty()) &&
+         !(v->is_array() && v->get_array().empty());
+}
+
 bool is_conversation(const data_row& row) {
   for (const std::string_view key : {"messages", "conversations", "prompt", "completion", "chosen", "rejected"}) {
     const json::value* const v = json::find(row.object, key);
-    if (v != nullptr && v->is_array()) return true;
+    if (v != nullptr && (v->is_array() || v->is_object())) return true;
   }
-  return false;
+  return row.has("instruction") && (says_something(row, "system") || says_something(row, "history"));
 }
 
 json::array messages_of(const json::value& v, std::string_view key, std::string_view role, const std::string& place) {
@@ -31,6 +38,7 @@ json::array messages_of(const json::value& v, std::string_view key, std::string_
     out.push_back(json::object{{"role", text(role)}, {"content", v}});
     return out;
   }
+  if (v.is_object()) return messages_of(json::array{v}, key, role, place);
   const auto* const list = v.if_array();
   if (list == nullptr || list->empty())
     throw error(errc::bad_data, place,
@@ -44,12 +52,18 @@ json::array messages_of(const json::value& v, std::string_view key, std::string_
     json::object message = *object;
     if (!message.contains("role") && message.contains("from")) {  // ShareGPT
       const auto from = json::as<std::string>(message["from"], join(what, ".from"), place);
-      const std::string_view named = from == "human"                      ? "user"
-                                     : from == "gpt" || from == "chatgpt" ? "assistant"
-                                     : from == "observation"              ? "tool"
-                                                                          : std::string_view(from);
+      const std::string_view named = from == "human"                                                 ? "user"
+                                     : from == "gpt" || from == "chatgpt" || from == "function_call" ? "assistant"
+                                     : from == "observation"                                         ? "tool"
+                                                             : std::string_view(from);
       message["role"] = text(named);
-      if (message.contains("value")) message["content"] = json::value(message["value"]);
+      if (from == "function_call") {
+        const auto call = json::as<std::string>(message["value"], join(what, ".value"), place);
+        message["tool_calls"] = json::array{json::object{{"type", "function"}, {"function", json::parse(call, place)}}};
+        message["content"] = "";
+      } else if (message.contains("value")) {
+        message["content"] = json::value(message["value"]);
+      }
       message.erase("from");
       message.erase("value");
     }
@@ -63,12 +77,54 @@ json::array messages_of(const json::value& v, std::string_view key, std::string_
   return out;
 }
 
+inline std::string_view role_of(const json::value& message) {
+  const auto& role = message.get_object().at("role").get_string();
+  return {role.data(), role.size()};
+}
+
+/// Puts the row's "system" before its messages.
+void add_system(json::array& messages, const data_row& row) {
+  if (!says_something(row, "system")) return;
+  if (!messages.empty() && role_of(messages.front()) == "system")
+    throw error(errc::bad_data, row.place, "expected \"system\" or a system message, found both");
+  messages.insert(messages.begin(), json::object{{"role", "system"}, {"content", row.text("system")}});
+}
+
+json::array prompt_messages(const data_row& row) {
+  json::array out;
+  const char* const whole = row.has("messages") ? "messages" : "conversations";
+  const auto say = [&](const char* role, const std::string& text) {
+    out.push_back(json::object{{"role", role}, {"content", text}});
+  };
+  if (row.has("prompt")) {
+    out = messages_of(*json::find(row.object, "prompt"), "prompt", "user", row.place);
+  } else if (row.has(whole)) {
+    out = messages_of(*json::find(row.object, whole), whole, "user", row.place);
+  } else if (row.has("instruction")) {
+    if (row.has("history"))
+      for (const auto& each : json::get<std::vector<std::vector<std::string>>>(row.object, "history", row.place)) {
+        if (each.size() != 2)
+          throw error(errc::bad_data, row.place,
+                      join("\"history\": expected lists of a question and its answer, found one of ", each.size()));
+        say("user", each[0]);
+        say("assistant", each[1]);
+      }
+    const std::string input = says_something(row, "input") ? row.text("input") : "";
+    say("user", row.text("instruction") + (input.empty() ? "" : "\n" + input));
+  }
+  if (!out.empty()) add_system(out, row);
+  return out;
+}
+
 json::object chat_variables(const data_row& row) {
   json::object out;
   for (const char* const key : {"tools", "documents"}) {
     const json::value* const v = json::find(row.object, key);
     out[key] = v != nullptr ? *v : json::value(nullptr);
   }
+  if (const auto* const written = out["tools"].if_string())  // as LLaMA-Factory's rows have them
+    out["tools"] = written->empty() ? json::value(nullptr)
+                                    : json::parse(std::string_view(written->data(), written->size()), row.place);
   if (const json::value* const more = json::find(row.object, "chat_template_kwargs");
       more != nullptr && !more->is_null())
     for (const auto& member : json::as_object(*more, "\"chat_template_kwargs\"", row.place))
@@ -84,11 +140,6 @@ const chat_template& needed_chat(const read_options& o, const std::string& place
         "tokenizer_config.json); name a format: template=chatml, or zephyr, llama2, vicuna, alpaca, or a .jinja "
         "file");
   return *o.chat;
-}
-
-inline std::string_view role_of(const json::value& message) {
-  const auto& role = message.get_object().at("role").get_string();
-  return {role.data(), role.size()};
 }
 
 /// The text that a reply follows.
@@ -116,14 +167,13 @@ auto at_row(const std::string& place, F&& f) {
 
 std::vector<token_id> chat_prompt(const data_row& row, const tokenizer& words, const read_options& o) {
   const chat_template& chat = needed_chat(o, row.place);
-  return at_row(row.place, [&] {
-    const auto messages = messages_of(*json::find(row.object, "prompt"), "prompt", "user", row.place);
-    return chat.encode(prompt_of(messages, chat_variables(row), row, chat), words);
-  });
+  return at_row(row.place,
+                [&] { return chat.encode(prompt_of(prompt_messages(row), chat_variables(row), row, chat), words); });
 }
 
 read_options for_one_reply(const data_row& row, read_options o) {
-  if (row.has("messages") || row.has("conversations")) o.learn = learnt_part::completion;
+  if (row.has("messages") || row.has("conversations") || says_something(row, "history"))
+    o.learn = learnt_part::completion;
   return o;
 }
 
@@ -132,31 +182,33 @@ void read_chat_replies(example& e, const data_row& row, std::initializer_list<st
   std::vector<json::array> replies;
   for (const std::string_view key : keys)
     replies.push_back(messages_of(*json::find(row.object, key), key, "assistant", row.place));
-  read_chat_replies(e, row, std::move(replies), words, o);
+  read_chat_replies(e, row, prompt_messages(row), std::move(replies), words, o);
 }
 
 void read_chat_completions(example& e, const data_row& row, const tokenizer& words, const read_options& o) {
   std::vector<json::array> replies;
   for (const json::value& each : json::get<json::array>(row.object, "completions", row.place))
     replies.push_back(messages_of(each, "completions", "assistant", row.place));
-  read_chat_replies(e, row, std::move(replies), words, o);
+  read_chat_replies(e, row, prompt_messages(row), std::move(replies), words, o);
 }
 
-void read_chat_replies(example& e, const data_row& row, std::vector<json::array> replies, const tokenizer& words,
-                       const read_options& o) {
+void read_chat_replies(example& e, const data_row& row, json::array prompt, std::vector<json::array> replies,
+                       const tokenizer& words, const read_options& o) {
   const chat_template& chat = needed_chat(o, row.place);
   at_row(row.place, [&] {
     const json::object variables = chat_variables(row);
-    json::array prompt;
-    if (row.has("prompt")) {
-      prompt = messages_of(*json::find(row.object, "prompt"), "prompt", "user", row.place);
-    } else {
+    if (prompt.empty()) {
       std::size_t shared = 0;
       const auto alike = [&](const json::array& r) { return shared < r.size() && r[shared] == replies[0][shared]; };
       while (std::all_of(replies.begin(), replies.end(), alike)) ++shared;
       while (shared > 0 && role_of(replies[0][shared - 1]) == "assistant") --shared;
       prompt = json::array(replies[0].begin(), replies[0].begin() + shared);
       for (json::array& r : replies) r.erase(r.begin(), r.begin() + shared);
+      add_system(prompt, row);
+    } else if (std::all_of(replies.begin(), replies.end(), [&](const json::array& r) {  // the prompt is said twice
+                 return r.size() > prompt.size() && std::equal(prompt.begin(), prompt.end(), r.begin());
+               })) {
+      for (json::array& r : replies) r.erase(r.begin(), r.begin() + prompt.size());
     }
     std::string before = prompt.empty() ? std::string() : prompt_of(prompt, variables, row, chat);
     std::vector<std::string> whole;
@@ -177,11 +229,36 @@ void read_chat_replies(example& e, const data_row& row, std::vector<json::array>
   });
 }
 
+/// Messages of the assistant with "weight": 0 are not learnt.
+void leave_out(rendered_chat& rendered, const json::array& messages, const std::string& place) {
+  std::vector<bool> learnt;
+  bool all = true;
+  for (const json::value& m : messages) {
+    const json::value* const given = json::find(m.get_object(), "weight");
+    const double weight = given && !given->is_null() ? json::as<double>(*given, "a message's \"weight\"", place) : 1;
+    if (weight != 0 && weight != 1)
+      throw error(
+          errc::unsupported, place,
+          join("expected 0 or 1 as \"weight\" of a message, found ", weight, "; \"weight\" of a row may be any"));
+    if (role_of(m) == "assistant") learnt.push_back(weight == 1), all = all && weight == 1;
+  }
+  if (all) return;
+  if (learnt.size() != rendered.assistant.size())
+    throw error(errc::unsupported, place,
+                join("messages have weights, but the template marks ", rendered.assistant.size(), " stretches for ",
+                     learnt.size(), " replies, so it is not known which are meant"));
+  std::vector<chat_span> kept;
+  for (std::size_t i = 0; i < learnt.size(); ++i)
+    if (learnt[i]) kept.push_back(rendered.assistant[i]);
+  rendered.assistant = std::move(kept);
+}
+
 void read_conversation(example& e, const json::array& messages, const data_row& row, const tokenizer& words,
                        const read_options& o) {
   const chat_template& chat = needed_chat(o, row.place);
   at_row(row.place, [&] {
-    const rendered_chat rendered = chat.render(messages, chat_variables(row));
+    rendered_chat rendered = chat.render(messages, chat_variables(row));
+    leave_out(rendered, messages, row.place);
     chat_tokens tokens = chat.tokens(rendered, words);
     auto& learnt = tokens.assistant;
     if (o.learn == learnt_part::all) {

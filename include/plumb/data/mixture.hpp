@@ -26,14 +26,15 @@ struct data_source {
 /// What is drawn from at the same time, for how long.
 struct data_stage {
   std::vector<data_source> sources{};
-  index_t rows = 0;  ///< drawn before the next stage begins; 0: one pass, Σ_m min(e_m, cap)
+  index_t rows = 0;  ///< drawn before the next stage begins; 0: one pass, Σ_m min(e_m, mix_cap)
 };
 
 /// How rows are drawn.
 struct mixture_options {
-  double temperature = 1;  ///< T, from 1: the larger, the more alike are the rates of large and small files
-  index_t cap = 0;         ///< K: rows of a file that count for its rate; 0: all
-  index_t buffer = 10000;  ///< rows of each file that wait to be drawn in a random order; 1: the order of the file
+  double mix_temperature = 1;  ///< T, from 1: the larger, the more alike are the rates of large and small files
+  index_t mix_cap = 0;         ///< K: rows of a file that count for its rate; 0: all
+  index_t shuffle_buffer =
+      10000;               ///< rows of each file that wait to be drawn in a random order; 1: the order of the file
   std::uint64_t seed = 0;  ///< of the order
 };
 
@@ -48,7 +49,7 @@ std::vector<double> mixing_rates(std::span<const index_t> rows, std::span<const 
                                  const mixture_options& o);
 
 /// Rows without end: a file that is used up begins anew, in another order. The next row comes from the source that is
-/// furthest behind its rate, so the proportions hold at any time, not on average only. Of each source, `buffer` rows wait
+/// furthest behind its rate, so the proportions hold at any time, not on average only. Of each source, `shuffle_buffer` rows wait
 /// in a buffer (their places, not the rows); a random one of them is drawn and the file's next row takes its place.
 /// Every row comes once in a pass over its file.
 ///

@@ -19,8 +19,9 @@ std::vector<double> mixing_rates(std::span<const index_t> rows, std::span<const 
   const auto want = [](bool good, const char* key, const char* expected, double found) {
     if (!good) throw error(errc::bad_argument, key, join("expected ", expected, ", found ", found));
   };
-  want(o.temperature >= 1 && std::isfinite(o.temperature), "temperature", "a finite number from 1", o.temperature);
-  want(o.cap >= 0, "cap", "a count of rows from 0", static_cast<double>(o.cap));
+  want(o.mix_temperature >= 1 && std::isfinite(o.mix_temperature), "mix_temperature", "a finite number from 1",
+       o.mix_temperature);
+  want(o.mix_cap >= 0, "mix_cap", "a count of rows from 0", static_cast<double>(o.mix_cap));
   double given = 0, free = 0;
   std::vector<double> out(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -29,11 +30,11 @@ std::vector<double> mixing_rates(std::span<const index_t> rows, std::span<const 
       given += out[i] = shares[i];
       continue;
     }
-    const auto counted = static_cast<double>(o.cap > 0 ? std::min(rows[i], o.cap) : rows[i]);
-    free += out[i] = std::pow(counted, 1 / o.temperature);
+    const auto counted = static_cast<double>(o.mix_cap > 0 ? std::min(rows[i], o.mix_cap) : rows[i]);
+    free += out[i] = std::pow(counted, 1 / o.mix_temperature);
   }
-  if (free == 0 && (o.cap > 0 || o.temperature != 1))
-    throw error(errc::bad_argument, o.cap > 0 ? "cap" : "temperature",
+  if (free == 0 && (o.mix_cap > 0 || o.mix_temperature != 1))
+    throw error(errc::bad_argument, o.mix_cap > 0 ? "mix_cap" : "mix_temperature",
                 "every source has a share of its own, so none follows this; leave the shares or this out");
   if (free > 0 && given >= 1)
     throw error(errc::bad_argument, "share",
@@ -44,9 +45,9 @@ std::vector<double> mixing_rates(std::span<const index_t> rows, std::span<const 
   return out;
 }
 
-row_mixture::row_mixture(std::vector<data_stage> stages, const mixture_options& o) : buffer_(o.buffer) {
-  if (o.buffer < 1 || o.buffer > 100'000'000)
-    throw error(errc::bad_argument, "buffer", join("expected 1 to 100000000 rows, found ", o.buffer));
+row_mixture::row_mixture(std::vector<data_stage> stages, const mixture_options& o) : buffer_(o.shuffle_buffer) {
+  if (o.shuffle_buffer < 1 || o.shuffle_buffer > 100'000'000)
+    throw error(errc::bad_argument, "shuffle_buffer", join("expected 1 to 100000000 rows, found ", o.shuffle_buffer));
   if (stages.empty()) throw error(errc::bad_argument, "stages", "expected at least one stage, found none");
   const auto mix = [&](std::uint64_t word) { fingerprint_ = derive_key(fingerprint_ ^ word, 0); };
   for (data_stage& each : stages) {
@@ -69,7 +70,7 @@ row_mixture::row_mixture(std::vector<data_stage> stages, const mixture_options& 
     for (std::size_t i = 0; i < rates.size(); ++i) {
       out.sources[i].rate = rates[i];
       mix(std::bit_cast<std::uint64_t>(rates[i]));
-      pass += o.cap > 0 ? std::min(rows[i], o.cap) : rows[i];
+      pass += o.mix_cap > 0 ? std::min(rows[i], o.mix_cap) : rows[i];
     }
     if (out.rows == 0) out.rows = pass;
     mix(static_cast<std::uint64_t>(out.rows));

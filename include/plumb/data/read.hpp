@@ -45,8 +45,8 @@ std::vector<example> read_rows(const std::filesystem::path& path, const read_opt
 /// {"chosen", "rejected"} that begin alike; or token ids {"prompt_ids", "chosen_ids", "rejected_ids"}. Optional: "margin",
 /// "ref_chosen", "ref_rejected" (reference log-probabilities, nats), "weight". Errors name `place`.
 ///
-/// Prompt and replies may be lists of messages, {"role", "content"}, which `read_options::chat` writes; without "prompt",
-/// the messages that both begin with are the prompt. "tools", "documents" and "chat_template_kwargs" reach the template.
+/// Prompt and replies may be lists of messages, {"role", "content"}, which `read_options::chat` writes; "messages" or
+/// "conversations" beside the replies are the prompt, too; without any, the messages that both begin with are. "tools", "documents" and "chat_template_kwargs" reach the template.
 example parse_pair(const json::value& value, const std::string& place, const tokenizer* words,
                    const read_options& o = {});
 
@@ -54,7 +54,8 @@ example parse_pair(const json::value& value, const std::string& place, const tok
 /// learnt); or token ids {"prompt_ids", "completion_ids"} or {"ids"}. Optional: "weight" (from 0). Errors name `place`.
 ///
 /// Conversations: {"messages": [{"role", "content"}, …]} (ShareGPT's "conversations", too), of which every assistant's
-/// turn is learnt in one pass, or "prompt" and "completion" as lists of messages.
+/// turn is learnt in one pass, or "prompt" and "completion" as lists of messages; Alpaca's rows with "system" or "history"
+/// are conversations, too. An assistant's message with "weight": 0 is not learnt.
 example parse_demonstration(const json::value& value, const std::string& place, const tokenizer* words,
                             const read_options& o = {});
 

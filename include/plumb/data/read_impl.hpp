@@ -37,6 +37,7 @@ std::vector<example> read_rows(const std::filesystem::path& path, const read_opt
 
 example parse_pair(const json::value& value, const std::string& place, const tokenizer* words, const read_options& o) {
   const detail::data_row row{json::as_object(value, "a row", place), place};
+  detail::refuse_media(row);
   example e;
   e.place = place;
   if (row.has("chosen_ids") && row.has("rejected_ids")) {
@@ -81,19 +82,24 @@ void parse_conversation(example& e, const data_row& row, const tokenizer& words,
     if (row.has("completion") || row.has("prompt"))
       throw error(errc::bad_data, row.place,
                   join("expected \"", whole, "\", or \"prompt\" and \"completion\", found both"));
-    return read_conversation(e, messages_of(*json::find(row.object, whole), whole, "user", row.place), row, words, o);
+    return read_conversation(e, prompt_messages(row), row, words, o);
   }
-  if (!row.has("prompt") || !row.has("completion")) unknown_row(row, "\"messages\", or \"prompt\" and \"completion\"");
-  if (o.learn != learnt_part::assistant) return read_chat_replies(e, row, {"completion"}, words, o);
-  json::array all = messages_of(*json::find(row.object, "prompt"), "prompt", "user", row.place);
-  for (json::value& m : messages_of(*json::find(row.object, "completion"), "completion", "assistant", row.place))
+  const char* const answer = row.has("completion") ? "completion" : "output";
+  if (!(row.has("prompt") || row.has("instruction")) || !row.has(answer))
+    unknown_row(row, "\"messages\", or \"prompt\" and \"completion\"");
+  const bool turns = says_something(row, "history") && o.learn != learnt_part::completion;
+  if (o.learn != learnt_part::assistant && !turns) return read_chat_replies(e, row, {answer}, words, o);
+  json::array all = prompt_messages(row);
+  for (json::value& m : messages_of(*json::find(row.object, answer), answer, "assistant", row.place))
     all.push_back(std::move(m));
   read_conversation(e, all, row, words, o);
 }
 
 /// Rows that say what is a prompt can have it learnt, too; of others nobody knows what the completion is.
 void learn_only(example& e, const data_row& row, const read_options& o) {
-  if (o.learn == learnt_part::usual || row.has("messages") || row.has("conversations")) return;
+  if (o.learn == learnt_part::usual || row.has("messages") || row.has("conversations") ||
+      says_something(row, "history"))
+    return;
   const bool has_prompt = row.has("prompt") || row.has("prompt_ids") || row.has("instruction");
   if (o.learn != learnt_part::all) {
     if (has_prompt) return;
@@ -112,6 +118,7 @@ void learn_only(example& e, const data_row& row, const read_options& o) {
 example parse_demonstration(const json::value& value, const std::string& place, const tokenizer* words,
                             const read_options& o) {
   const detail::data_row row{json::as_object(value, "a row", place), place};
+  detail::refuse_media(row);
   example e;
   e.place = place;
   const char* answer = row.has("completion") ? "completion" : "output";
@@ -126,6 +133,10 @@ example parse_demonstration(const json::value& value, const std::string& place, 
     const std::string text = row.text(answer);
     if (text.empty()) throw error(errc::bad_data, place, "the reply is empty; every reply needs at least one token");
     detail::tokenise(e, detail::needed(words, place), *prompt, {text}, o);
+  } else if (row.has("text") && row.has("message_id") && row.has("role")) {
+    throw error(errc::unsupported, place,
+                "the row is a single message of a tree; take Open Assistant's file of trees (*.trees.jsonl), which has "
+                "them together");
   } else if (row.has("text")) {
     const tokenizer& t = detail::needed(words, place);
     e.replies = {{t.encode(row.text("text"))}};

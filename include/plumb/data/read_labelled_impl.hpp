@@ -45,6 +45,7 @@ double step_label(const json::value& v, const std::string& place) {
 example parse_steps(const json::value& value, const std::string& place, const tokenizer* words,
                     const step_options& steps) {
   const detail::data_row row{json::as_object(value, "a row", place), place};
+  detail::refuse_media(row);
   example e;
   e.place = place;
   std::vector<std::size_t> ends;  // of steps: how many of the reply's tokens they cover

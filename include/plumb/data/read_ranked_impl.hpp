@@ -76,6 +76,7 @@ inline void read_triple(example& e, const data_row& row, const tokenizer* words,
 example parse_ranked(const json::value& value, const std::string& place, const tokenizer* words,
                      const read_options& o) {
   const detail::data_row row{json::as_object(value, "a row", place), place};
+  detail::refuse_media(row);
   const bool two = detail::is_preference(value), gold = two && (row.has("reference") || row.has("reference_ids"));
   if (two && !gold) return parse_pair(value, place, words, o);
   example e;

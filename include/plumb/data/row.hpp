@@ -64,6 +64,9 @@ const tokenizer& needed(const tokenizer* words, const std::string& place);
 /// Is the row a preference, with two replies?
 bool is_preference(const json::value& row);
 
+/// Throws errc::unsupported for rows with images, videos or sounds, which the text would refer to.
+void refuse_media(const data_row& row);
+
 /// "weight" of a row, 1 when it says nothing.
 double weight_of(const data_row& row);
 

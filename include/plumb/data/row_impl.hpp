@@ -81,6 +81,15 @@ bool is_preference(const json::value& row) {
                     (json::find(*object, "chosen_ids") && json::find(*object, "rejected_ids")));
 }
 
+void refuse_media(const data_row& row) {
+  for (const char* const key : {"images", "image", "videos", "video", "audios", "audio"}) {
+    const json::value* const v = json::find(row.object, key);
+    if (!v || v->is_null() || (v->is_array() && v->get_array().empty())) continue;
+    throw error(errc::unsupported, row.place,
+                join("the row has \"", key, "\", and plumb's models read text alone; leave such rows out"));
+  }
+}
+
 double weight_of(const data_row& row) {
   const double weight = json::get_or<double>(row.object, "weight", 1.0, row.place);
   if (!(weight >= 0) || weight - weight != 0)

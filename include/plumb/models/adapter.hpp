@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -16,6 +18,8 @@
 #include <plumb/io/weights.hpp>
 #include <plumb/models/adapter_config.hpp>
 #include <plumb/models/adapter_merge.hpp>
+#include <plumb/models/attach_lora.hpp>
+#include <plumb/models/attach_prompt.hpp>
 #include <plumb/models/policy.hpp>
 #include <plumb/models/score_head.hpp>
 
@@ -51,9 +55,10 @@ std::vector<std::string> target_names(const language_model<B, T>& model, const l
 }
 
 /// Checks that an adapter's tensor has the shape and a format that can be read; nothing is allocated yet.
-inline void check_adapter_tensor(const weight_files& files, const std::string& key, shape extent) {
+inline void check_adapter_tensor(const weight_files& files, const std::string& key,
+                                 const std::vector<index_t>& expected) {
   const tensor_info& info = files.info(key);
-  if (const std::vector<index_t> expected{extent.rows, extent.columns}; info.shape != expected)
+  if (info.shape != expected)
     throw error(errc::bad_model, key,
                 join("expected shape ", describe_shape(expected), ", found ", describe_shape(info.shape),
                      "; the adapter belongs to another model, or its rank to another file"));
@@ -100,6 +105,92 @@ bool is_base_copy(const language_model<B, T>& model, const weight_files& files, 
 
 }  // namespace detail
 
+namespace detail {
+
+/// What the adapter is saved as. PEFT's conversion of pissa and olora: ΔW = s B A − s B₀ A₀ = s [B, −B₀] [A; A₀], twice the
+/// rank, which needs no changed base model.
+inline lora_options saved_options(lora_options o) {
+  if (!starts_from_weight(o.init)) return o;
+  o.init = lora_init::uniform;
+  o.pissa_iterations = 0;
+  const double factor = o.rank_stabilised ? std::sqrt(2.0) : 2;  // so that alpha / rank, or alpha / √rank, stays
+  o.rank *= 2;
+  o.alpha *= factor;
+  for (auto& [key, rank] : o.rank_pattern) rank *= 2;
+  for (auto& [key, alpha] : o.alpha_pattern) alpha *= factor;
+  return o;
+}
+
+/// The numbers of every tensor of the adapter as files hold them: [A; A₀] and [B, −B₀] where there are first values.
+template <class B, class T>
+std::vector<std::pair<tensor_data, std::vector<T>>> saved_tensors(const policy<B, T>& p) {
+  std::map<const void*, const lora<B, T>*> with_first;
+  p.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
+    if (!map.adapter || !map.adapter->first_a) return;
+    with_first.emplace(map.adapter->a.get(), &*map.adapter);
+    with_first.emplace(map.adapter->b.get(), &*map.adapter);
+  });
+  std::vector<std::pair<tensor_data, std::vector<T>>> out;
+  for (const auto& [name, parameter] : p.trainable()) {
+    std::vector<T> numbers = parameter->value.host();
+    shape extent = parameter->value.extent();
+    if (const auto at = with_first.find(parameter.get()); at != with_first.end()) {
+      const bool is_a = parameter == at->second->a;
+      const auto first = (is_a ? at->second->first_a : at->second->first_b)->value.host();
+      numbers = is_a ? stacked(numbers, first) : side_by_side(numbers, first, extent.rows);
+      (is_a ? extent.rows : extent.columns) *= 2;
+    }
+    const auto& config = p.model().config();
+    numbers = as_stored(config, name, extent, std::move(numbers));
+    out.emplace_back(as_tensor(name, stored_shape(config, name, extent), std::span<const T>(numbers)),
+                     std::move(numbers));
+  }
+  return out;
+}
+
+/// Files of virtual tokens: one tensor, without a prefix before its name.
+template <class B, class T>
+void save_prompt(const policy<B, T>& p, const std::filesystem::path& folder) {
+  const auto& model = p.model();
+  const model_config& c = model.config();
+  const bool prefix = p.prompt()->prefix;
+  const auto& rows = *p.trainable().front().parameter;
+  if (!model.network().ahead() || model.network().ahead()->rows.get() != &rows)
+    throw error(errc::bad_argument, "policy",
+                "its virtual tokens are no longer on the model: another policy was made of the same model since");
+  const std::vector<T> numbers = rows.value.host();
+  for (const T x : numbers)
+    if (!std::isfinite(x))
+      throw error(errc::not_finite, prompt_name, "the adapter holds NaN or infinite numbers; training diverged");
+  adapter_config about;
+  about.base_model = model.source();
+  about.virtual_tokens = p.prompt()->count;
+  about.prefix = prefix;
+  const std::string config = prompt_config_text(about, prefix ? model.network().sizes().kv_width : c.hidden_size,
+                                                prefix ? c.kv_heads : c.heads, c.layers);
+  const shape extent = rows.value.extent();
+  const std::vector<tensor_data> tensors{
+      as_tensor(prompt_name, {extent.rows, extent.columns}, std::span<const T>(numbers))};
+  make_folder(folder);
+  write_safetensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
+  write_file_atomically(folder / "adapter_config.json", [&](writer& out) { out.write(config); });
+}
+
+template <class B, class T>
+policy<B, T> load_prompt(const language_model<B, T>& model, const adapter_config& config, const weight_files& files,
+                         const std::filesystem::path& folder) {
+  const shape extent = prompt_extent(model, config.virtual_tokens, config.prefix);
+  if (files.names() != std::vector<std::string>{prompt_name})
+    throw error(errc::bad_model, folder.string(),
+                join("expected the one tensor ", prompt_name, ", found ", some_of(files.names())));
+  check_adapter_tensor(files, prompt_name, {extent.rows, extent.columns});
+  const auto host = read_finite<T>(files, prompt_name);
+  return put_prompt(model, prompt_options{.count = config.virtual_tokens, .prefix = config.prefix},
+                    tensor<B, T>(model.device(), extent, std::span<const T>(host)));
+}
+
+}  // namespace detail
+
 /// Writes the adapter as a PEFT folder: adapter_model.safetensors, then adapter_config.json, each whole or not at all.
 ///
 /// A score head goes with it ("modules_to_save": ["score"], "task_type": "SEQ_CLS"): PEFT puts both on transformers'
@@ -108,26 +199,25 @@ bool is_base_copy(const language_model<B, T>& model, const weight_files& files, 
 /// errc::not_finite for a weight that is NaN or infinite, errc::io.
 template <class B, class T>
 void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
+  if (p.prompt()) return detail::save_prompt(p, folder);
   if (!p.lora())
     throw error(errc::bad_argument, folder.string(),
                 "the policy trains the model's own weights; write them with save_model");
   const auto& model = p.model();
   const bool critic = p.score_head() && p.score_head()->critic;
-  const std::string config =
-      adapter_config_text({*p.lora(), model.source(), p.score_head() && !critic, model.config().family == "gpt2"},
-                          detail::target_names(model, *p.lora()));
-  std::vector<std::vector<T>> numbers;
+  const std::string config = adapter_config_text(
+      {detail::saved_options(*p.lora()), model.source(), p.score_head() && !critic, model.config().family == "gpt2"},
+      detail::target_names(model, *p.lora()));
+  (void)detail::changed_weights(p);
+  const auto all = detail::saved_tensors(p);
   std::vector<tensor_data> tensors, values;
-  for (const auto& [name, parameter] : p.trainable()) {
-    numbers.push_back(parameter->value.host());
-    for (const T x : numbers.back())
+  for (const auto& [data, numbers] : all) {
+    for (const T x : numbers)
       if (!std::isfinite(x))
-        throw error(errc::not_finite, name, "the adapter holds NaN or infinite numbers; training diverged");
-    const auto extent = parameter->value.extent();
-    const bool apart = critic && parameter == p.score_head()->weight;
-    (apart ? values : tensors)
-        .push_back(as_tensor(apart ? name : join(detail::peft_prefix, name), {extent.rows, extent.columns},
-                             std::span<const T>(numbers.back())));
+        throw error(errc::not_finite, data.name, "the adapter holds NaN or infinite numbers; training diverged");
+    const bool apart = critic && data.name == score_name;
+    (apart ? values : tensors).push_back(data);
+    if (!apart) tensors.back().name = join(detail::peft_prefix, data.name);
   }
   make_folder(folder);
   std::error_code absent;
@@ -142,39 +232,32 @@ void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
 /// Puts a saved adapter on a model; the policy can be trained further, merged, or saved again with the same options.
 ///
 /// Reads PEFT folders: lists and regular expressions of targets, exclusions, layers, ranks and alphas of single modules,
-/// rank-stabilised scaling. The tensors must be exactly those that the configuration asks for: what is missing or
+/// rank-stabilised scaling, DoRA, modules saved whole, biases, trained tokens; pissa and olora as PEFT does, by computing
+/// their first values again. The tensors must be exactly those that the configuration asks for: what is missing or
 /// unexpected is an error that lists them (errc::bad_model). Errors also: errc::not_found, bad_file, unsupported,
 /// not_finite. On an error the model stays as it was; on success earlier adapters of the model are gone.
 template <class B, class T>
 policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesystem::path& folder) {
   const adapter_config config = read_adapter_config(folder);
   const auto files = weight_files::open(folder, "adapter_model");
+  if (config.virtual_tokens > 0) return detail::load_prompt(model, config, files, folder);
   const detail::lora_plan plan(config.lora);
 
-  struct planned {
-    linear<B, T>* map;
-    std::string name, a, b;
-  };
-  std::vector<planned> plans;
+  detail::adapter_places<B, T> places;
+  try {
+    places = detail::find_places(model, plan);
+  } catch (const error& e) {  // what the file asks for is not in the model
+    throw error(e.code() == errc::bad_argument ? errc::bad_model : e.code(), folder.string(), e.what());
+  }
   std::set<std::string> expected;
   std::vector<std::string> absent, unexpected;
-  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
-    if (!plan.takes(name)) return;
-    plans.push_back({&map, name, join(detail::peft_prefix, name, ".lora_A.weight"),
-                     join(detail::peft_prefix, name, ".lora_B.weight")});
-    for (const std::string* key : {&plans.back().a, &plans.back().b}) {
-      expected.insert(*key);
-      if (!files.contains(*key)) absent.push_back(*key);
-    }
-  });
+  const auto expect = [&](const std::string& key) {
+    expected.insert(key);
+    if (!files.contains(key)) absent.push_back(key);
+  };
+  places.for_each_tensor(plan, [&](const std::string& name, shape) { expect(join(detail::peft_prefix, name)); });
   const std::string score_key = join(detail::peft_prefix, score_name);
-  if (config.score_head) {
-    expected.insert(score_key);
-    if (!files.contains(score_key)) absent.push_back(score_key);
-  }
-  if (plans.empty())
-    throw error(errc::bad_model, folder.string(),
-                join("\"target_modules\" matches no linear map of the model; it has: ", detail::linear_kinds(model)));
+  if (config.score_head) expect(score_key);
   for (const std::string& key : files.names())
     if (!expected.contains(key) && !detail::is_base_copy(model, files, key)) unexpected.push_back(key);
   if (!absent.empty() || !unexpected.empty())
@@ -183,10 +266,12 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
                      absent.empty() ? "" : join("; missing: ", detail::some_of(absent)),
                      unexpected.empty() ? "" : join("; unexpected: ", detail::some_of(unexpected)),
                      "; is it an adapter of this model?"));
-  for (const auto& [map, name, a, b] : plans) {
-    detail::check_adapter_tensor(files, a, {plan.rank(name), map->inputs()});
-    detail::check_adapter_tensor(files, b, {map->outputs(), plan.rank(name)});
-  }
+  const auto stored = [&](const std::string& name, shape extent) {
+    return detail::stored_shape(model.config(), name, extent);
+  };
+  places.for_each_tensor(plan, [&](const std::string& name, shape extent) {
+    detail::check_adapter_tensor(files, join(detail::peft_prefix, name), stored(name, extent));
+  });
   const shape score_extent{1, model.network().sizes().width};
   std::optional<weight_files> critic;
   if (std::filesystem::exists(folder / detail::value_head_file)) critic = weight_files::open(folder, "value_head");
@@ -195,27 +280,25 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
                 "expected one score head, found that of a reward model and value_head.safetensors; delete the latter");
   if (critic && !critic->contains(score_name))
     throw error(errc::bad_model, (folder / detail::value_head_file).string(), "the file lacks score.weight");
-  if (config.score_head) detail::check_adapter_tensor(files, score_key, score_extent);
-  if (critic) detail::check_adapter_tensor(*critic, score_name, score_extent);
+  if (config.score_head) detail::check_adapter_tensor(files, score_key, stored(score_name, score_extent));
+  if (critic) detail::check_adapter_tensor(*critic, score_name, stored(score_name, score_extent));
 
-  std::vector<std::pair<tensor<B, T>, tensor<B, T>>> values;  // all of them, before the model is touched
-  for (const auto& [map, name, a, b] : plans) {
-    const auto read = [&](const std::string& key, shape extent) {
-      return tensor<B, T>(model.device(), extent, std::span<const T>(detail::read_finite<T>(files, key)));
-    };
-    values.emplace_back(read(a, {plan.rank(name), map->inputs()}), read(b, {map->outputs(), plan.rank(name)}));
-  }
+  detail::adapter_tensors<B, T> values;  // all of them, before the model is touched
+  places.for_each_tensor(plan, [&](const std::string& name, shape extent) {
+    auto host = detail::read_finite<T>(files, join(detail::peft_prefix, name));
+    if (lies_transposed(model.config(), name))
+      host = detail::transposed(std::span<const T>(host), extent.columns, extent.rows);
+    values.emplace(name, tensor<B, T>(model.device(), extent, std::span<const T>(host)));
+  });
+  std::vector<lora_factors> first;
+  for (std::size_t i = 0; starts_from_weight(plan.options().init) && i < places.maps.size(); ++i)
+    first.push_back(detail::first_factors(places.maps[i], plan, i));
   tensor<B, T> score;
   if (config.score_head || critic) {
     const auto host = critic ? detail::read_finite<T>(*critic, score_name) : detail::read_finite<T>(files, score_key);
     score = tensor<B, T>(model.device(), score_extent, std::span<const T>(host));
   }
-  detail::bare(model);
-  std::vector<named_parameter<B, T>> trainable;
-  for (std::size_t i = 0; i < plans.size(); ++i)
-    detail::put_adapter(*plans[i].map, plans[i].name, plan, std::move(values[i].first), std::move(values[i].second),
-                        trainable);
-  policy<B, T> out{model, std::move(trainable), plan.options()};
+  auto out = detail::put_adapter(model, plan, places, first, std::move(values));
   if (config.score_head || critic) detail::put_score_head(out, std::move(score), critic.has_value());
   return out;
 }

@@ -29,50 +29,73 @@ bool is_unused(const json::value& v) {
   return v.is_null();
 }
 
-/// Refuses the fields with which the adapter would be something else than W + s B A.
+/// Refuses the fields with which the adapter would be something else than what plumb computes.
 void refuse_variants(const json::object& c, const std::string& place) {
   const auto refuse = [&](std::string_view key, const json::value& found, std::string_view advice) {
     throw error(errc::unsupported, place, join("\"", key, "\" is ", json::describe(found), "; ", advice));
   };
-  for (const char* key : {"use_dora", "lora_bias", "use_qalora"}) {
+  for (const char* key : {"lora_bias", "use_qalora"}) {
     if (json::get_or<bool>(c, key, false, place))
-      refuse(key, *json::find(c, key), "plumb reads plain LoRA, without it, for now");
+      refuse(key, *json::find(c, key), "plumb reads LoRA and DoRA, without it, for now");
   }
-  for (const char* key :
-       {"target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens", "arrow_config",
-        "kasa_config", "monteclora_config", "velora_config", "use_bdlora", "megatron_config"}) {
+  for (const char* key : {"target_parameters", "layer_replication", "alora_invocation_tokens", "arrow_config",
+                          "kasa_config", "monteclora_config", "velora_config", "use_bdlora", "megatron_config"}) {
     const json::value* const v = json::find(c, key);
-    if (v != nullptr && !is_unused(*v)) refuse(key, *v, "plumb reads plain LoRA, without it, for now");
+    if (v != nullptr && !is_unused(*v)) refuse(key, *v, "plumb reads LoRA and DoRA, without it, for now");
   }
-  if (json::get_or<std::string>(c, "bias", "none", place) != "none")
-    refuse("bias", *json::find(c, "bias"), "plumb reads \"none\"");
   if (const auto task = json::get_or<std::string>(c, "task_type", "CAUSAL_LM", place);
       task != "CAUSAL_LM" && task != "SEQ_CLS")
     refuse("task_type", *json::find(c, "task_type"),
            "plumb aligns language models (CAUSAL_LM) and trains heads that score them (SEQ_CLS)");
-  if (const json::value* const init = json::find(c, "init_lora_weights");
-      init != nullptr && !init->is_null() && !init->is_bool()) {
-    const auto kind = json::as<std::string>(*init, "\"init_lora_weights\"", place);
-    if (kind != "gaussian" && kind != "orthogonal" && kind != "eva" && kind != "true" && kind != "false")
-      refuse("init_lora_weights", *init,
-             "such an adapter belongs to a changed base model; convert it to plain LoRA when saving it in PEFT "
-             "(path_initial_model_for_weight_conversion)");
-  }
 }
 
-/// Is a score head saved with the adapter? Other modules are refused. ("classifier" is a name that PEFT adds for
-/// models that call their head so; Llama's is "score".)
-bool saves_score_head(const json::object& c, const std::string& place) {
+/// "init_lora_weights". Only pissa and olora matter after training: PEFT takes their first values out of the base model.
+lora_init read_init(const json::object& c, const std::string& place) {
+  const json::value* const init = json::find(c, "init_lora_weights");
+  if (init == nullptr || init->is_null() || init->is_bool()) return lora_init::uniform;
+  const auto kind = json::as<std::string>(*init, "\"init_lora_weights\"", place);
+  if (kind == "pissa") return lora_init::pissa;
+  if (kind == "olora") return lora_init::olora;
+  if (kind != "gaussian" && kind != "orthogonal" && kind != "eva" && kind != "true" && kind != "false")
+    throw error(
+        errc::unsupported, place,
+        join("\"init_lora_weights\" is \"", kind,
+             "\"; such an adapter belongs to a changed base model, which the adapter's files do not hold; convert it "
+             "to plain LoRA when saving it in PEFT (path_initial_model_for_weight_conversion)"));
+  return lora_init::uniform;
+}
+
+/// "modules_to_save": is a score head among them, and what else? ("classifier" is a name that PEFT adds for models that
+/// call their head so; Llama's is "score".)
+bool read_saved_modules(const json::object& c, const std::string& place, std::vector<std::string>& others) {
   const json::value* const v = json::find(c, "modules_to_save");
   if (v == nullptr || is_unused(*v)) return false;
   bool score = false;
   for (const std::string& name : json::as<std::vector<std::string>>(*v, "\"modules_to_save\"", place)) {
-    if (name != "score" && name != "classifier")
-      throw error(errc::unsupported, place,
-                  join("\"modules_to_save\" names \"", name, "\"; plumb reads \"score\", the head of SEQ_CLS"));
-    score = score || name == "score";
+    if (name == "score")
+      score = true;
+    else if (name != "classifier")
+      others.push_back(name);
   }
+  if (!others.empty() && json::get_or<bool>(c, "ensure_weight_tying", false, place))
+    throw error(errc::unsupported, place,
+                "\"ensure_weight_tying\" is true; plumb trains a module that is saved whole by itself");
   return score;
+}
+
+/// "trainable_token_indices": a list, or an object with one list, that of the embedding.
+std::vector<token_id> read_tokens(const json::object& c, const std::string& place) {
+  const json::value* v = json::find(c, "trainable_token_indices");
+  if (v == nullptr || is_unused(*v)) return {};
+  if (const auto* const lists = v->if_object()) {
+    const std::string_view only = lists->begin()->key();
+    if (lists->size() != 1 || (only != "embed_tokens" && only != "wte" && only != "embed_in"))
+      throw error(errc::unsupported, place,
+                  join("\"trainable_token_indices\" names \"", only, "\"", lists->size() > 1 ? " and others" : "",
+                       "; plumb reads tokens of the embedding alone"));
+    v = &lists->begin()->value();
+  }
+  return json::as<std::vector<token_id>>(*v, "\"trainable_token_indices\"", place);
 }
 
 /// A string or a list of strings: PEFT takes the one for a regular expression, the others for names.
@@ -106,6 +129,9 @@ lora_options read_lora_options(const json::object& c, const std::string& place) 
     throw error(errc::bad_file, place, join("\"lora_alpha\": expected a positive number, found ", o.alpha));
   o.dropout = json::get_or<double>(c, "lora_dropout", 0, place);
   o.rank_stabilised = json::get_or<bool>(c, "use_rslora", false, place);
+  o.dora = json::get_or<bool>(c, "use_dora", false, place);
+  o.init = read_init(c, place);
+  o.trainable_tokens = read_tokens(c, place);
   o.rank_pattern = read_pattern<index_t>(c, "rank_pattern", place);
   o.alpha_pattern = read_pattern<double>(c, "alpha_pattern", place);
 
@@ -130,6 +156,27 @@ lora_options read_lora_options(const json::object& c, const std::string& place) 
   return o;
 }
 
+adapter_config read_prompt_config(const json::object& c, std::string_view kind, const std::string& place) {
+  adapter_config out;
+  out.base_model = json::get_or<std::string>(c, "base_model_name_or_path", "", place);
+  out.prefix = kind == "PREFIX_TUNING";
+  out.virtual_tokens = json::get<index_t>(c, "num_virtual_tokens", place);
+  if (out.virtual_tokens < 1)
+    throw error(errc::bad_file, place, join("\"num_virtual_tokens\": expected at least 1, found ", out.virtual_tokens));
+  const auto refuse = [&](std::string_view key, std::string_view why) {
+    throw error(errc::unsupported, place, join("\"", key, "\": ", why));
+  };
+  if (json::get_or<std::string>(c, "task_type", "CAUSAL_LM", place) != "CAUSAL_LM")
+    refuse("task_type", "plumb reads virtual tokens of language models (CAUSAL_LM)");
+  if (json::get_or<index_t>(c, "num_transformer_submodules", 1, place) != 1)
+    refuse("num_transformer_submodules", "plumb knows decoders, which have one");
+  if (json::get_or<bool>(c, "prefix_projection", false, place))
+    refuse("prefix_projection", "plumb reads prefixes without the network that made them");
+  if (const json::value* const v = json::find(c, "modules_to_save"); v != nullptr && !is_unused(*v))
+    refuse("modules_to_save", "plumb reads virtual tokens alone");
+  return out;
+}
+
 }  // namespace detail
 
 adapter_config read_adapter_config(const std::filesystem::path& folder) {
@@ -142,14 +189,18 @@ adapter_config read_adapter_config(const std::filesystem::path& folder) {
   const json::value document = json::parse_file(path);
   const auto& c = json::as_object(document, "adapter_config.json", place);
   const auto kind = json::get<std::string>(c, "peft_type", place);
-  if (kind != "LORA")
-    throw error(errc::unsupported, place, join("\"peft_type\" is \"", kind, "\"; plumb reads \"LORA\" for now"));
-  detail::refuse_variants(c, place);
   adapter_config out;
-  out.lora = detail::read_lora_options(c, place);
+  if (kind == "PROMPT_TUNING" || kind == "PREFIX_TUNING") return detail::read_prompt_config(c, kind, place);
+  if (kind != "LORA")
+    throw error(errc::unsupported, place,
+                join("\"peft_type\" is \"", kind, "\"; plumb reads LORA, PROMPT_TUNING and PREFIX_TUNING"));
+  detail::refuse_variants(c, place);
   out.base_model = json::get_or<std::string>(c, "base_model_name_or_path", "", place);
-  out.score_head = detail::saves_score_head(c, place);
+  out.lora = detail::read_lora_options(c, place);
+  out.score_head = detail::read_saved_modules(c, place, out.lora.modules_to_save);
   try {
+    const auto biases = json::get_or<std::string>(c, "bias", "none", place);
+    out.lora.biases = trained_biases_from_name(biases, "\"bias\"");
     (void)detail::lora_plan(out.lora);
   } catch (const error& e) {  // the numbers and expressions stand in the file: say so
     throw error(e.code() == errc::bad_argument ? errc::bad_file : e.code(), place, e.what());
@@ -175,7 +226,7 @@ std::string adapter_config_text(const adapter_config& config, const std::vector<
   c["alpha_pattern"] = std::move(alphas);
   c["auto_mapping"] = nullptr;
   c["base_model_name_or_path"] = config.base_model;
-  c["bias"] = "none";
+  c["bias"] = json::string(name(o.biases));
   if (!o.exclude_pattern.empty())
     c["exclude_modules"] = o.exclude_pattern;
   else if (!o.excludes.empty())
@@ -187,7 +238,10 @@ std::string adapter_config_text(const adapter_config& config, const std::vector<
   c["layers_to_transform"] = o.layers.empty() ? json::value(nullptr) : list(o.layers);
   c["lora_alpha"] = number(o.alpha);
   c["lora_dropout"] = o.dropout;
-  c["modules_to_save"] = config.score_head ? json::value(json::array{"score"}) : json::value(nullptr);
+  json::array saved;
+  if (config.score_head) saved.emplace_back("score");
+  for (const std::string& module : o.modules_to_save) saved.emplace_back(module);
+  c["modules_to_save"] = saved.empty() ? json::value(nullptr) : json::value(std::move(saved));
   c["peft_type"] = "LORA";
   c["r"] = o.rank;
   c["rank_pattern"] = std::move(ranks);
@@ -199,8 +253,31 @@ std::string adapter_config_text(const adapter_config& config, const std::vector<
   else
     c["target_modules"] = list(targets);
   c["task_type"] = config.score_head ? "SEQ_CLS" : "CAUSAL_LM";
-  c["use_dora"] = false;
+  if (!o.trainable_tokens.empty()) c["trainable_token_indices"] = list(o.trainable_tokens);
+  c["use_dora"] = o.dora;
   c["use_rslora"] = o.rank_stabilised;
+  return json::dump(c, 2) + "\n";
+}
+
+std::string prompt_config_text(const adapter_config& config, index_t width, index_t heads, index_t layers) {
+  json::object c;
+  c["auto_mapping"] = nullptr;
+  c["base_model_name_or_path"] = config.base_model;
+  if (config.prefix) c["encoder_hidden_size"] = width;
+  c["inference_mode"] = true;
+  c["num_attention_heads"] = heads;
+  c["num_layers"] = layers;
+  c["num_transformer_submodules"] = 1;
+  c["num_virtual_tokens"] = config.virtual_tokens;
+  c["peft_type"] = config.prefix ? "PREFIX_TUNING" : "PROMPT_TUNING";
+  if (config.prefix)
+    c["prefix_projection"] = false;
+  else
+    c["prompt_tuning_init"] = "RANDOM", c["prompt_tuning_init_text"] = nullptr;
+  c["revision"] = nullptr;
+  c["task_type"] = "CAUSAL_LM";
+  c["token_dim"] = width;
+  if (!config.prefix) c["tokenizer_name_or_path"] = nullptr;
   return json::dump(c, 2) + "\n";
 }
 

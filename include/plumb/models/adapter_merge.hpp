@@ -2,6 +2,7 @@
 // Merging: the adapter's change added to the weights, so that the model needs no adapter any more.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -24,40 +25,145 @@ namespace plumb::inline v0 {
 
 namespace detail {
 
-/// W' = W + s B A, [out, in], in new memory; W itself stays.
-template <class B, class T>
-tensor<B, T> merged_weight(const linear<B, T>& map, typename B::device& device) {
-  tensor<B, T> out = map.weight->value.clone();
-  const auto& adapter = *map.adapter;
-  B::multiply(device, product::nn, static_cast<T>(adapter.scale), std::as_const(adapter.b->value).get(),
-              std::as_const(adapter.a->value).get(), T(1), out.get());
+/// [first; second], rows below rows of the same width.
+template <class T>
+std::vector<T> stacked(std::vector<T> first, const std::vector<T>& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+/// [first, −second] with `rows` rows each.
+template <class T>
+std::vector<T> side_by_side(const std::vector<T>& first, const std::vector<T>& second, index_t rows) {
+  std::vector<T> out;
+  out.reserve(first.size() + second.size());
+  const auto width = [&](const auto& m) { return static_cast<std::ptrdiff_t>(m.size()) / std::max<index_t>(1, rows); };
+  for (index_t i = 0; i < rows; ++i) {
+    out.insert(out.end(), first.begin() + i * width(first), first.begin() + (i + 1) * width(first));
+    for (auto at = second.begin() + i * width(second); at != second.begin() + (i + 1) * width(second); ++at)
+      out.push_back(-*at);
+  }
   return out;
 }
 
-/// The linear maps that carry the policy's adapter, by the name of their weight. Adapters sit in the model that policies
-/// share, so a later policy of the same model may have taken this one's away: errc::bad_argument.
+/// What an adapter makes of one weight: a low-rank change, a copy, or rows of a few tokens; one of them is set.
 template <class B, class T>
-std::map<std::string, linear<B, T>*> adapted_maps(const policy<B, T>& p) {
-  std::set<const void*> own;
-  if (p.lora())
-    for (const auto& [name, parameter] : p.trainable())
-      if (!p.score_head() || parameter != p.score_head()->weight) own.insert(parameter.get());
-  std::map<std::string, linear<B, T>*> out;
-  p.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
-    if (map.adapter && own.contains(map.adapter->a.get()) && own.contains(map.adapter->b.get()))
-      out.emplace(name + ".weight", &map);
+struct changed_weight {
+  const lora<B, T>* low_rank = nullptr;
+  const weight_tensor<B, T>* copy = nullptr;
+  const token_rows<B, T>* tokens = nullptr;
+  friend bool operator==(const changed_weight&, const changed_weight&) = default;
+};
+
+/// W' = W + s B A − s B₀ A₀, with a magnitude its rows scaled to the length m; [out, in] in new memory. W itself stays.
+template <class B, class T>
+tensor<B, T> low_rank_merged(const tensor<B, T>& weight, const lora<B, T>& adapter) {
+  tensor<B, T> out = weight.clone();
+  auto& device = *weight.device();
+  const auto add = [&](double factor, const weight_ptr<B, T>& b, const weight_ptr<B, T>& a) {
+    B::multiply(device, product::nn, static_cast<T>(factor), std::as_const(b->value).get(),
+                std::as_const(a->value).get(), T(1), out.get());
+  };
+  if (adapter.first_a) add(-adapter.scale, adapter.first_b, adapter.first_a);
+  add(adapter.scale, adapter.b, adapter.a);
+  if (!adapter.magnitude) return out;
+  auto numbers = out.host();
+  const auto magnitude = adapter.magnitude->value.host();
+  const auto width = static_cast<std::size_t>(out.extent().columns);
+  for (std::size_t j = 0; j < magnitude.size(); ++j) {
+    const std::span<T> row(numbers.data() + j * width, width);
+    double square = 0;
+    for (const T x : row) square += static_cast<double>(x) * static_cast<double>(x);
+    const double factor = square > 0 ? static_cast<double>(magnitude[j]) / std::sqrt(square) : 0;
+    for (T& x : row) x = static_cast<T>(static_cast<double>(x) * factor);
+  }
+  out.assign(numbers);
+  return out;
+}
+
+/// The weight as the policy computes with it, in new memory.
+template <class B, class T>
+tensor<B, T> merged_weight(const tensor<B, T>& weight, const changed_weight<B, T>& change) {
+  if (change.low_rank) return low_rank_merged(weight, *change.low_rank);
+  if (change.copy) return change.copy->value.clone();
+  auto numbers = weight.host();
+  const auto rows = change.tokens->rows->value.host();
+  const auto tokens = change.tokens->tokens.host();
+  const auto width = static_cast<std::size_t>(weight.extent().columns);
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(i * width), width,
+                numbers.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(tokens[i]) * width));
+  return tensor<B, T>(weight.device(), weight.extent(), std::span<const T>(numbers));
+}
+
+template <class B, class T>
+using weight_changes = std::map<std::string, changed_weight<B, T>>;
+
+/// What sits on a model, by the names of the weights that it changes.
+template <class B, class T>
+weight_changes<B, T> changes_on(network<B, T>& net) {
+  weight_changes<B, T> out;
+  std::set<std::string> tables;
+  net.for_each_table([&](const std::string& name, embedding<B, T>& table) {
+    tables.insert(name + ".weight");
+    if (table.stand_in)
+      out[name + ".weight"].copy = table.stand_in.get();
+    else if (table.learnt)
+      out[name + ".weight"].tokens = table.learnt.get();
   });
-  if (2 * out.size() != own.size())
+  net.for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
+    if (w->stand_in && !tables.contains(name)) out[name].copy = w->stand_in.get();
+  });
+  net.for_each_linear([&](const std::string& name, linear<B, T>& map) {
+    if (map.adapter)
+      out[name + ".weight"].low_rank = &*map.adapter;
+    else if (map.learnt)
+      out[name + ".weight"].tokens = map.learnt.get();
+  });
+  return out;
+}
+
+/// The weights that the policy's adapter changes, by name. Adapters sit in the model that policies share, so a later policy
+/// of the same model may have taken this one's away: errc::bad_argument.
+template <class B, class T>
+weight_changes<B, T> changed_weights(const policy<B, T>& p) {
+  if (p.prompt())
+    throw error(errc::unsupported, "policy",
+                "virtual tokens are no change of a weight: they cannot be merged; keep the adapter beside the model");
+  if (!p.lora()) return {};
+  auto out = changes_on(p.network());
+  std::set<const void*> there;
+  for (const auto& [name, change] : out) {
+    if (change.copy) there.insert(change.copy);
+    if (change.tokens) there.insert(change.tokens->rows.get());
+    if (!change.low_rank) continue;
+    for (const auto* each : {&change.low_rank->a, &change.low_rank->b, &change.low_rank->magnitude})
+      if (*each) there.insert(each->get());
+  }
+  std::size_t own = 0;
+  bool missing = false;
+  for (const auto& [name, parameter] : p.trainable()) {
+    if (p.score_head() && parameter == p.score_head()->weight) continue;
+    ++own;
+    missing = missing || !there.contains(parameter.get());
+  }
+  if (missing || own != there.size())
     throw error(errc::bad_argument, "policy",
                 "its adapter is no longer on the model: another policy was made of the same model since");
   return out;
 }
 
-/// The configuration after merging. A tied head with an adapter of its own becomes a weight of its own: the embedding
-/// must not change with it.
-template <class Maps>
-model_config merged_config(model_config config, const Maps& adapted) {
-  if (adapted.contains("lm_head.weight")) config.tied_head = false;
+/// The configuration after merging. A tied head that changes otherwise than its embedding becomes a weight of its own:
+/// neither must change with the other.
+template <class B, class T, class Change>
+model_config merged_config(const language_model<B, T>& model, const std::map<std::string, Change>& changes) {
+  model_config config = model.config();
+  if (!config.tied_head) return config;
+  auto table = changes.end();
+  model.network().for_each_table(
+      [&](const std::string& name, embedding<B, T>&) { table = changes.find(name + ".weight"); });
+  const auto head = changes.find("lm_head.weight");
+  const bool both = head != changes.end() && table != changes.end();
+  config.tied_head = both ? head->second == table->second : head == changes.end() && table == changes.end();
   return config;
 }
 
@@ -76,20 +182,22 @@ language_model<B, T> remade(const language_model<B, T>& model, const model_confi
 
 }  // namespace detail
 
-/// The policy as a model of its own, without adapters: W' = W + s B A in every adapted map, all else copied.
+/// The policy as a model of its own, without adapters: W' = W + s B A in every adapted map (with DoRA, its rows scaled to
+/// the magnitudes), copies and tokens in their places, all else copied.
 ///
-/// The policy and its model stay as they are. When the head has an adapter and is tied to the embedding, the new model's
-/// head is a separate weight (`config().tied_head` is false).
+/// The policy and its model stay as they are. When the head is tied to the embedding and one of them changes alone, the
+/// new model's head is a separate weight (`config().tied_head` is false).
 template <class B, class T>
 language_model<B, T> merge_adapter(const policy<B, T>& p) {
   const auto& model = p.model();
-  const auto adapted = detail::adapted_maps(p);
+  const auto changes = detail::changed_weights(p);
   std::map<std::string, const weight_tensor<B, T>*> weights;
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) { weights.emplace(name, w.get()); });
-  const model_config config = detail::merged_config(model.config(), adapted);
+  const model_config config = detail::merged_config(model, changes);
   return detail::remade(model, config, [&](const std::string& name, shape) {
-    const auto at = adapted.find(name);
-    return at != adapted.end() ? detail::merged_weight(*at->second, *model.device()) : weights.at(name)->value.clone();
+    const auto at = changes.find(name);
+    const auto& own = weights.at(name)->value;
+    return at != changes.end() ? detail::merged_weight(own, at->second) : own.clone();
   });
 }
 
@@ -97,12 +205,13 @@ language_model<B, T> merge_adapter(const policy<B, T>& p) {
 /// then config.json. Each file is whole or not at all; one merged weight at a time is in the device's memory.
 ///
 /// With a score head the folder is transformers' …ForSequenceClassification with one label; `load_score_head` reads it back.
-/// A tied head with an adapter is written as `lm_head.weight` with "tie_word_embeddings": false.
+/// A tied head that changes alone is written as `lm_head.weight` with "tie_word_embeddings": false.
 /// Errors: errc::not_finite, errc::io.
 template <class B, class T>
 void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   const auto& model = p.model();
-  const auto adapted = detail::adapted_maps(p);
+  const auto changes = detail::changed_weights(p);
+  model_config config = detail::merged_config(model, changes);
   std::vector<std::vector<T>> numbers;
   std::vector<tensor_data> tensors;
   const auto check_finite = [&](const std::string& name) {
@@ -110,14 +219,13 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
       if (!std::isfinite(x))
         throw error(errc::not_finite, name, "the weight holds NaN or infinite numbers; training diverged");
   };
-  std::set<const void*> seen;
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
-    const auto at = adapted.find(name);
-    if (at == adapted.end() && !seen.insert(w.get()).second) return;  // a tied head is stored once
+    if (config.tied_head && name == "lm_head.weight") return;  // stored once, as the embedding
+    const auto at = changes.find(name);
     const auto extent = w->value.extent();
-    numbers.push_back(detail::as_stored(
-        model.config(), name, extent,
-        at == adapted.end() ? w->value.host() : detail::merged_weight(*at->second, *model.device()).host()));
+    numbers.push_back(
+        detail::as_stored(model.config(), name, extent,
+                          at == changes.end() ? w->value.host() : detail::merged_weight(w->value, at->second).host()));
     check_finite(name);
     tensors.push_back(as_tensor(detail::written_name(model.config(), name),
                                 detail::stored_shape(model.config(), name, extent),
@@ -130,7 +238,6 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
     check_finite(score_name);
     tensors.push_back(as_tensor(score_name, {1, head.extent().columns}, std::span<const T>(numbers.back())));
   }
-  model_config config = detail::merged_config(model.config(), adapted);
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   make_folder(folder);
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});

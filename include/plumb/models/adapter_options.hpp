@@ -15,6 +15,29 @@
 
 namespace plumb::inline v0 {
 
+/// What A and B hold before training; PEFT's "init_lora_weights". All but `random` start as no change of the model.
+enum class lora_init {
+  uniform,   ///< A uniform in ±1/√inputs, B zero: PEFT's true
+  gaussian,  ///< A normal with deviation 1/rank, B zero
+  random,    ///< A as before, B uniform in ±1/√rank: PEFT's false, for tests; the policy starts away from the model
+  pissa,     ///< the weight's largest singular values (Meng et al. 2024), which the adapter then changes
+  olora      ///< the first columns and rows of the weight's QR decomposition (Büyükakyüz 2024)
+};
+
+/// Which biases are trained beside the adapter.
+enum class trained_biases {
+  none,
+  adapted,  ///< those of maps with an adapter; PEFT's "lora_only"
+  all
+};
+
+/// PEFT's names: "true", "gaussian", "false", "pissa", "olora"; "none", "lora_only", "all".
+std::string_view name(lora_init how);
+std::string_view name(trained_biases which);
+/// The other way; "pissa_niter_16" also sets `iterations`. Throw errc::bad_argument, naming `key` and the known names.
+lora_init lora_init_from_name(std::string_view text, index_t& iterations, const std::string& key);
+trained_biases trained_biases_from_name(std::string_view text, const std::string& key);
+
 /// Where LoRA goes and how strong it is. The first six fields are what most adapters need; the others say what PEFT's
 /// adapter_config.json can say beyond that, and survive reading and saving again.
 struct lora_options {
@@ -36,6 +59,15 @@ struct lora_options {
   /// Ranks and alphas of single modules: a regular expression that ends the module's name, the first that matches wins.
   std::vector<std::pair<std::string, index_t>> rank_pattern = {};
   std::vector<std::pair<std::string, double>> alpha_pattern = {};
+
+  bool dora = false;  ///< a learnt magnitude for each output of an adapted map (Liu et al. 2024)
+  lora_init init = lora_init::uniform;
+  index_t pissa_iterations = 0;  ///< of a randomised decomposition, fast for wide maps (16 is plenty); 0: the exact one
+  trained_biases biases = trained_biases::none;
+  /// Modules that are trained as copies of their own, saved whole ("lm_head", "embed_tokens", "norm"). As in PEFT, a module
+  /// is meant when its name ends so, dot or not: "norm" is every norm.
+  std::vector<std::string> modules_to_save = {};
+  std::vector<token_id> trainable_tokens = {};  ///< tokens whose embedding is trained, the rest of the table frozen
 };
 
 namespace detail {
@@ -55,6 +87,8 @@ class lora_plan {
   [[nodiscard]] double alpha(std::string_view module) const;
   /// s: alpha / rank, or alpha / √rank when rank-stabilised, with the module's own alpha and rank.
   [[nodiscard]] double scale(std::string_view module) const;
+  /// Is the weight of this name ("model.norm.weight") part of a module that is saved whole?
+  [[nodiscard]] bool saves(std::string_view weight) const;
 
  private:
   /// Is the number of the module's block among `layers`? The number is the first one that follows the name of a list

@@ -16,6 +16,45 @@
 #include <plumb/core/pattern.hpp>
 #include <plumb/models/adapter_options.hpp>
 
+namespace plumb::inline v0 {
+
+namespace detail {
+
+constexpr std::string_view init_names[] = {"true", "gaussian", "false", "pissa", "olora"};
+constexpr std::string_view bias_names[] = {"none", "lora_only", "all"};
+
+/// The place of a text among names. Throws errc::bad_argument.
+template <std::size_t N>
+std::size_t place_among(const std::string_view (&names)[N], std::string_view text, const std::string& key) {
+  for (std::size_t i = 0; i < N; ++i)
+    if (names[i] == text) return i;
+  std::string known;
+  for (const std::string_view each : names) known += join(known.empty() ? "" : ", ", each);
+  throw error(errc::bad_argument, key, join("expected one of ", known, "; found \"", text, "\""));
+}
+
+}  // namespace detail
+
+std::string_view name(lora_init how) { return detail::init_names[static_cast<std::size_t>(how)]; }
+std::string_view name(trained_biases which) { return detail::bias_names[static_cast<std::size_t>(which)]; }
+
+lora_init lora_init_from_name(std::string_view text, index_t& iterations, const std::string& key) {
+  iterations = 0;
+  if (constexpr std::string_view prefix = "pissa_niter_"; text.starts_with(prefix)) {
+    const auto* const end = text.data() + text.size();
+    const auto [stop, failed] = std::from_chars(text.data() + prefix.size(), end, iterations);
+    if (failed != std::errc() || stop != end || iterations < 1 || iterations > 1000)
+      throw error(errc::bad_argument, key, join("expected pissa_niter_N with N from 1 to 1000, found \"", text, "\""));
+    return lora_init::pissa;
+  }
+  return static_cast<lora_init>(detail::place_among(detail::init_names, text, key));
+}
+trained_biases trained_biases_from_name(std::string_view text, const std::string& key) {
+  return static_cast<trained_biases>(detail::place_among(detail::bias_names, text, key));
+}
+
+}  // namespace plumb::inline v0
+
 namespace plumb::inline v0::detail {
 
 void check_lora_rank(const std::string& what, index_t rank) {
@@ -44,6 +83,19 @@ lora_plan::lora_plan(lora_options options) : options_(std::move(options)) {
   check_lora_alpha("alpha", options_.alpha);
   if (!(options_.dropout >= 0 && options_.dropout < 1))
     throw error(errc::bad_argument, "dropout", join("expected 0 up to below 1, found ", options_.dropout));
+  const bool from_weight = options_.init == lora_init::pissa || options_.init == lora_init::olora;
+  if (options_.dora && from_weight)
+    throw error(
+        errc::bad_argument, "dora",
+        join("cannot start from ", name(options_.init), ", whose adapter is saved as a difference; leave one out"));
+  if (options_.pissa_iterations < 0 || (options_.pissa_iterations > 0 && options_.init != lora_init::pissa))
+    throw error(errc::bad_argument, "pissa_iterations",
+                join("expected 0, or a count with init = pissa, found ", options_.pissa_iterations));
+  if (auto sorted = options_.trainable_tokens; !sorted.empty()) {
+    std::sort(sorted.begin(), sorted.end());
+    if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
+      throw error(errc::bad_argument, "trainable_tokens", join("token ", *twice, " stands there twice"));
+  }
   for (const auto& [key, rank] : options_.rank_pattern) {
     check_lora_rank(join("rank_pattern \"", key, "\""), rank);
     ranks_.emplace_back(name_ending(key));
@@ -81,6 +133,16 @@ double lora_plan::alpha(std::string_view module) const {
 double lora_plan::scale(std::string_view module) const {
   const auto r = static_cast<double>(rank(module));
   return alpha(module) / (options_.rank_stabilised ? std::sqrt(r) : r);
+}
+
+bool lora_plan::saves(std::string_view weight) const {
+  for (std::size_t end = weight.rfind('.'); end != std::string_view::npos && end > 0;
+       end = weight.rfind('.', end - 1)) {
+    const std::string_view module = weight.substr(0, end);
+    for (const std::string& wanted : options_.modules_to_save)
+      if (module.ends_with(wanted)) return true;
+  }
+  return false;
 }
 
 bool lora_plan::in_layers(std::string_view module) const {

@@ -44,13 +44,21 @@ std::map<std::string, std::vector<std::optional<low_rank_change<T>>>> changes_of
     if (p.score_head())
       throw error(errc::unsupported, adapters[i].folder.string(),
                   "an adapter with a score head: merge it alone, its head cannot be averaged with the others'");
-    model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
-      if (!map.adapter) return;
-      auto& changes = out[name];
+    for (const auto& [name, change] : changed_weights(p)) {
+      if (!change.low_rank || change.low_rank->magnitude)
+        throw error(errc::unsupported, adapters[i].folder.string(),
+                    join("it changes \"", name,
+                         "\" otherwise than by a low-rank sum (DoRA, a module saved whole, a bias or "
+                         "tokens); merge it alone"));
+      const auto& of = *change.low_rank;
+      auto& changes = out[name.substr(0, name.rfind('.'))];
       changes.resize(adapters.size());
-      changes[i] = {map.adapter->rank(), map.adapter->scale, map.adapter->a->value.host(),
-                    map.adapter->b->value.host()};
-    });
+      auto a = of.a->value.host(), b = of.b->value.host();
+      if (of.first_a)
+        a = stacked(std::move(a), of.first_a->value.host()),
+        b = side_by_side(b, of.first_b->value.host(), of.b->value.extent().rows);
+      changes[i] = {of.first_a ? 2 * of.rank() : of.rank(), of.scale, std::move(a), std::move(b)};
+    }
   }
   bare(model);
   return out;
@@ -95,7 +103,7 @@ language_model<B, T> merge_adapters(const language_model<B, T>& model, const std
   std::map<std::string, const std::vector<std::optional<detail::low_rank_change<T>>>*> adapted;
   for (const auto& [name, list] : changes) adapted.emplace(name + ".weight", &list);
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) { own.emplace(name, w.get()); });
-  const model_config config = detail::merged_config(model.config(), adapted);
+  const model_config config = detail::merged_config(model, adapted);
   std::uint64_t place = 0;
   return detail::remade(model, config, [&](const std::string& name, shape extent) {
     const auto at = adapted.find(name);

@@ -48,6 +48,7 @@ struct model_config {
   bool output_bias = false;     ///< of attention's output
   query_norm query_norms = query_norm::none;
   double query_scale = 0;    ///< attention's scores are multiplied by 1/√query_scale; 0: head_width
+  double alibi = 0;          ///< attention falls with distance, see attention_options; 0: there are other positions
   double attention_cap = 0;  ///< attention's scores become cap tanh(score / cap); 0: they stay
   double logit_cap = 0;      ///< likewise the head's logits
   double logit_factor = 1;   ///< the head's logits are multiplied by it (Cohere)
@@ -66,6 +67,7 @@ struct model_config {
   }
   /// Has each position a row of weights, rather than an angle?
   [[nodiscard]] bool learns_positions() const noexcept { return family == "gpt2" || family == "opt"; }
+  [[nodiscard]] bool turns_positions() const noexcept { return !learns_positions() && alibi == 0; }
   /// The row of position 0 among them.
   [[nodiscard]] index_t first_place() const noexcept { return family == "opt" ? 2 : 0; }
   /// Numbers of each head that turn.
@@ -97,10 +99,10 @@ struct model_config {
     if (layers < 0 || layers > 10000) fail("num_hidden_layers", layers, "at most 10000");
     if (heads % kv_heads != 0)
       fail("num_key_value_heads", kv_heads, join("a divisor of num_attention_heads (", heads, ")"));
-    if (head_width % 2 != 0 && !learns_positions())
+    if (head_width % 2 != 0 && turns_positions())
       fail("head_dim", head_width, "an even number: rotary positions turn pairs");
     if (heads > most / head_width) fail("head_dim", head_width, "a smaller number");
-    for (const std::string_view whole : {"gpt2", "gptj", "gpt_neox", "opt", "falcon", "phi"})
+    for (const std::string_view whole : {"gpt2", "gptj", "gpt_neox", "opt", "falcon", "phi", "mpt"})
       if (family == whole && heads * head_width != hidden_size)
         fail("hidden_size", hidden_size, join("a multiple of the number of heads (", heads, ")"));
     if (rotary_width < 0 || rotary_width > head_width || rotary_width % 2 != 0)
@@ -134,6 +136,8 @@ struct model_config {
     if (local_rope_theta != 0) number("rope_local_base_freq", local_rope_theta, 1.0000001);
     number("query_pre_attn_scalar", query_scale, 0);
     number("attn_logit_softcapping", attention_cap, 0);
+    if (!(alibi >= 0 && alibi <= 64))
+      throw error(errc::bad_model, place, join("\"alibi_bias_max\": expected a number up to 64, found ", alibi));
     number("final_logit_softcapping", logit_cap, 0);
     if (!(std::abs(logit_factor) > 0 && std::abs(logit_factor) < 1e30))
       throw error(errc::bad_model, place,

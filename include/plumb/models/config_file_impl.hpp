@@ -43,6 +43,7 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"falcon", "FalconForCausalLM"},
     {"gptj", "GPTJForCausalLM"},
     {"phi", "PhiForCausalLM"},
+    {"mpt", "MptForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {

@@ -44,6 +44,7 @@ inline constexpr plain_words plain_word_list[] = {
      "layer_norm_epsilon", "activation", "gelu", true, 2048, true},
     {"phi", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
      "layer_norm_eps", "hidden_act", "gelu_new", false, 2048, false},
+    {"mpt", "d_model", "", "n_layers", "n_heads", "max_seq_len", "layer_norm_epsilon", "", "gelu", true, 2048, true},
 };
 
 /// Null for a family of another kind.
@@ -77,16 +78,42 @@ void read_falcon(const json::object& c, model_config& out, const std::string& pl
   read_rope(c, out, place);
 }
 
+void read_mpt(const json::object& c, model_config& out, const std::string& place) {
+  const auto refuse = [&](std::string_view what) {
+    throw error(errc::unsupported, place,
+                join(what, "; plumb reads MPT with ALiBi, without biases, clipping and scales"));
+  };
+  if (!json::get_or<bool>(c, "no_bias", true, place)) refuse("\"no_bias\" is false");
+  if (json::get_or<index_t>(c, "expansion_ratio", 4, place) != 4) refuse("\"expansion_ratio\" is not 4");
+  if (const auto* v = json::find(c, "logit_scale"); v && !v->is_null()) refuse("\"logit_scale\" is set");
+  const json::value* given = json::find(c, "attn_config");
+  const json::object none;
+  const json::object& a = given && !given->is_null() ? json::as_object(*given, "attn_config", place) : none;
+  for (const char* key : {"qk_ln", "prefix_lm"})
+    if (json::get_or<bool>(a, key, false, place)) refuse(join("\"", key, "\" is true"));
+  for (const char* key : {"clip_qkv", "softmax_scale"})
+    if (const auto* v = json::find(a, key); v && !v->is_null()) refuse(join("\"", key, "\" is set"));
+  if (json::get_or<std::string>(a, "attn_type", std::string("multihead_attention"), place) != "multihead_attention")
+    refuse("\"attn_type\" is not multihead_attention");
+  if (!json::get_or<bool>(a, "alibi", true, place)) refuse("\"alibi\" is false");
+  out.alibi = json::get_or<double>(a, "alibi_bias_max", 8.0, place);
+  if (!(out.alibi > 0)) refuse("\"alibi_bias_max\" is not above 0");
+  out.attention_bias = out.output_bias = out.mlp_bias = false;
+}
+
 void read_plain(const plain_words& words, const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
+  const auto or_usual = [&](const char* key, index_t usual) {
+    return *key ? json::get_or<index_t>(c, key, usual, place) : usual;
+  };
   out.hidden_size = json::get<index_t>(c, words.width, place);
-  out.intermediate_size = words.inner_may_lack ? json::get_or<index_t>(c, words.inner, 4 * out.hidden_size, place)
-                                               : json::get<index_t>(c, words.inner, place);
+  out.intermediate_size =
+      words.inner_may_lack ? or_usual(words.inner, 4 * out.hidden_size) : json::get<index_t>(c, words.inner, place);
   out.layers = json::get<index_t>(c, words.layers, place);
   out.heads = out.kv_heads = json::get<index_t>(c, words.heads, place);
   out.max_positions = json::get_or<index_t>(c, words.positions, words.usual_positions, place);
   out.norm_epsilon = *words.epsilon ? json::get_or<double>(c, words.epsilon, 1e-5, place) : 1e-5;
-  out.gate = read_activation(c, words.activation, words.usual_activation, place);
+  out.gate = *words.activation ? read_activation(c, words.activation, words.usual_activation, place) : activation::gelu;
   out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", words.usually_tied, place);
   out.attention_bias = out.output_bias = out.mlp_bias = true;
   if (family == "gpt2") {
@@ -125,16 +152,17 @@ void read_plain(const plain_words& words, const json::object& c, model_config& o
     out.attention_bias = out.output_bias = out.mlp_bias = json::get_or<bool>(c, "enable_bias", true, place);
   }
   if (family == "falcon") read_falcon(c, out, place);
+  if (family == "mpt") read_mpt(c, out, place);
 }
 
 void write_plain(const plain_words& words, const model_config& c, json::object& o) {
   o[words.width] = c.hidden_size;
-  o[words.inner] = c.intermediate_size;
+  if (*words.inner) o[words.inner] = c.intermediate_size;
   o[words.layers] = c.layers;
   o[words.heads] = c.heads;
   o[words.positions] = c.max_positions;
   if (*words.epsilon) o[words.epsilon] = c.norm_epsilon;
-  o[words.activation] = activation_word(c.gate, words.usual_activation);
+  if (*words.activation) o[words.activation] = activation_word(c.gate, words.usual_activation);
   if (c.family == "gpt2") o["scale_attn_weights"] = c.query_scale == 0;
   if (c.family == "gptj") o["rotary_dim"] = c.turned_width();
   if (c.family == "opt") {
@@ -142,7 +170,16 @@ void write_plain(const plain_words& words, const model_config& c, json::object& 
     o["word_embed_proj_dim"] = c.hidden_size;
     o["do_layer_norm_before"] = true;
   }
-  if (c.learns_positions() || c.family == "gptj") return;
+  if (c.family == "mpt") {
+    const auto most = static_cast<index_t>(c.alibi);  // transformers wants it without a fraction
+    json::object a;
+    a["alibi"] = true;
+    a["alibi_bias_max"] = static_cast<double>(most) == c.alibi ? json::value(most) : json::value(c.alibi);
+    o["attn_config"] = std::move(a);
+    o["expansion_ratio"] = 4;
+    o["no_bias"] = true;
+  }
+  if (!c.turns_positions() || c.family == "gptj") return;
   write_rope(c, o);
   if (c.family == "gpt_neox") {
     o["use_parallel_residual"] = c.parallel;

@@ -23,7 +23,8 @@ inline attention_options attention_numbers(const model_config& c, index_t layer)
           .head_width = c.head_width,
           .scale = 1 / std::sqrt(size),
           .window = c.window(layer),
-          .cap = c.attention_cap};
+          .cap = c.attention_cap,
+          .alibi = c.alibi};
 }
 
 /// A map whose weight and bias `make(name, shape)` gives.
@@ -43,9 +44,7 @@ class decoder_parts {
 
   /// `positions`: the longest path to prepare rotary tables for.
   decoder_parts(const device_ptr<B>& device, const model_config& c, index_t positions, Make& make)
-      : c_(c), make_(make), far_(make_rotary<B, T>(device, c, positions, c.rope_theta, c.rope_scaling)), near_(far_) {
-    if (c.local_rope_theta > 0) near_ = make_rotary<B, T>(device, c, positions, c.local_rope_theta, {});
-  }
+      : c_(c), make_(make), device_(device), positions_(positions) {}
 
   weight_ptr<B, T> weight(const std::string& name, index_t rows, index_t columns) const {
     return make_(name + ".weight", shape{rows, columns});
@@ -61,7 +60,16 @@ class decoder_parts {
   layer_norm<B, T> centred_norm(const std::string& name) const {
     return {weight(name, 1, c_.hidden_size), nullptr, c_.norm_epsilon};
   }
-  const rotary_ptr& rotary_of(index_t layer) const { return c_.window(layer) > 0 ? near_ : far_; }
+  /// The tables of a layer. They are made when they are first asked for, after the layer's weights, whose shapes show that
+  /// the width of a head is no damaged number.
+  rotary_ptr rotary_of(index_t layer) const {
+    const bool own = c_.window(layer) > 0 && c_.local_rope_theta > 0;
+    rotary_ptr& table = own ? near_ : far_;
+    if (!table)
+      table = own ? make_rotary<B, T>(device_, c_, positions_, c_.local_rope_theta, {})
+                  : make_rotary<B, T>(device_, c_, positions_, c_.rope_theta, c_.rope_scaling);
+    return table;
+  }
   self_attention<B, T> attention(const std::string& at, index_t layer) const {
     const index_t q_width = c_.heads * c_.head_width, kv_width = c_.kv_heads * c_.head_width;
     self_attention<B, T> a;
@@ -104,7 +112,9 @@ class decoder_parts {
  private:
   const model_config& c_;
   Make& make_;
-  rotary_ptr far_, near_;  ///< of layers that see all, and of those with a window
+  const device_ptr<B>& device_;
+  index_t positions_;
+  mutable rotary_ptr far_, near_;  ///< of layers that see all, and of those with a window
 };
 
 }  // namespace plumb::inline v0

@@ -11,10 +11,28 @@
 
 namespace plumb::inline v0 {
 
+namespace detail {
+
+template <class B, class T>
+void describe_size(const policy<B, T>& p, json::object& out) {
+  out["trainable_parameters"] = p.trainable_count();
+  out["trainable_share"] =
+      static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
+  out["bytes"] = p.trainable_count() * static_cast<index_t>(sizeof(T));
+}
+
+}  // namespace detail
+
 /// An adapter in a few facts, as `plumb info --adapter` shows them; empty for a policy without an adapter.
 template <class B, class T>
 json::object describe_adapter(const policy<B, T>& p) {
   json::object out;
+  if (p.prompt()) {
+    out["peft_type"] = p.prompt()->prefix ? "PREFIX_TUNING" : "PROMPT_TUNING";
+    out["num_virtual_tokens"] = p.prompt()->count;
+    detail::describe_size(p, out);
+    return out;
+  }
   if (!p.lora()) return out;
   const lora_options& o = *p.lora();
   index_t modules = 0, least = o.rank, most = o.rank;
@@ -31,6 +49,13 @@ json::object describe_adapter(const policy<B, T>& p) {
   out["lora_alpha"] = o.alpha;
   out["lora_dropout"] = o.dropout;
   out["use_rslora"] = o.rank_stabilised;
+  out["use_dora"] = o.dora;
+  if (starts_from_weight(o.init)) out["init_lora_weights"] = json::string(name(o.init));
+  if (o.biases != trained_biases::none) out["bias"] = json::string(name(o.biases));
+  if (!o.modules_to_save.empty())
+    out["modules_to_save"] = json::array(o.modules_to_save.begin(), o.modules_to_save.end());
+  if (!o.trainable_tokens.empty())
+    out["trainable_token_indices"] = json::array(o.trainable_tokens.begin(), o.trainable_tokens.end());
   if (!o.pattern.empty()) {
     out["target_modules"] = o.pattern;
   } else {
@@ -40,10 +65,7 @@ json::object describe_adapter(const policy<B, T>& p) {
   }
   out["modules"] = modules;
   out["score_head"] = p.score_head().has_value();
-  out["trainable_parameters"] = p.trainable_count();
-  out["trainable_share"] =
-      static_cast<double>(p.trainable_count()) / static_cast<double>(std::max<index_t>(1, p.model().parameter_count()));
-  out["bytes"] = p.trainable_count() * static_cast<index_t>(sizeof(T));
+  detail::describe_size(p, out);
   return out;
 }
 

@@ -94,9 +94,29 @@ inline void read_gguf_rope(const gguf_file& file, const gguf_settings& s, model_
     r.how = kind::linear;
     r.factor = factor;
   }
-  for (const char* name : {"rope_factors_long.weight", "rope_factors_short.weight"})
-    if (file.find_tensor(name))
-      throw error(errc::unsupported, place, join("the tensor \"", name, "\" (LongRoPE) is not supported"));
+  const auto read_factors = [&](const char* name, std::vector<double>& to) {
+    const gguf_tensor* const t = file.find_tensor(name);
+    if (t == nullptr) return;
+    if (out.family != "phi3" || r.how != kind::none)
+      throw error(errc::unsupported, place, join("the tensor \"", name, "\" (LongRoPE) is supported in Phi-3 only"));
+    if (t->elements != out.turned_width() / 2)
+      throw error(errc::bad_model, place,
+                  join("\"", name, "\": expected ", out.turned_width() / 2, " numbers, found ", t->elements));
+    std::vector<float> numbers(static_cast<std::size_t>(t->elements));
+    file.read(*t, numbers);
+    to.assign(numbers.begin(), numbers.end());
+  };
+  std::vector<double> short_factors, long_factors;
+  read_factors("rope_factors_short.weight", short_factors), read_factors("rope_factors_long.weight", long_factors);
+  if (!short_factors.empty() || !long_factors.empty()) {
+    r.how = kind::longrope;
+    r.short_factors = std::move(short_factors), r.long_factors = std::move(long_factors);
+    r.positions = s.integer_or("rope.scaling.original_context_length", out.max_positions);
+    r.factor =
+        std::max(1.0, static_cast<double>(out.max_positions) / static_cast<double>(std::max<index_t>(1, r.positions)));
+    r.magnitude = s.number_or("rope.scaling.attn_factor", 1);
+    return;
+  }
   const gguf_tensor* const factors = file.find_tensor("rope_freqs.weight");
   if (factors == nullptr) return;
   if (factors->elements != out.head_width / 2)
@@ -146,6 +166,9 @@ inline void read_gguf_family(const gguf_settings& s, model_config& out) {
     for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i)
       out.windows.push_back((i + 1) % every == 0 ? 0 : window);
   }
+  if (family == "phi3")
+    if (const index_t window = s.integer_or("attention.sliding_window", 0); window > 0)
+      out.windows.assign(static_cast<std::size_t>(std::clamp<index_t>(out.layers, 0, 10000)), window);
   if (family == "gpt2") {
     out.gate = activation::gelu_tanh;
     out.attention_bias = out.output_bias = out.mlp_bias = true;
@@ -162,7 +185,7 @@ inline model_config read_gguf_config(const gguf_file& file) {
   if (out.family.empty())
     throw error(errc::unsupported, place,
                 join("the architecture \"", architecture,
-                     "\" is not read; plumb reads llama, qwen2, qwen3, gemma, gemma2, gemma3, olmo2 and gpt2"));
+                     "\" is not read; plumb reads llama, qwen2, qwen3, gemma, gemma2, gemma3, olmo2, phi3 and gpt2"));
   const gguf_tensor* const embedding = file.find_tensor("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2)
     throw error(
@@ -184,7 +207,10 @@ inline model_config read_gguf_config(const gguf_file& file) {
   if (s.integer_or("attention.value_length", out.head_width) != out.head_width)
     throw error(errc::unsupported, place, "heads whose keys and values differ in width are not supported");
   const bool gpt2 = out.family == "gpt2";
-  if (!gpt2 && s.integer_or("rope.dimension_count", out.head_width) != out.head_width)
+  const index_t turned = gpt2 ? out.head_width : s.integer_or("rope.dimension_count", out.head_width);
+  if (out.family == "phi3")
+    out.rotary_width = turned == out.head_width ? 0 : turned;
+  else if (turned != out.head_width)
     throw error(errc::unsupported, place, "rotary positions that turn a part of each head only are not supported");
   out.norm_epsilon = s.number_or(gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5);
   out.rope_theta = s.number_or("rope.freq_base", out.family == "gemma3_text" ? 1e6 : 10000);

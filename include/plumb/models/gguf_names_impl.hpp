@@ -15,9 +15,9 @@ namespace detail {
 
 using name_pair = std::pair<std::string_view, std::string_view>;  // hub, GGUF
 
-inline constexpr name_pair gguf_families[] = {{"llama", "llama"},        {"mistral", "llama"}, {"qwen2", "qwen2"},
-                                              {"qwen3", "qwen3"},        {"gemma", "gemma"},   {"gemma2", "gemma2"},
-                                              {"gemma3_text", "gemma3"}, {"olmo2", "olmo2"},   {"gpt2", "gpt2"}};
+inline constexpr name_pair gguf_families[] = {
+    {"llama", "llama"},   {"mistral", "llama"},      {"qwen2", "qwen2"}, {"qwen3", "qwen3"}, {"gemma", "gemma"},
+    {"gemma2", "gemma2"}, {"gemma3_text", "gemma3"}, {"olmo2", "olmo2"}, {"gpt2", "gpt2"},   {"phi3", "phi3"}};
 
 inline constexpr name_pair top_names[] = {
     {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
@@ -38,6 +38,9 @@ inline constexpr name_pair gpt2_top_names[] = {{"transformer.wte", "token_embd"}
 inline constexpr name_pair gpt2_layer_names[] = {{"ln_1", "attn_norm"},          {"attn.c_attn", "attn_qkv"},
                                                  {"attn.c_proj", "attn_output"}, {"ln_2", "ffn_norm"},
                                                  {"mlp.c_fc", "ffn_up"},         {"mlp.c_proj", "ffn_down"}};
+
+// Phi-3's fused maps; "ffn_up" is the gate and the map up, in this order.
+inline constexpr name_pair phi3_layer_names[] = {{"self_attn.qkv_proj", "attn_qkv"}, {"mlp.gate_up_proj", "ffn_up"}};
 
 inline std::string_view other_name(std::span<const name_pair> names, std::string_view name, bool to_gguf) noexcept {
   for (const auto& [hub, gguf] : names)
@@ -67,7 +70,8 @@ inline std::optional<std::string> translate(const model_config& c, std::string_v
   if (gpt2) {
     found = other_name(gpt2_layer_names, part, to_gguf);
   } else {
-    found = other_name(layer_names, part, to_gguf);
+    if (c.family == "phi3") found = other_name(phi3_layer_names, part, to_gguf);
+    if (found.empty()) found = other_name(layer_names, part, to_gguf);
     if (found.empty())
       found = c.norms == norm_place::before ? other_name(norms_before, part, to_gguf)
                                             : other_name(norms_after, part, to_gguf);

@@ -45,7 +45,7 @@ inline void write_gguf_config(const model_config& c, gguf_metadata& out, const s
   const bool gpt2 = c.family == "gpt2";
   const bool gemma = c.family == "gemma2" || c.family == "gemma3_text";
   const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
-  if (window > 0 && !gemma)
+  if (window > 0 && !gemma && c.family != "phi3")
     throw error(errc::unsupported, place,
                 "llama.cpp's files cannot say a window of attention for this family; the model would differ there");
   out.u32(at + "context_length", c.max_positions);
@@ -59,8 +59,9 @@ inline void write_gguf_config(const model_config& c, gguf_metadata& out, const s
   if (gpt2) return;
   out.u32(at + "attention.key_length", c.head_width);
   out.u32(at + "attention.value_length", c.head_width);
-  out.u32(at + "rope.dimension_count", c.head_width);
+  out.u32(at + "rope.dimension_count", c.turned_width());
   out.f32(at + "rope.freq_base", c.rope_theta);
+  if (c.family == "phi3") out.u32(at + "attention.sliding_window", window);
   if (gemma) {
     out.u32(at + "attention.sliding_window", std::max<index_t>(1, window));
     if (c.attention_cap > 0) out.f32(at + "attn_logit_softcapping", c.attention_cap);
@@ -68,7 +69,10 @@ inline void write_gguf_config(const model_config& c, gguf_metadata& out, const s
     if (c.local_rope_theta > 0) out.f32(at + "rope.freq_base_swa", c.local_rope_theta);
   }
   const rope_scaling& r = c.rope_scaling;
-  if (r.how == kind::dynamic || r.how == kind::longrope)
+  if (r.how == kind::longrope && c.family == "phi3") {
+    out.u32(at + "rope.scaling.original_context_length", r.positions);
+    out.f32(at + "rope.scaling.attn_factor", make_rope_frequencies(c.turned_width(), c.rope_theta, r).magnitude);
+  } else if (r.how == kind::dynamic || r.how == kind::longrope)
     throw error(errc::unsupported, place, join(name(r.how), " scaling of rotary positions is not written as GGUF"));
   if (r.how == kind::linear || r.how == kind::yarn) {
     out.text(at + "rope.scaling.type", name(r.how));
@@ -99,10 +103,13 @@ inline void check_survives(const model_config& c, const model_config& back, cons
   if (!same(c.attention_cap, back.attention_cap) || !same(c.logit_cap, back.logit_cap)) lost("caps of logits");
   if (!same(c.embedding_factor, back.embedding_factor)) lost("scale of embeddings");
   if (c.family == "gpt2") return;
-  const auto f = make_rope_frequencies(c.head_width, c.rope_theta, c.rope_scaling);
-  const auto g = make_rope_frequencies(back.head_width, back.rope_theta, back.rope_scaling);
-  bool turns = f.values.size() == g.values.size() && same(f.magnitude, g.magnitude);
-  for (std::size_t i = 0; turns && i < f.values.size(); ++i) turns = std::abs(f.values[i] / g.values[i] - 1) < 1e-5;
+  bool turns = true;
+  for (const index_t longest : {index_t{0}, c.max_positions}) {
+    const auto f = make_rope_frequencies(c.turned_width(), c.rope_theta, c.rope_scaling, longest);
+    const auto g = make_rope_frequencies(back.turned_width(), back.rope_theta, back.rope_scaling, longest);
+    turns = turns && f.values.size() == g.values.size() && same(f.magnitude, g.magnitude);
+    for (std::size_t i = 0; turns && i < f.values.size(); ++i) turns = std::abs(f.values[i] / g.values[i] - 1) < 1e-5;
+  }
   if (!turns) lost("scaling of rotary positions");
   if (!same(c.rope_theta, back.rope_theta) || !same(c.local_rope_theta, back.local_rope_theta)) lost("rotary base");
 }
@@ -143,9 +150,17 @@ void write_gguf_model(const named_weights& model, const std::filesystem::path& p
       factors.push_back(static_cast<float>(plain.values[i] / scaled.values[i]));
     outputs.push_back({"rope_freqs.weight", ggml_type::f32, {static_cast<index_t>(factors.size())}});
   }
+  const rope_scaling& r = c.rope_scaling;
+  if (r.how == rope_scaling::kind::longrope)
+    for (const auto& [name, list] : {std::pair("rope_factors_short.weight", &r.short_factors),
+                                     std::pair("rope_factors_long.weight", &r.long_factors)}) {
+      factors.insert(factors.end(), list->begin(), list->end());
+      outputs.push_back({name, ggml_type::f32, {static_cast<index_t>(list->size())}});
+    }
   write_gguf(path, metadata, outputs, [&](std::size_t i, std::span<float> numbers) {
-    if (i == names.size()) {
-      std::copy(factors.begin(), factors.end(), numbers.begin());
+    if (i >= names.size()) {  // tensors of one size, one after the other
+      std::copy_n(factors.begin() + static_cast<std::ptrdiff_t>((i - names.size()) * numbers.size()), numbers.size(),
+                  numbers.begin());
       return;
     }
     model.read(names[i], numbers);
@@ -173,6 +188,13 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
   if (about.score_head)
     throw error(errc::unsupported, place,
                 "the adapter has a head that scores texts, which llama.cpp's files cannot hold");
+  if (about.virtual_tokens > 0)
+    throw error(errc::unsupported, place, "the adapter is of virtual tokens, which llama.cpp's files cannot hold");
+  if (about.lora.init != lora_init::uniform)
+    throw error(
+        errc::unsupported, place,
+        join("\"init_lora_weights\" is \"", name(about.lora.init),
+             "\": the adapter belongs to a changed base model; load and save it with plumb, which makes a plain one"));
   const auto files = weight_files::open(adapter, "adapter_model");
   const detail::lora_plan plan(about.lora);
 
@@ -186,6 +208,7 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
   std::vector<gguf_output> outputs;
   const auto weights = base.names();
   for (const std::string& stored : files.names()) {
+    if (stored.ends_with(".base_layer.weight")) continue;  // PEFT's copy of a frozen weight
     const bool b = stored.ends_with(b_end);
     if (!stored.starts_with(prefix) || (!b && !stored.ends_with(a_end)))
       throw error(errc::unsupported, place, join("the tensor \"", stored, "\" is no part of a plain LoRA adapter"));

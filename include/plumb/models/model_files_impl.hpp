@@ -74,7 +74,8 @@ class gguf_weights final : public named_weights {
  public:
   explicit gguf_weights(const std::filesystem::path& path) : model_(gguf_model::open(path)) {
     for (const auto& tensor : model_.file().tensors())
-      if (!hub_name(model_.config(), tensor.name) && tensor.name != "rope_freqs.weight")
+      if (!hub_name(model_.config(), tensor.name) && tensor.name != "rope_freqs.weight" &&
+          !tensor.name.starts_with("rope_factors_"))
         throw error(
             errc::unsupported, path.string(),
             join("the tensor \"", tensor.name, "\" has no place in a model of the family ", model_.config().family));

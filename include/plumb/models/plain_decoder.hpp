@@ -24,6 +24,7 @@ struct plain_names {
   attention_names maps;
   std::string_view up, down;
   std::string_view last_norm;
+  bool norm_biases = true;
 };
 
 /// down(f(up(x))).
@@ -86,7 +87,7 @@ struct plain_decoder {
   variable<B, T> hidden(pass<B, T>& p) const {
     auto x = tokens(p);  // [tokens, width]
     if (places)
-      x = add(p.tape, x, gather_rows(p.tape, p.tape.leaf(*places), p.batch.positions, p.batch.tokens, first_place));
+      x = add(p.tape, x, gather_rows(p.tape, p.leaf(*places), p.batch.positions, p.batch.tokens, first_place));
     return last_norm(p, run_blocks(p, blocks, x));  // [tokens, width]
   }
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const { return lm_head(p, rows); }  // [rows, vocabulary]

@@ -88,6 +88,19 @@ inline constexpr std::pair<std::string_view, plain_names> plain_family_names[] =
       .up = "fc1",
       .down = "fc2",
       .last_norm = "model.final_layernorm"}},
+    {"mpt",
+     {.embedding = "transformer.wte",
+      .places = "",
+      .blocks = "transformer.blocks",
+      .attention_norm = "norm_1",
+      .attention = "attn",
+      .mlp_norm = "norm_2",
+      .mlp = "ffn",
+      .maps = {.all = "Wqkv", .q = "", .k = "", .v = "", .out = "out_proj"},
+      .up = "up_proj",
+      .down = "down_proj",
+      .last_norm = "transformer.norm_f",
+      .norm_biases = false}},
 };
 
 /// Falcon's larger models call two norms side by side otherwise.
@@ -115,15 +128,15 @@ plain_decoder<B, T> build_plain_decoder(const device_ptr<B>& device, const model
                                         const plain_names& names, Make&& make) {
   const index_t width = c.hidden_size, q_width = c.heads * c.head_width, kv_width = c.kv_heads * c.head_width;
   const auto norm = [&](const std::string& name) {
-    return layer_norm<B, T>{make(name + ".weight", shape{1, width}), make(name + ".bias", shape{1, width}),
-                            c.norm_epsilon};
+    layer_norm<B, T> out{make(name + ".weight", shape{1, width}), nullptr, c.norm_epsilon};
+    if (names.norm_biases) out.bias = make(name + ".bias", shape{1, width});
+    return out;
   };
   const auto linear_map = [&](const std::string& at, std::string_view name, index_t outputs, index_t inputs,
                               bool bias) {
     return make_linear<B, T>(make, detail::dotted(at, name), outputs, inputs, bias);
   };
   std::shared_ptr<const rotary<B, T>> turns;
-  if (names.places.empty()) turns = make_rotary<B, T>(device, c, positions, c.rope_theta, c.rope_scaling);
   plain_decoder<B, T> net;
   net.names = &names;
   net.tokens.weight = make(join(names.embedding, ".weight"), shape{c.vocabulary, width});
@@ -139,7 +152,7 @@ plain_decoder<B, T> build_plain_decoder(const device_ptr<B>& device, const model
     block.attention_norm = norm(detail::dotted(at, names.attention_norm));
     if (!names.maps.all.empty()) {
       block.attention.all = linear_map(attention, names.maps.all, q_width + 2 * kv_width, width, c.attention_bias);
-      block.attention.grouped = c.family != "gpt2";
+      block.attention.grouped = c.family != "gpt2" && c.family != "mpt";
     } else {
       block.attention.q = linear_map(attention, names.maps.q, q_width, width, c.attention_bias);
       block.attention.k = linear_map(attention, names.maps.k, kv_width, width, c.attention_bias);
@@ -147,6 +160,8 @@ plain_decoder<B, T> build_plain_decoder(const device_ptr<B>& device, const model
     }
     block.attention.out = linear_map(attention, names.maps.out, width, q_width, c.output_bias);
     block.attention.options = attention_numbers(c, i);
+    if (c.turns_positions() && !turns)  // after weights that show that the width of a head is no damaged number
+      turns = make_rotary<B, T>(device, c, positions, c.rope_theta, c.rope_scaling);
     block.attention.positions = turns;
     if (!c.one_norm) block.mlp_norm = norm(detail::dotted(at, names.mlp_norm));
     block.mlp.up = linear_map(mlp, names.up, c.intermediate_size, width, c.mlp_bias);

@@ -2,16 +2,16 @@
 // A policy: a language model together with what training may change of it.
 #pragma once
 
-#include <cmath>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <plumb/models/adapter_options.hpp>
 #include <plumb/models/language_model.hpp>
+#include <plumb/models/prompt_options.hpp>
+#include <plumb/nn/embedding.hpp>
 #include <plumb/nn/score_head.hpp>
 
 namespace plumb::inline v0 {
@@ -29,11 +29,17 @@ class policy {
  public:
   policy(language_model<B, T> model, std::vector<named_parameter<B, T>> trainable, std::optional<lora_options> lora)
       : model_(std::move(model)), trainable_(std::move(trainable)), lora_(std::move(lora)) {}
+  policy(language_model<B, T> model, std::vector<named_parameter<B, T>> trainable, prompt_options prompt)
+      : model_(std::move(model)), trainable_(std::move(trainable)), prompt_(std::move(prompt)) {}
 
   [[nodiscard]] const language_model<B, T>& model() const noexcept { return model_; }
   [[nodiscard]] plumb::network<B, T>& network() const noexcept { return model_.network(); }
   [[nodiscard]] const std::vector<named_parameter<B, T>>& trainable() const noexcept { return trainable_; }
-  /// The adapter's options; empty when the model's own weights are trained.
+  /// Is something beside the model trained, so that the model without it is the reference?
+  [[nodiscard]] bool has_adapter() const noexcept { return lora_ || prompt_; }
+  /// The options of virtual tokens; empty without them.
+  [[nodiscard]] const std::optional<prompt_options>& prompt() const noexcept { return prompt_; }
+  /// The options of a low-rank adapter; empty without one.
   [[nodiscard]] const std::optional<lora_options>& lora() const noexcept { return lora_; }
   /// The head that says one number, of reward models and critics; empty unless attached (models/score_head.hpp).
   [[nodiscard]] const std::optional<plumb::score_head<B, T>>& score_head() const noexcept { return score_; }
@@ -67,85 +73,40 @@ class policy {
   language_model<B, T> model_;
   std::vector<named_parameter<B, T>> trainable_;
   std::optional<lora_options> lora_;
+  std::optional<prompt_options> prompt_;
   std::optional<plumb::score_head<B, T>> score_;
   bool adapters_ = true;
 };
 
 namespace detail {
 
-/// Freezes the model and takes its adapters off: the ground that an adapter is put on.
+/// Freezes the model and takes off all that adapters put on it: the ground that a new one is put on.
 template <class B, class T>
 void bare(const language_model<B, T>& model) {
-  model.network().for_each_weight([](const std::string&, weight_ptr<B, T>& w) { w->set_trainable(false); });
-  model.network().for_each_linear([](const std::string&, linear<B, T>& map) { map.adapter.reset(); });
-}
-
-/// Puts A [rank, in] and B [out, rank] on one linear map, trainable, with the strength that the plan gives it.
-template <class B, class T>
-void put_adapter(linear<B, T>& map, const std::string& name, const lora_plan& plan, tensor<B, T> a, tensor<B, T> b,
-                 std::vector<named_parameter<B, T>>& trainable) {
-  lora<B, T> adapter;
-  adapter.a = std::make_shared<weight_tensor<B, T>>();
-  adapter.a->value = std::move(a);
-  adapter.b = std::make_shared<weight_tensor<B, T>>();
-  adapter.b->value = std::move(b);
-  adapter.a->set_trainable(true);
-  adapter.b->set_trainable(true);
-  adapter.alpha = plan.alpha(name);
-  adapter.scale = plan.scale(name);
-  adapter.dropout = plan.options().dropout;
-  trainable.push_back({name + ".lora_A.weight", adapter.a});
-  trainable.push_back({name + ".lora_B.weight", adapter.b});
-  map.adapter = std::move(adapter);
-}
-
-/// The kinds of linear maps there are ("q_proj, k_proj"), for messages.
-template <class B, class T>
-std::string linear_kinds(const language_model<B, T>& model) {
-  std::set<std::string> kinds;
-  model.network().for_each_linear(
-      [&](const std::string& name, linear<B, T>&) { kinds.insert(name.substr(name.rfind('.') + 1)); });
-  std::string out;
-  for (const auto& kind : kinds) out += join(out.empty() ? "" : ", ", kind);
-  return out;
+  auto& net = model.network();
+  net.set_virtual_tokens(nullptr);
+  net.for_each_weight([](const std::string&, weight_ptr<B, T>& w) {
+    w->set_trainable(false);
+    w->stand_in.reset();
+  });
+  net.for_each_linear([](const std::string&, linear<B, T>& map) {
+    map.adapter.reset();
+    map.learnt.reset();
+  });
+  net.for_each_table([](const std::string&, embedding<B, T>& table) {
+    table.stand_in.reset();
+    table.learnt.reset();
+  });
 }
 
 }  // namespace detail
-
-/// Puts a new LoRA adapter on the targeted linear maps and freezes everything else. A is uniform in ±1/√inputs, B zero:
-/// the policy starts as the model. Throws errc::bad_argument when nothing matches, naming the maps there are.
-template <class B, class T>
-policy<B, T> attach_lora(const language_model<B, T>& model, lora_options options = {}) {
-  const detail::lora_plan plan(std::move(options));
-  bool any = false;
-  model.network().for_each_linear([&](const std::string& name, linear<B, T>&) { any = any || plan.takes(name); });
-  if (!any)
-    throw error(errc::bad_argument, "targets",
-                join("no linear map of the model matches; it has: ", detail::linear_kinds(model)));
-
-  detail::bare(model);
-  std::vector<named_parameter<B, T>> trainable;
-  std::uint64_t which = 0;
-  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
-    if (!plan.takes(name)) return;
-    const index_t rank = plan.rank(name);
-    const std::uint64_t key = derive_key(plan.options().seed, which++);
-    const double bound = 1 / std::sqrt(static_cast<double>(map.inputs()));
-    std::vector<T> a(static_cast<std::size_t>(rank * map.inputs()));
-    for (std::size_t i = 0; i < a.size(); ++i)
-      a[i] = static_cast<T>(bound * (2 * static_cast<double>(uniform_float(philox_word(key, i))) - 1));
-    detail::put_adapter(map, name, plan, tensor<B, T>(model.device(), {rank, map.inputs()}, std::span<const T>(a)),
-                        tensor<B, T>(model.device(), {map.outputs(), rank}, T(0)), trainable);
-  });
-  return {model, std::move(trainable), plan.options()};
-}
 
 /// Makes every weight of the model trainable: full fine-tuning. Adapters are taken off.
 template <class B, class T>
 policy<B, T> train_all(const language_model<B, T>& model) {
   std::vector<named_parameter<B, T>> trainable;
   std::set<const void*> seen;
-  model.network().for_each_linear([](const std::string&, linear<B, T>& map) { map.adapter.reset(); });
+  detail::bare(model);
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (!seen.insert(w.get()).second) return;
     w->set_trainable(true);

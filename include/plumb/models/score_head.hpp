@@ -44,6 +44,8 @@ template <class B, class T>
 void attach_score_head(policy<B, T>& p, const score_options& options = {}) {
   if (p.score_head())
     throw error(errc::bad_argument, "score head", "the policy has one already; detach_score_head takes it off");
+  if (p.prompt())
+    throw error(errc::unsupported, "score head", "is not trained beside virtual tokens; attach LoRA instead");
   if (!std::isfinite(options.deviation))
     throw error(errc::bad_argument, "deviation", join("expected a finite number, found ", options.deviation));
   const index_t width = p.network().sizes().width;

@@ -32,10 +32,11 @@ inline std::string describe_shape(std::span<const index_t> extents) {
   return out + "]";
 }
 
-/// Norms and biases lie in files as one row of numbers without a second extent.
+/// Norms, biases and magnitudes lie in files as one row of numbers without a second extent.
 inline bool is_vector(std::string_view name) {
   for (const std::string_view end :
-       {"norm.weight", ".bias", "ln_1.weight", "ln_2.weight", "ln_f.weight", "ln_attn.weight", "ln_mlp.weight"})
+       {"norm.weight", ".bias", "ln_1.weight", "ln_2.weight", "ln_f.weight", "ln_attn.weight", "ln_mlp.weight",
+        "norm_1.weight", "norm_2.weight", "norm_f.weight", ".lora_magnitude_vector"})
     if (name.ends_with(end)) return true;
   return false;
 }
@@ -57,7 +58,7 @@ inline std::string written_name(const model_config& c, const std::string& name) 
 
 /// What the names of a family's decoder begin with; empty where files always say it.
 inline std::string_view base_prefix(const model_config& c) {
-  if (c.family == "gpt2" || c.family == "gptj" || c.family == "falcon") return "transformer.";
+  if (c.family == "gpt2" || c.family == "gptj" || c.family == "falcon" || c.family == "mpt") return "transformer.";
   return c.family == "opt" ? "model." : c.family == "gpt_neox" ? "gpt_neox." : "";
 }
 

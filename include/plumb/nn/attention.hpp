@@ -8,6 +8,7 @@
 #include <plumb/nn/linear.hpp>
 #include <plumb/nn/norm.hpp>
 #include <plumb/nn/rotary.hpp>
+#include <plumb/nn/virtual_tokens.hpp>
 
 namespace plumb::inline v0 {
 
@@ -16,10 +17,16 @@ namespace plumb::inline v0 {
 template <class B, class T>
 variable<B, T> attend_path(pass<B, T>& p, variable<B, T> q, variable<B, T> k, variable<B, T> v,
                            const attention_options& options) {
+  const index_t ahead = p.batch.ahead;  // virtual tokens in the first rows
+  if (ahead > 0 && p.ahead->prefix) k = p.ahead->instead_of(p, k, 0), v = p.ahead->instead_of(p, v, 1);
   if (p.cache) {
     auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
-    B::copy(p.tape.device(), k.value, layer.keys.get().slice(p.cache->used, k.rows()));
-    B::copy(p.tape.device(), v.value, layer.values.get().slice(p.cache->used, v.rows()));
+    const auto keep = [&](const variable<B, T>& x, tensor<B, T>& to) {
+      const index_t own = x.rows() - ahead;
+      B::copy(p.tape.device(), x.value.slice(0, ahead), to.get().slice(p.cache->capacity, ahead));
+      B::copy(p.tape.device(), x.value.slice(ahead, own), to.get().slice(p.cache->used, own));
+    };
+    keep(k, layer.keys), keep(v, layer.values);
     k = p.tape.constant(std::as_const(layer.keys).get());    // [capacity, kv_heads · head_width]
     v = p.tape.constant(std::as_const(layer.values).get());  // [capacity, kv_heads · head_width]
   }

@@ -6,6 +6,8 @@
 #include <plumb/autograd/rows.hpp>
 #include <plumb/nn/parts.hpp>
 #include <plumb/nn/pass.hpp>
+#include <plumb/nn/token_rows.hpp>
+#include <plumb/nn/virtual_tokens.hpp>
 
 namespace plumb::inline v0 {
 
@@ -13,12 +15,21 @@ namespace plumb::inline v0 {
 template <class B, class T>
 struct embedding {
   weight_ptr<B, T> weight;
-  double factor = 1;  ///< Gemma: √width
+  double factor = 1;               ///< Gemma: √width
+  weight_ptr<B, T> stand_in = {};  ///< a learnt copy of the table in its place while adapters are on; null: none
+  std::shared_ptr<const token_rows<B, T>> learnt = {};  ///< rows of a few tokens; null: none
 
   variable<B, T> operator()(pass<B, T>& p) const {
-    auto x = gather_rows(p.tape, p.tape.leaf(*weight), p.batch.token_ids, p.batch.tokens);  // [tokens, width]
-    if (factor != 1) x = scale(p.tape, x, static_cast<T>(factor));                          // [tokens, width]
-    return p.noise.empty() ? x : add(p.tape, x, variable<B, T>{p.noise});                   // [tokens, width]
+    auto& t = p.tape;
+    // A tied head's learnt copy, `weight->stand_in`, is not the embedding's.
+    const auto table = p.adapters && stand_in ? t.leaf(*stand_in)
+                       : weight->stand_in     ? t.constant(std::as_const(weight->value).get())
+                                              : t.leaf(*weight);                            // [vocabulary, width]
+    auto x = gather_rows(t, table, p.batch.token_ids, p.batch.tokens - p.batch.ahead);  // [tokens, width]
+    if (p.adapters && learnt) x = learnt->looked_up(p, x);                              // [tokens, width]
+    if (factor != 1) x = scale(t, x, static_cast<T>(factor));                           // [tokens, width]
+    if (!p.noise.empty()) x = add(t, x, variable<B, T>{p.noise});                       // [tokens, width]
+    return p.batch.ahead > 0 ? p.ahead->ahead_of(p, x) : x;  // [virtual tokens + tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <plumb/nn/lora.hpp>
+#include <plumb/nn/token_rows.hpp>
 
 namespace plumb::inline v0 {
 
@@ -14,20 +15,22 @@ struct linear {
   weight_ptr<B, T> weight;
   weight_ptr<B, T> bias;  ///< null: none
   std::optional<lora<B, T>> adapter;
+  std::shared_ptr<const token_rows<B, T>> learnt = {};  ///< of a head tied to an embedding that has them; null: none
 
   [[nodiscard]] index_t inputs() const noexcept { return weight->value.extent().columns; }
   [[nodiscard]] index_t outputs() const noexcept { return weight->value.extent().rows; }
   /// Would training change anything here? (A frozen head gives unit gradients; see head.hpp.)
   [[nodiscard]] bool learns(const pass<B, T>& p) const noexcept {
-    return weight->trainable() || (bias && bias->trainable()) ||
-           (adapter && p.adapters && (adapter->a->trainable() || adapter->b->trainable()));
+    return p.learns(*weight) || (bias && p.learns(*bias)) ||
+           (p.adapters && ((adapter && adapter->learns()) || (learnt && learnt->rows->trainable())));
   }
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     auto& t = p.tape;
-    auto y = product_with(t, x, t.leaf(*weight));           // [tokens, out]
-    if (adapter && p.adapters) y = adapter->onto(p, y, x);  // [tokens, out]
-    if (bias) y = add_row(t, y, t.leaf(*bias));             // [tokens, out]
+    const auto w = p.leaf(*weight);
+    auto y = adapter && p.adapters ? (*adapter)(p, x, w) : product_with(t, x, w);  // [tokens, out]
+    if (p.adapters && learnt) y = learnt->scored(p, y, x);                         // [tokens, out]
+    if (bias) y = add_row(t, y, p.leaf(*bias));                                    // [tokens, out]
     return y;
   }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <plumb/core/function_ref.hpp>
+#include <plumb/nn/embedding.hpp>
 #include <plumb/nn/linear.hpp>
 
 namespace plumb::inline v0 {
@@ -24,8 +25,21 @@ template <class B, class T>
 class network {
  public:
   virtual ~network() = default;
-  /// The states that the head reads, [tokens, width].
-  virtual variable<B, T> hidden(pass<B, T>& p) const = 0;
+  /// The states that the head reads, [tokens, width]. With virtual tokens the batch's host layout must still be there.
+  variable<B, T> hidden(pass<B, T>& p) const {
+    if (!ahead_ || !p.adapters) return states(p);
+    const auto count = static_cast<std::int32_t>(ahead_->count);
+    const bool fresh = !p.cache || !p.cache->ahead;
+    const auto extended = with_virtual_tokens(
+        *p.batch.host, count, fresh, p.cache ? static_cast<std::int32_t>(p.cache->capacity) : 0, p.cache ? 0 : count);
+    const device_layout own = std::exchange(p.batch, upload(p.tape, extended));
+    p.ahead = ahead_.get();
+    const auto all = states(p);  // [virtual tokens + tokens, width]
+    p.batch = own;
+    p.ahead = nullptr;
+    if (p.cache) p.cache->ahead = true;
+    return fresh ? rows_from(p.tape, all, ahead_->count) : all;
+  }
   /// Scores of the next token, [rows, vocabulary].
   virtual variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const = 0;
   /// Would training change the head?
@@ -35,14 +49,26 @@ class network {
   /// Every linear map with its name; where adapters go.
   virtual void for_each_linear(function_ref<void(const std::string&, linear<B, T>&)> visit) = 0;
 
+  /// Every table of token ids with its name.
+  virtual void for_each_table(function_ref<void(const std::string&, embedding<B, T>&)> visit) = 0;
+
+  /// Puts virtual tokens ahead of every sequence, or takes them away (null). They use up positions.
+  void set_virtual_tokens(std::shared_ptr<const virtual_tokens<B, T>> tokens) {
+    sizes_.positions += (ahead_ ? ahead_->count : 0) - (tokens ? tokens->count : 0);
+    ahead_ = std::move(tokens);
+  }
+  [[nodiscard]] const std::shared_ptr<const virtual_tokens<B, T>>& ahead() const noexcept { return ahead_; }
   [[nodiscard]] const network_sizes& sizes() const noexcept { return sizes_; }
   [[nodiscard]] index_t vocabulary() const noexcept { return sizes_.vocabulary; }
 
  protected:
   explicit network(network_sizes sizes) : sizes_(sizes) {}
+  /// `hidden` for the batch as it is.
+  virtual variable<B, T> states(pass<B, T>& p) const = 0;
 
  private:
   network_sizes sizes_;
+  std::shared_ptr<const virtual_tokens<B, T>> ahead_;
 };
 
 /// A composition as a network.
@@ -54,21 +80,28 @@ class network_of final : public network<typename Transformer::backend_type, type
  public:
   network_of(Transformer parts, network_sizes sizes) : network<B, T>(sizes), parts_(std::move(parts)) {}
 
-  variable<B, T> hidden(pass<B, T>& p) const override { return parts_.hidden(p); }
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const override { return parts_.logits(p, rows); }
   bool head_learns(const pass<B, T>& p) const override { return parts_.lm_head.learns(p); }
   void for_each_weight(function_ref<void(const std::string&, weight_ptr<B, T>&)> visit) override {
-    walk(parts_, "", [&](const std::string& name, auto& part) {
-      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, weight_ptr<B, T>>) visit(name, part);
-    });
+    for_each<weight_ptr<B, T>>(visit);
   }
   void for_each_linear(function_ref<void(const std::string&, linear<B, T>&)> visit) override {
-    walk(parts_, "", [&](const std::string& name, auto& part) {
-      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, linear<B, T>>) visit(name, part);
-    });
+    for_each<linear<B, T>>(visit);
+  }
+  void for_each_table(function_ref<void(const std::string&, embedding<B, T>&)> visit) override {
+    for_each<embedding<B, T>>(visit);
   }
 
+ protected:
+  variable<B, T> states(pass<B, T>& p) const override { return parts_.hidden(p); }
+
  private:
+  template <class Part, class Visit>
+  void for_each(const Visit& visit) {
+    walk(parts_, "", [&](const std::string& name, auto& part) {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Part>) visit(name, part);
+    });
+  }
   Transformer parts_;
 };
 

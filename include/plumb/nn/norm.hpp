@@ -19,7 +19,7 @@ struct rms_norm {
   double offset = 0;  ///< Gemma: 1, its weights are differences from it
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    auto w = p.tape.leaf(*weight);                                  // [1, width]
+    auto w = p.leaf(*weight);                                       // [1, width]
     if (offset != 0) w = shift(p.tape, w, static_cast<T>(offset));  // [1, width]
     return rms_normalise(p.tape, x, w, epsilon);                    // [tokens, width]
   }
@@ -37,8 +37,8 @@ struct layer_norm {
   double epsilon = 1e-5;
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto y = centre_and_normalise(p.tape, x, p.tape.leaf(*weight), epsilon);  // [tokens, width]
-    return bias ? add_row(p.tape, y, p.tape.leaf(*bias)) : y;                       // [tokens, width]
+    const auto y = centre_and_normalise(p.tape, x, p.leaf(*weight), epsilon);  // [tokens, width]
+    return bias ? add_row(p.tape, y, p.leaf(*bias)) : y;                       // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

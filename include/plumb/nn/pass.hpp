@@ -10,10 +10,12 @@ namespace plumb::inline v0 {
 
 /// A batch's integer arrays on the device; they live in the tape's arena.
 struct device_layout {
-  index_t tokens = 0;
+  index_t tokens = 0;  ///< rows: `ahead` virtual tokens, then those of `token_ids`
+  index_t ahead = 0;
   const std::int32_t* token_ids = nullptr;
   const std::int32_t* positions = nullptr;
   attention_plan plan;
+  const batch_layout* host = nullptr;  ///< what it was made from, while that lives: for virtual tokens
 };
 
 /// Copies host integers into the step's memory.
@@ -27,7 +29,9 @@ const std::int32_t* upload(tape<B, T>& t, std::span<const std::int32_t> values) 
 template <class B, class T>
 device_layout upload(tape<B, T>& t, const batch_layout& layout) {
   device_layout out;
-  out.tokens = static_cast<index_t>(layout.tokens.size());
+  out.host = &layout;
+  out.tokens = static_cast<index_t>(layout.positions.size());
+  out.ahead = out.tokens - static_cast<index_t>(layout.tokens.size());
   out.token_ids = upload(t, std::span<const std::int32_t>(layout.tokens));
   out.positions = upload(t, std::span<const std::int32_t>(layout.positions));
   const auto count = static_cast<index_t>(layout.segments.size());
@@ -47,21 +51,35 @@ struct kv_cache {
   std::vector<layer> layers;
   index_t used = 0;  ///< rows in use; a pass writes its tokens at [used, used + tokens)
   index_t capacity = 0;
+  bool ahead = false;  ///< the virtual tokens are there, in the rows after `capacity`
 };
+
+template <class B, class T>
+struct virtual_tokens;
 
 /// What every part of a network is given beside its input.
 template <class B, class T>
 struct pass {
   plumb::tape<B, T>& tape;
   device_layout batch;
-  kv_cache<B, T>* cache = nullptr;  ///< sampling only: keys and values are appended here
-  bool adapters = true;             ///< off: the network is its own reference
-  bool dropout = false;             ///< on in training only
-  std::uint64_t key = 0;            ///< random stream of this pass
-  std::uint64_t drawn = 0;          ///< how many keys its parts have taken
-  index_t layer = 0;                ///< the block that runs now
-  view<const T> noise{};            ///< [tokens, width] added to the embeddings; empty: none
+  kv_cache<B, T>* cache = nullptr;              ///< sampling only: keys and values are appended here
+  bool adapters = true;                         ///< off: the network is its own reference
+  bool dropout = false;                         ///< on in training only
+  std::uint64_t key = 0;                        ///< random stream of this pass
+  std::uint64_t drawn = 0;                      ///< how many keys its parts have taken
+  index_t layer = 0;                            ///< the block that runs now
+  view<const T> noise{};                        ///< [tokens, width] added to the embeddings; empty: none
+  const virtual_tokens<B, T>* ahead = nullptr;  ///< set by the network where batch.ahead counts them
 
+  /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
+  variable<B, T> leaf(weight_tensor<B, T>& w) {
+    if (!w.stand_in) return tape.leaf(w);
+    return adapters ? tape.leaf(*w.stand_in) : tape.constant(std::as_const(w.value).get());
+  }
+  /// Would training change this weight as the pass sees it?
+  [[nodiscard]] bool learns(const weight_tensor<B, T>& w) const noexcept {
+    return w.stand_in ? adapters && w.stand_in->trainable() : w.trainable();
+  }
   /// A new random stream for one part; the order of the parts fixes it.
   std::uint64_t next_key() noexcept { return derive_key(key, drawn++); }
 };

@@ -25,6 +25,7 @@ template <class B, class T>
 struct adamw_parameter {
   std::shared_ptr<plumb::weight_tensor<B, T>> parameter;
   bool decays = true;
+  double rate_factor = 1;  ///< times the step's rate
 };
 
 /// The moments of a list of parameters and one step for all of them.
@@ -65,6 +66,7 @@ class adamw {
                  gradient_scale};
     for (auto& each : states_) {
       auto& p = *each.of.parameter;
+      s.rate = rate * each.of.rate_factor;
       s.weight_decay = each.of.decays ? options_.weight_decay : 0;
       B::adamw(*p.value.device(), s, std::as_const(p.gradient).get(), each.m.get(), each.v.get(), p.value.get());
       B::fill(*p.value.device(), p.gradient.get(), T(0));

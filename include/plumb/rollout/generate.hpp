@@ -101,7 +101,7 @@ class generation {
       const std::span<T> row = std::span<T>(host).subspan(i * columns, columns);
       const sequence& q = sequences_[i];
       penalise(row, options_.sampling, q.prompt, q.reply->tokens);
-      drawn.push_back(draw_token(std::span<const T>(row), options_.sampling, q.stream, q.reply->tokens.size()));
+      drawn.push_back(draw_one_(std::span<const T>(row), options_.sampling, q.stream, q.reply->tokens.size()));
     }
     const std::vector<T> logp = decoder_.log_probabilities(logits, drawn);
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
@@ -130,6 +130,7 @@ class generation {
   cached_decoder<B, T> decoder_;
   generate_options options_;
   token_listener listen_;
+  token_drawer draw_one_;
   std::vector<sequence> sequences_;
 };
 

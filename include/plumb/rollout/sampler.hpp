@@ -66,45 +66,78 @@ void penalise(std::span<T> logits, const sampling& how, std::span<const token_id
   }
 }
 
-/// Draws with word `draw` of the stream `stream` of the seed; the result depends on nothing else.
-/// Ties go to the smaller token. Throws errc::not_finite when a logit is NaN.
-template <class T>
-token_id draw_token(std::span<const T> logits, const sampling& how, std::uint64_t stream, std::uint64_t draw) {
-  token_id best = 0;
-  for (std::size_t k = 0; k < logits.size(); ++k) {
-    if (std::isnan(logits[k])) throw error(errc::not_finite, "", "a logit is NaN; are the model's weights damaged?");
-    if (logits[k] > logits[static_cast<std::size_t>(best)]) best = static_cast<token_id>(k);
-  }
-  if (how.temperature == 0) return best;
-
-  const double highest = static_cast<double>(logits[static_cast<std::size_t>(best)]);
-  std::vector<double> p(logits.size());
-  for (std::size_t k = 0; k < p.size(); ++k)
-    p[k] = std::exp((static_cast<double>(logits[k]) - highest) / how.temperature);
-  std::vector<token_id> kept(p.size());
-  std::iota(kept.begin(), kept.end(), token_id{0});
-  const auto weight = [&](token_id t) { return p[static_cast<std::size_t>(t)]; };
-  if (how.top_k > 0 || how.top_p < 1) {
-    std::stable_sort(kept.begin(), kept.end(), [&](token_id a, token_id b) { return weight(a) > weight(b); });
-    if (how.top_k > 0 && how.top_k < static_cast<index_t>(kept.size()))
-      kept.resize(static_cast<std::size_t>(how.top_k));
-    if (how.top_p < 1) {
-      double total = 0, mass = 0;
-      for (const token_id t : kept) total += weight(t);
-      std::size_t count = 0;
-      while (count < kept.size() && mass < how.top_p * total) mass += weight(kept[count++]);
-      kept.resize(count);
+/// Draws tokens; keeps its lists from one to the next.
+class token_drawer {
+ public:
+  /// Draws with word `draw` of the stream `stream` of the seed; the result depends on nothing else.
+  /// Ties go to the smaller token. Throws errc::not_finite when a logit is NaN.
+  template <class T>
+  token_id operator()(std::span<const T> logits, const sampling& how, std::uint64_t stream, std::uint64_t draw) {
+    token_id best = 0;
+    for (std::size_t k = 0; k < logits.size(); ++k) {
+      if (std::isnan(logits[k])) throw error(errc::not_finite, "", "a logit is NaN; are the model's weights damaged?");
+      if (logits[k] > logits[static_cast<std::size_t>(best)]) best = static_cast<token_id>(k);
     }
+    if (how.temperature == 0) return best;
+
+    const double highest = static_cast<double>(logits[static_cast<std::size_t>(best)]);
+    weights_.resize(logits.size());
+    double total = 0;
+    for (std::size_t k = 0; k < weights_.size(); ++k)
+      total += weights_[k] = std::exp((static_cast<double>(logits[k]) - highest) / how.temperature);
+    const std::uint64_t key = derive_key(how.seed, stream);
+    const double share = uniform_double(philox_word(key, 2 * draw), philox_word(key, 2 * draw + 1));
+    double mass = 0;
+    if (how.top_k == 0 && how.top_p == 1 && how.min_p == 0) {
+      for (std::size_t k = 0; k < weights_.size(); ++k)
+        if ((mass += weights_[k]) > share * total) return static_cast<token_id>(k);
+      return static_cast<token_id>(weights_.size() - 1);
+    }
+    cut(how, total);
+    total = sum_of_kept();
+    for (const token_id t : kept_)
+      if ((mass += weight(t)) > share * total) return t;
+    return kept_.back();
   }
-  if (how.min_p > 0) std::erase_if(kept, [&](token_id t) { return weight(t) < how.min_p; });
-  double total = 0;
-  for (const token_id t : kept) total += weight(t);
-  const std::uint64_t key = derive_key(how.seed, stream);
-  const double at = uniform_double(philox_word(key, 2 * draw), philox_word(key, 2 * draw + 1)) * total;
-  double mass = 0;
-  for (const token_id t : kept)
-    if ((mass += weight(t)) > at) return t;
-  return kept.back();
-}
+
+ private:
+  [[nodiscard]] double weight(token_id t) const { return weights_[static_cast<std::size_t>(t)]; }
+  [[nodiscard]] double sum_of_kept() const {
+    double sum = 0;
+    for (const token_id t : kept_) sum += weight(t);
+    return sum;
+  }
+  /// Fills `kept_` with the tokens that may be drawn; `total` is the weight of all.
+  void cut(const sampling& how, double total) {
+    kept_.resize(weights_.size());
+    std::iota(kept_.begin(), kept_.end(), token_id{0});
+    std::size_t sorted = 0;  // so many lie in order at the front: no more are sorted than are looked at
+    const auto sort_to = [&](std::size_t count) {
+      const auto at = [&](std::size_t i) { return kept_.begin() + static_cast<std::ptrdiff_t>(i); };
+      std::partial_sort(at(sorted), at(count), kept_.end(), [&](token_id a, token_id b) {
+        return weight(a) > weight(b) || (weight(a) == weight(b) && a < b);
+      });
+      sorted = count;
+    };
+    if (const auto top = static_cast<std::size_t>(how.top_k); top > 0) {
+      sort_to(std::min(top, kept_.size()));
+      kept_.resize(sorted);
+      total = sum_of_kept();
+    }
+    if (how.top_p < 1) {
+      double mass = 0;
+      std::size_t count = 0;
+      while (count < kept_.size() && mass < how.top_p * total) {
+        if (count == sorted) sort_to(std::min(kept_.size(), std::max<std::size_t>(64, 2 * sorted)));
+        mass += weight(kept_[count++]);
+      }
+      kept_.resize(count);
+    }
+    if (how.min_p > 0) std::erase_if(kept_, [&](token_id t) { return weight(t) < how.min_p; });
+  }
+
+  std::vector<double> weights_;  ///< e^((z − largest z) / temperature), of all tokens
+  std::vector<token_id> kept_;
+};
 
 }  // namespace plumb::inline v0

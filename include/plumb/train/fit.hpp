@@ -44,7 +44,6 @@ template <class B, class T, class Objective, class... Callbacks>
 fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objective& method, std::vector<example> data,
                        fit_options options, Callbacks&&... callbacks) {
   options.check();
-  if (stream) check_streamed(options);
   run_rows rows{.data = std::move(data), .held_out = std::move(options.eval_data)};
   const need needs = objective_needs(method);
   const need own_needs = policy.score_head() ? scored_needs : need::none;
@@ -53,20 +52,21 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
     fit_rows(method, *list, needs);
     shorten(*list, options.max_tokens);
   }
-  const run_plan plan = stream ? plan_run(static_cast<std::size_t>(stream->rows()), options)
-                               : plan_run(std::span<const example>(rows.data), options);
+  const run_plan plan =
+      stream ? plan_streamed(stream->rows(), options) : plan_run(std::span<const example>(rows.data), options);
   if (has(needs, need::divergence)) rows.mismatch(plan.per_step);
   shorten(rows.mismatched.rows, options.max_tokens);
   shorten(rows.held_out_mismatched.rows, options.max_tokens);
 
   scorer<B, T> engine(policy.model());
-  adamw<B, T> optimiser(decaying(policy), {options.beta1, options.beta2, options.epsilon, options.weight_decay});
+  adamw<B, T> optimiser(decaying(policy, options.lora_plus_ratio),
+                        {options.beta1, options.beta2, options.epsilon, options.weight_decay});
   const objective_sums<B, T, Objective> extra(method, needs, policy.network().vocabulary());
   const head_options head = extra.options({.memory = options.head_memory, .entropy = true});
   typename scorer<B, T>::request asked{.head = head, .sums = extra.sums()};
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
-  check_comparison(objective_name(method), asked.sums, asked.other, policy.lora().has_value());
+  check_comparison(objective_name(method), asked.sums, asked.other, policy.has_adapter());
   const auto find_teacher_words = [&] {
     if (takes_teacher(asked.sums))
       asked.teacher_words = settle_teacher(objective_name(method), asked.sums.statistic->top_words(),
@@ -82,7 +82,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   moving_reference<B, T> moving(policy, options.reference_sync, options.reference_share);
   moving.begin();
   // Weights that are trained cannot score later rows as they were at first, so a copy of them does.
-  const bool keeps_start = stream && has(needs, need::reference) && !policy.lora();
+  const bool keeps_start = stream && has(needs, need::reference) && !policy.has_adapter();
   if (keeps_start) moving.keep();
   if (options.resume) resume(state, rows, policy, optimiser, options, moving.weights());
   if (stream && !state.position.empty()) stream->restore(state.position);
@@ -117,7 +117,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
     learning.key = derive_key(options.seed, 1);
     step_context context{
         .ratios = state.ratios, .follow_ratios = true, .stream = static_cast<std::uint64_t>(state.step) << 20};
-    if (moving.moved() && (options.reference_sync > 0 || lack_references(data_rows, by_token)))
+    if (moving.moved() && (options.reference_sync > 0 || lack_references(rows, by_token)))
       for (const auto& [list, own] : rows.of_step(chosen))
         moving.score(engine, list, {options.head_memory}, own && by_token);
     if (has(needs, need::divergence))
@@ -144,7 +144,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
         stream ? static_cast<double>(stream->drawn()) / static_cast<double>(stream->rows()) : plan.epoch_of(done);
     if (done % options.log_every == 0 || done == plan.steps) report(entry_of(state, done, epoch, rate));
     if (!rows.held_out.empty() && (done == plan.steps || (options.eval_every > 0 && done % options.eval_every == 0))) {
-      if (moving.moved())
+      if (moving.moved() && options.reference_sync > 0)
         for (const auto& [list, own] : rows.of_evaluation())
           moving.score(engine, list, {options.head_memory}, own && by_token);
       report(evaluate_data(engine, method, std::span<const example>(rows.held_out), asked, done, epoch,

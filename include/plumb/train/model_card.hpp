@@ -25,6 +25,7 @@ struct model_card {
   std::string name{};
   std::string base_model{};  ///< a name on a hub ("owner/name") or a local folder
   std::string method{};      ///< "dpo", "sft", …
+  bool low_rank = true;      ///< of an adapter: LoRA; false: virtual tokens
   bool adapter = true;       ///< a PEFT adapter; false: complete weights that transformers loads
   std::string summary{};     ///< a sentence or two of Markdown, written as it is
   std::string license{};     ///< identifier as hubs know it: "apache-2.0"

@@ -126,7 +126,7 @@ std::string card_front_matter(const model_card& card) {
   list("datasets", card.datasets);
   std::vector<std::string> tags = {"plumb"};
   if (!card.method.empty()) tags.push_back(card.method);
-  if (card.adapter) tags.push_back("lora");
+  if (card.adapter) tags.push_back(card.low_rank ? "lora" : "prompt-tuning");
   for (const auto& tag : card.tags)
     if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.push_back(tag);
   list("tags", tags);
@@ -147,7 +147,9 @@ std::string render_model_card(const model_card& card) {
   out += join("# ", detail::escape_markdown(name), "\n\n");
   if (!card.summary.empty()) out += join(to_valid_utf8(card.summary), "\n\n");
   out += join(
-      card.adapter ? "This is a LoRA adapter in PEFT layout" : "These are complete weights",
+      !card.adapter   ? "These are complete weights"
+      : card.low_rank ? "This is a LoRA adapter in PEFT layout"
+                      : "These are virtual tokens in PEFT layout",
       base.empty() ? "" : join(card.adapter ? " for " : ", derived from ", "**", detail::escape_markdown(base), "**"),
       card.method.empty() ? "" : join(", trained with ", detail::escape_markdown(card.method)), ".\n",
       "It was made with plumb ", version, ", a C++ library that aligns language models.\n\n## How to use it\n\n");

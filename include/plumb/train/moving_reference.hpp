@@ -38,7 +38,7 @@ template <class B, class T>
 class moving_reference {
  public:
   moving_reference(const policy<B, T>& p, index_t every, double share) : policy_(p), every_(every), share_(share) {
-    if (every > 0 && share != 1 && p.lora())
+    if (every > 0 && share != 1 && p.has_adapter())
       throw error(errc::bad_argument, "reference_share",
                   join("expected 1 with an adapter, whose factors cannot be mixed like weights, found ", share,
                        "; set reference_share=1, or train all weights"));

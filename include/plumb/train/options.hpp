@@ -31,7 +31,8 @@ struct fit_options {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
-  double neftune = 0;  ///< α of NEFTune's noise on the embeddings (nn/embedding_noise.hpp); 0: none
+  double lora_plus_ratio = 1;  ///< LoRA+: rate of B beside that of A; 16 is usual, with a smaller `rate`; 1: one rate
+  double neftune = 0;          ///< α of NEFTune's noise on the embeddings (nn/embedding_noise.hpp); 0: none
   index_t reference_sync =
       0;  ///< steps between moves of the reference to the policy (train/moving_reference.hpp); 0: none
   double reference_share = 1;  ///< α: how far it moves; with an adapter all the way
@@ -64,6 +65,8 @@ struct fit_options {
     want(beta1 >= 0 && beta1 < 1, "beta1", "0 up to below 1", beta1);
     want(beta2 >= 0 && beta2 < 1, "beta2", "0 up to below 1", beta2);
     want(epsilon > 0, "epsilon", "a number above 0", epsilon);
+    want(lora_plus_ratio > 0 && std::isfinite(lora_plus_ratio), "lora_plus_ratio", "a finite number above 0",
+         lora_plus_ratio);
     want(neftune >= 0 && std::isfinite(neftune), "neftune", "a finite number from 0", neftune);
     want(reference_sync >= 0, "reference_sync", "a count from 0", number(reference_sync));
     want(reference_share > 0 && reference_share <= 1, "reference_share", "a share above 0 up to 1", reference_share);

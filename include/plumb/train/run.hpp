@@ -157,10 +157,20 @@ inline void shorten(std::span<example> data, index_t most) {
 }
 
 /// The policy's parameters with AdamW's rule for decay: matrices do, norms and biases do not.
+///
+/// LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B learns at `b_ratio` times the rate of A, and so do vectors, as in PEFT
+/// (magnitudes, biases, norms). Copies of matrices and rows of tokens learn at the rate itself.
 template <class B, class T>
-std::vector<adamw_parameter<B, T>> decaying(const policy<B, T>& p) {
+std::vector<adamw_parameter<B, T>> decaying(const policy<B, T>& p, double b_ratio = 1) {
+  if (b_ratio != 1 && !p.lora())
+    throw error(errc::bad_argument, "lora_plus_ratio",
+                join("expected 1 without an adapter, found ", b_ratio, "; attach one, or leave it"));
   std::vector<adamw_parameter<B, T>> out;
-  for (const auto& each : p.trainable()) out.push_back({each.parameter, !detail::is_vector(each.name)});
+  for (const auto& each : p.trainable()) {
+    const bool vector = detail::is_vector(each.name);
+    const bool fast = p.lora() && (vector || each.name.ends_with(".lora_B.weight"));
+    out.push_back({each.parameter, !vector, fast ? b_ratio : 1});
+  }
   return out;
 }
 
@@ -248,6 +258,7 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
   for (const double x : {o.rate, o.warmup, o.weight_decay, o.clip_norm, o.beta1, o.beta2, o.epsilon, o.neftune,
                          static_cast<double>(o.reference_sync), o.reference_share})
     mix_double(x);
+  if (o.lora_plus_ratio != 1) mix_double(o.lora_plus_ratio);
   return hash;
 }
 

@@ -25,13 +25,30 @@ inline void check_streamed(const fit_options& o) {
                 "a run on a stream scores the rows of each step as they come and keeps none; leave it empty");
 }
 
-/// Do rows lack a reference log-probability, of replies or (`by_token`) of tokens?
-inline bool lack_references(std::span<const example> data, bool by_token) {
-  return std::any_of(data.begin(), data.end(), [&](const example& e) {
-    return std::any_of(e.replies.begin(), e.replies.end(), [&](const reply& r) {
-      return std::isnan(r.reference) || (by_token && r.token_references.size() != r.tokens.size());
+/// The plan of a run on a stream with so many rows a pass. Steps take no notice of where a pass ends.
+inline run_plan plan_streamed(index_t rows, const fit_options& o) {
+  check_streamed(o);
+  run_plan plan = plan_run(static_cast<std::size_t>(rows), o);
+  plan.per_step = o.batch * o.accumulate;
+  plan.steps_per_epoch = std::max<index_t>(1, rows / plan.per_step);
+  if (o.steps == 0)
+    plan.steps = static_cast<index_t>(
+        std::ceil(o.epochs * static_cast<double>(rows) / static_cast<double>(plan.per_step) - 1e-9));
+  plan.steps = std::max<index_t>(1, plan.steps);
+  set_schedule(plan, o);
+  return plan;
+}
+
+/// Do rows of the step lack a reference log-probability, of replies or (`by_token`) of tokens?
+inline bool lack_references(const run_rows& rows, bool by_token) {
+  const auto lacks = [](std::span<const example> data, bool tokens) {
+    return std::any_of(data.begin(), data.end(), [&](const example& e) {
+      return std::any_of(e.replies.begin(), e.replies.end(), [&](const reply& r) {
+        return std::isnan(r.reference) || (tokens && r.token_references.size() != r.tokens.size());
+      });
     });
-  });
+  };
+  return lacks(rows.data, by_token) || lacks(rows.mismatched.rows, false);
 }
 
 /// Puts the rows of the next step in place of those of the last: batch · accumulate of them, or, with a budget of tokens,

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// What the factors of a low-rank adapter hold before training. Bodies: adapter_init_impl.hpp.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <plumb/core/view.hpp>
+#include <plumb/models/adapter_options.hpp>
+
+namespace plumb::inline v0 {
+
+/// The factors of a map's adapter, row by row.
+struct lora_factors {
+  std::vector<double> a;  ///< [rank, inputs]
+  std::vector<double> b;  ///< [outputs, rank]
+};
+
+/// Does the adapter start from numbers that are taken out of the weight?
+[[nodiscard]] constexpr bool starts_from_weight(lora_init how) noexcept {
+  return how == lora_init::pissa || how == lora_init::olora;
+}
+
+/// First values for a map of `extent` [outputs, inputs] with weight W `weight` (read by pissa and olora alone).
+///
+/// pissa: W = U Σ Vᵀ, A = √(Σ_r / s) V_rᵀ, B = U_r √(Σ_r / s), so that s B A is the best approximation of W of this rank
+/// (Meng et al. 2024, eq. 2 and 3, with PEFT's scale s); `iterations` above 0 takes a randomised decomposition with as
+/// many power iterations (Halko et al. 2011, algorithm 4.4). olora: W = Q R, A = the first rows of R, B = the first columns
+/// of Q (Büyükakyüz 2024). Random numbers are functions of `key` and their place.
+/// Throws errc::bad_argument, naming `module`, when W has no `rank` singular values or more.
+lora_factors first_lora_factors(lora_init how, index_t iterations, shape extent, std::span<const double> weight,
+                                index_t rank, double scale, std::uint64_t key, const std::string& module);
+
+}  // namespace plumb::inline v0

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSL-1.0
+// Where in a network an adapter sits: the maps it changes, the weights it brings copies of, the tokens it teaches.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <plumb/models/adapter_options.hpp>
+#include <plumb/models/language_model.hpp>
+
+namespace plumb::inline v0::detail {
+
+/// A linear map with a low-rank change.
+template <class B, class T>
+struct adapted_map {
+  std::string name;  ///< of the module
+  linear<B, T>* map = nullptr;
+};
+/// A weight that is trained as a copy.
+template <class B, class T>
+struct copied_weight {
+  std::string name;    ///< as PEFT stores it: "model.layers.0.self_attn.q_proj.base_layer.bias"
+  std::string weight;  ///< as the network calls it: "model.layers.0.self_attn.q_proj.bias"
+  weight_ptr<B, T> own;
+  embedding<B, T>* table = nullptr;  ///< when it is one
+};
+
+template <class B, class T>
+struct adapter_places {
+  std::vector<adapted_map<B, T>> maps;
+  std::vector<copied_weight<B, T>> copies;
+  embedding<B, T>* table = nullptr;   ///< with trainable tokens
+  linear<B, T>* tied_head = nullptr;  ///< that scores with the same tokens' rows
+  std::string tokens_name;            ///< as PEFT stores their rows
+
+  /// Calls visit(name without PEFT's prefix, shape) for every tensor that the adapter stores.
+  template <class Visit>
+  void for_each_tensor(const lora_plan& plan, Visit&& visit) const {
+    for (const auto& [name, map] : maps) {
+      const index_t rank = plan.rank(name);
+      visit(name + ".lora_A.weight", shape{rank, map->inputs()});
+      visit(name + ".lora_B.weight", shape{map->outputs(), rank});
+      if (plan.options().dora) visit(name + ".lora_magnitude_vector", shape{1, map->outputs()});
+    }
+    for (const auto& each : copies) visit(each.name, each.own->value.extent());
+    if (table)
+      visit(tokens_name,
+            shape{static_cast<index_t>(plan.options().trainable_tokens.size()), table->weight->value.extent().columns});
+  }
+};
+
+/// The kinds of linear maps there are ("q_proj, k_proj"), for messages.
+template <class B, class T>
+std::string linear_kinds(const language_model<B, T>& model) {
+  std::set<std::string> kinds;
+  model.network().for_each_linear(
+      [&](const std::string& name, linear<B, T>&) { kinds.insert(name.substr(name.rfind('.') + 1)); });
+  std::string out;
+  for (const auto& kind : kinds) out += join(out.empty() ? "" : ", ", kind);
+  return out;
+}
+
+/// The copies that `modules_to_save` and `biases` ask for. Throws errc::bad_argument for a module that is not there, or
+/// that has an adapter as well.
+template <class B, class T>
+void find_copies(const language_model<B, T>& model, const lora_plan& plan, adapter_places<B, T>& out) {
+  const lora_options& o = plan.options();
+  std::map<std::string, embedding<B, T>*> tables;
+  model.network().for_each_table(
+      [&](const std::string& name, embedding<B, T>& table) { tables.emplace(name + ".weight", &table); });
+  std::set<std::string> adapted;
+  for (const auto& each : out.maps) adapted.insert(each.name);
+  std::vector<bool> found(o.modules_to_save.size());
+  model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
+    const std::string module = name.substr(0, name.rfind('.'));
+    const bool saved = plan.saves(name);
+    const bool bias = name.ends_with(".bias") && (o.biases == trained_biases::all ||
+                                                  (o.biases == trained_biases::adapted && adapted.contains(module)));
+    if (!saved && !bias) return;
+    if (saved && (bias || adapted.contains(module)))
+      throw error(
+          errc::bad_argument, "modules_to_save",
+          join("\"", name, "\" would be trained twice: as a whole, and with an adapter or as a bias; leave one"));
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      lora_options single;
+      single.modules_to_save = {o.modules_to_save[i]};
+      found[i] = found[i] || lora_plan(std::move(single)).saves(name);
+    }
+    const auto table = tables.find(name);
+    out.copies.push_back({bias && adapted.contains(module) ? module + ".base_layer.bias" : name, name, w,
+                          table == tables.end() ? nullptr : table->second});
+  });
+  for (std::size_t i = 0; i < found.size(); ++i)
+    if (!found[i])
+      throw error(errc::bad_argument, "modules_to_save",
+                  join("no module's name ends in \"", o.modules_to_save[i], "\"; linear maps are ", linear_kinds(model),
+                       ", and there are embed_tokens, norm and others"));
+}
+
+/// The table, and the tied head, that have learnt rows for `trainable_tokens`. Throws errc::bad_argument.
+template <class B, class T>
+void find_tokens(const language_model<B, T>& model, const lora_plan& plan, adapter_places<B, T>& out) {
+  const auto& tokens = plan.options().trainable_tokens;
+  if (tokens.empty()) return;
+  model.network().for_each_table([&](const std::string& name, embedding<B, T>& table) {
+    if (out.table) return;
+    out.table = &table;
+    out.tokens_name = name + ".token_adapter.trainable_tokens_delta";
+  });
+  if (!out.table)
+    throw error(errc::bad_argument, "trainable_tokens", "the model has no table of tokens whose rows could be trained");
+  for (const token_id id : tokens)
+    if (id < 0 || id >= model.network().vocabulary())
+      throw error(errc::bad_argument, "trainable_tokens",
+                  join("token ", id, " lies outside the vocabulary of ", model.network().vocabulary()));
+  model.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
+    if (map.weight == out.table->weight) out.tied_head = &map;
+  });
+  const bool changed =
+      std::any_of(out.copies.begin(), out.copies.end(),
+                  [&](const auto& each) { return each.own == out.table->weight; }) ||
+      std::any_of(out.maps.begin(), out.maps.end(), [&](const auto& each) { return each.map == out.tied_head; });
+  if (changed)
+    throw error(errc::bad_argument, "trainable_tokens",
+                "the table, or the head tied to it, is trained already; leave one out");
+}
+
+/// All places that the plan means. Throws errc::bad_argument when it means none, naming the maps there are.
+template <class B, class T>
+adapter_places<B, T> find_places(const language_model<B, T>& model, const lora_plan& plan) {
+  adapter_places<B, T> out;
+  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
+    if (plan.takes(name)) out.maps.push_back({name, &map});
+  });
+  if (out.maps.empty())
+    throw error(errc::bad_argument, "targets",
+                join("no linear map of the model matches; it has: ", linear_kinds(model)));
+  find_copies(model, plan, out);
+  find_tokens(model, plan, out);
+  return out;
+}
+
+}  // namespace plumb::inline v0::detail
