@@ -287,6 +287,23 @@ TEST_CASE("nash_md holds the whole reply to the reference, not each token on its
   CHECK(whole.total == Approx((beta * 0.5 - 0.3) * -4));
 }
 
+TEST_CASE("rho1 learns from the tokens that are most worth it, and passes none over in silence") {
+  tokens rows{{.logp = -1, .ref = -2}, {.logp = -3, .ref = -1}, {.logp = -5, .ref = -4}, {.logp = -2, .ref = -2}};
+  const auto found = plumb::evaluate(plumb::rho1{.keep = 0.5}, rows);  // worth -1, 2, 1, 0: the two in the middle
+  CHECK(found.total == Approx((3 + 5) / 2.0));
+  CHECK((found.losses[0] == 0 && found.losses[3] == 0));
+  CHECK(found.slope(1, 0) == Approx(-0.5));
+  CHECK(plumb::evaluate(plumb::rho1{.keep = 0.01}, rows).total == Approx(3));  // at least one
+  CHECK(plumb::evaluate(plumb::rho1{.keep = 1}, rows).total == Approx(11 / 4.0));
+  rows[2].weight = 0;  // counts among the valid ones, and is not chosen
+  CHECK(plumb::evaluate(plumb::rho1{.keep = 0.7}, rows).total == Approx((3 + 2) / 2.0));
+  rows[2] = {.logp = -5, .ref = plumb::missing};
+  for (const double keep : {0.25, 1.0})
+    CHECK(message_of(errc::not_finite, [&] {
+            (void)plumb::evaluate(plumb::rho1{.keep = keep}, rows);
+          }).find("record 2") != std::string::npos);
+}
+
 TEST_CASE("online objectives ask for what their parameters read") {
   const auto reads = [](const auto& o) { return plumb::objective_needs(o); };
   const auto policy = need::logp | need::old_logp | need::advantage;

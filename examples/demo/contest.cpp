@@ -167,7 +167,8 @@ void show_contest(std::span<const contest_result> results, const exam_paper& sft
     table.push_back({std::string(r.entry.name), fixed(greedy_score(r.paper), 3), fixed(sampled_score(r.paper), 3),
                      percent(greedy_win_rate(r.paper, sft)), percent(sampled_win_rate(r.paper, sft)), with_error(r.kl),
                      fixed(r.paper.perplexity, 3)});
-    markdown += join("| [", r.entry.name, "](", r.entry.name, ".md) | ", r.entry.settings, " |");
+    const std::string_view page = r.entry.name == "sft_chosen" ? "sft" : r.entry.name;  // they share one
+    markdown += join("| [", r.entry.name, "](", page, ".md) | ", r.entry.settings, " |");
     for (std::size_t k = 1; k < table.back().size(); ++k) markdown += join(" ", table.back()[k], " |");
     markdown += "\n";
     const int family = r.level == "pair" ? 0 : r.level == "sequence" ? 1 : 2;
