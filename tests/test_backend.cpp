@@ -141,6 +141,13 @@ TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch"
           INFO("set " << static_cast<int>(set) << ", rows " << first << " + " << rows << " of " << m << "x" << n << "x"
                       << k);
           CHECK(same_bits(some.data() + 3, all.data() + first * n, rows * n));
+          // And from a weight packed beforehand.
+          std::vector<T> panels(static_cast<std::size_t>(cpu::panel_size<T>(d, {n, k})));
+          cpu::make_panels<T>(d, right, panels.data());
+          std::copy_n(old.data() + first * n, rows * n, some.data() + 3);
+          cpu::multiply_panels<T>(d, T(0.7), view<const T>(left.data() + 1, rows, k), panels.data(), T(0.3),
+                                  view<T>(some.data() + 3, rows, n));
+          CHECK(same_bits(some.data() + 3, all.data() + first * n, rows * n));
         }
     }
 }

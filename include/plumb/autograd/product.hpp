@@ -19,7 +19,13 @@ struct linear_product {
   variable<B, T> forward(tape<B, T>& t) {
     const bool onto = base.value.data != nullptr;
     y = onto ? t.take_over(base, x, weight, base) : t.make_like({x.rows(), weight.rows()}, x, weight);
-    B::multiply(t.device(), product::nt, factor, x.value, weight.value, onto ? T(1) : T(0), t.writable(y));
+    const T beta = onto ? T(1) : T(0);
+    if constexpr (panel_products<B, T>)
+      if (const T* const panels = t.panels() ? t.panels()->find(weight.value.data) : nullptr) {
+        B::multiply_panels(t.device(), factor, x.value, panels, beta, t.writable(y));
+        return y;
+      }
+    B::multiply(t.device(), product::nt, factor, x.value, weight.value, beta, t.writable(y));
     return y;
   }
   void backward(tape<B, T>& t) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <plumb/autograd/weight_panels.hpp>
 #include <plumb/tensor/arena.hpp>
 
 namespace plumb::inline v0 {
@@ -63,6 +64,10 @@ class tape {
   /// Without recording, nothing needs a gradient and nothing is kept for the way back: scoring and sampling.
   [[nodiscard]] bool recording() const noexcept { return recording_; }
   void set_recording(bool on) noexcept { recording_ = on; }
+
+  /// Weights that products find as panels, too; null: none. They must outlive their use.
+  [[nodiscard]] const weight_panels<B, T>* panels() const noexcept { return panels_; }
+  void set_panels(const weight_panels<B, T>* panels) noexcept { panels_ = panels; }
 
   variable<B, T> constant(view<const T> value) noexcept { return {value, nullptr}; }
   /// Throws errc::unsupported for a weight with a stand-in, so that no part passes it over: `pass::leaf` chooses.
@@ -263,6 +268,7 @@ class tape {
   std::size_t host_used_ = 0;
   std::size_t host_chunk_ = 0;
   bool recording_ = true;
+  const weight_panels<B, T>* panels_ = nullptr;
 };
 
 }  // namespace plumb::inline v0

@@ -132,6 +132,20 @@ struct cpu {
                        std::type_identity_t<T> beta, view<T> c) {
     detail::cpu_multiply<T>(d, kind, alpha, a, b, beta, c);
   }
+  // Weights in the order of products: see autograd/weight_panels.hpp.
+  template <class T>
+  static index_t panel_size(const device& d, shape extent) {
+    return detail::cpu_panel_size<T>(d, extent);
+  }
+  template <class T>
+  static void make_panels(device& d, in<T> weight, T* to) {
+    detail::cpu_make_panels<T>(d, weight, to);
+  }
+  template <class T>
+  static void multiply_panels(device& d, std::type_identity_t<T> alpha, in<T> a, const T* panels,
+                              std::type_identity_t<T> beta, view<T> c) {
+    detail::cpu_multiply_panels<T>(d, alpha, a, panels, beta, c);
+  }
   template <class T>
   static void attention(device& d, const attention_plan& plan, const attention_options& o, in<T> q, in<T> k, in<T> v,
                         view<T> out, view<T> log_sum) {

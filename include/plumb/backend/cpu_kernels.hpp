@@ -52,6 +52,13 @@ void cpu_row_gradients(cpu_device& d, view<T> z, const std::int32_t* targets, co
                        const T* slope, const T* entropy_slope);
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c);
+/// How many numbers `cpu_make_panels` writes for a weight of this shape.
+template <class T>
+index_t cpu_panel_size(const cpu_device& d, shape extent);
+template <class T>
+void cpu_make_panels(cpu_device& d, view<const T> weight, T* to);
+template <class T>
+void cpu_multiply_panels(cpu_device& d, T alpha, view<const T> a, const T* panels, T beta, view<T> c);
 template <class T>
 void cpu_attention(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
                    view<const T> k, view<const T> v, view<T> out, view<T> log_sum);

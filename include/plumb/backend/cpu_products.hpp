@@ -25,6 +25,7 @@ struct product_job {
   T alpha = 1, beta = 0;
   const T* a = nullptr;
   const T* b = nullptr;
+  const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
   T* c = nullptr;
   index_t rows = 0, columns = 0, depth = 0;
   index_t a_stride = 0, b_stride = 0;
@@ -154,7 +155,7 @@ struct product_task {
       const bool last = at + depth >= job.depth;
       // A right operand that is used once is not worth packing.
       const bool direct = job.kind != product::nt && rows <= most && columns % simd<Set, T>::lanes == 0;
-      if (!direct) pack_right<Set, T>(job, job.part.column + column, columns, at, depth, right);
+      if (!direct && !job.panels) pack_right<Set, T>(job, job.part.column + column, columns, at, depth, right);
       // A tile of rows stays in the nearest cache while all columns of the task, which stay in the next, go by.
       for (index_t i = 0; i < rows; i += most) {
         const index_t down = std::min(most, rows - i), tile_row = (row + i) / most;
@@ -166,7 +167,9 @@ struct product_task {
         for (index_t j = 0; j < columns; j += panel) {
           const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
           const index_t c_column = job.part.column + column + j;
-          const T* const b = direct ? job.b + at * job.b_stride + c_column : right + j * depth;
+          const T* const b = job.panels ? job.panels + c_column * job.depth + at * wide
+                             : direct   ? job.b + at * job.b_stride + c_column
+                                        : right + j * depth;
           T* tile = own_sums;
           if (job.sums)
             tile = job.sums + ((column + j) / panel * all_tiles + tile_row) * most * panel;
@@ -253,23 +256,78 @@ void multiply_with(cpu_device& d, product_job<T>& job) {
   }
 }
 
+/// Starts a product.
+template <class T>
+void multiply_job(cpu_device& d, product_job<T> job) {
+  if (job.rows == 0 || job.columns == 0) return;
+  with_set(d.instructions(), [&]<class Set>(Set) { multiply_with<Set, T>(d, job); });
+}
+
 /// C = β C + α op(A, B).
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c) {
-  if (c.empty()) return;
-  product_job<T> job{.kind = kind,
-                     .alpha = alpha,
-                     .beta = beta,
-                     .a = a.data,
-                     .b = b.data,
-                     .c = c.data,
-                     .rows = c.rows,
-                     .columns = c.columns,
-                     .depth = kind == product::tn ? a.rows : a.columns,
-                     .a_stride = a.columns,
-                     .b_stride = b.columns,
-                     .part = {}};
-  with_set(d.instructions(), [&]<class Set>(Set) { multiply_with<Set, T>(d, job); });
+  multiply_job<T>(d, {.kind = kind,
+                      .alpha = alpha,
+                      .beta = beta,
+                      .a = a.data,
+                      .b = b.data,
+                      .c = c.data,
+                      .rows = c.rows,
+                      .columns = c.columns,
+                      .depth = kind == product::tn ? a.rows : a.columns,
+                      .a_stride = a.columns,
+                      .b_stride = b.columns,
+                      .part = {}});
+}
+
+// --- weights packed once --------------------------------------------------------------------------------------------
+
+template <class T>
+index_t cpu_panel_size(const cpu_device& d, shape extent) {
+  index_t columns = 0;
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    constexpr index_t panel = panel_columns<Set, T>;
+    const index_t rest = extent.rows % panel;
+    columns = extent.rows - rest + (rest > 0 ? kernel_columns<Set, T>(rest) : 0);
+  });
+  return columns * extent.columns;
+}
+
+/// One panel: rows [first, first + rows) of a weight.
+template <class T>
+struct make_panel_task {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(const product_job<T>* job, index_t first, index_t rows, T* to) {
+    pack_right<Set, T>(*job, first, rows, 0, job->depth, to);
+  }
+};
+
+template <class T>
+void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
+  const product_job<T> job{
+      .kind = product::nt, .b = weight.data, .depth = weight.columns, .b_stride = weight.columns, .part = {}};
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    constexpr index_t panel = panel_columns<Set, T>;
+    d.run(parts_of(weight.rows, panel), [&](index_t task, int) {
+      const index_t first = task * panel;
+      call_with<Set, make_panel_task<T>>(&job, first, std::min(panel, weight.rows - first), to + first * job.depth);
+    });
+  });
+}
+
+/// C = β C + α A Bᵀ, B from `cpu_make_panels`.
+template <class T>
+void cpu_multiply_panels(cpu_device& d, T alpha, view<const T> a, const T* panels, T beta, view<T> c) {
+  multiply_job<T>(d, {.alpha = alpha,
+                      .beta = beta,
+                      .a = a.data,
+                      .panels = panels,
+                      .c = c.data,
+                      .rows = c.rows,
+                      .columns = c.columns,
+                      .depth = a.columns,
+                      .a_stride = a.columns,
+                      .part = {}});
 }
 
 }  // namespace plumb::inline v0::detail

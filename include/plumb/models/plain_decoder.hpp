@@ -10,6 +10,7 @@
 #include <plumb/models/plain_attention.hpp>
 #include <plumb/nn/embedding.hpp>
 #include <plumb/nn/mlp.hpp>
+#include <plumb/nn/stack.hpp>
 
 namespace plumb::inline v0 {
 
@@ -86,9 +87,7 @@ struct plain_decoder {
     auto x = tokens(p);  // [tokens, width]
     if (places)
       x = add(p.tape, x, gather_rows(p.tape, p.leaf(*places), p.batch.positions, p.batch.tokens, first_place));
-    for (p.layer = 0; p.layer < static_cast<index_t>(blocks.size()); ++p.layer)
-      x = blocks[static_cast<std::size_t>(p.layer)](p, x);  // [tokens, width]
-    return last_norm(p, x);                                 // [tokens, width]
+    return last_norm(p, run_blocks(p, blocks, x));  // [tokens, width]
   }
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const { return lm_head(p, rows); }  // [rows, vocabulary]
 

@@ -7,6 +7,7 @@
 #include <plumb/autograd/activations.hpp>
 #include <plumb/nn/embedding.hpp>
 #include <plumb/nn/linear.hpp>
+#include <plumb/nn/stack.hpp>
 
 namespace plumb::inline v0 {
 
@@ -25,10 +26,7 @@ struct transformer {
 
   /// The states that the head reads, [tokens, width].
   variable<B, T> hidden(pass<B, T>& p) const {
-    auto x = embed_tokens(p);  // [tokens, width]
-    for (p.layer = 0; p.layer < static_cast<index_t>(layers.size()); ++p.layer)
-      x = layers[static_cast<std::size_t>(p.layer)](p, x);  // [tokens, width]
-    return norm(p, x);                                      // [tokens, width]
+    return norm(p, run_blocks(p, layers, embed_tokens(p)));  // [tokens, width]
   }
   /// Scores of the next token for rows of hidden states, [rows, vocabulary].
   variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <plumb/models/policy.hpp>
@@ -17,9 +18,10 @@ using token_path = std::vector<std::int32_t>;
 template <class B, class T>
 class cached_decoder {
  public:
-  /// `adapters` off: the reference.
-  cached_decoder(const language_model<B, T>& model, bool adapters)
-      : model_(model), adapters_(adapters), tape_(model.device()) {
+  /// `adapters` off: the reference. `panels`: the first `advance` copies the weights into the order in which products of
+  /// few rows read them fastest, where the backend has one; it takes the weights' memory once more.
+  cached_decoder(const language_model<B, T>& model, bool adapters, bool panels = true)
+      : model_(model), adapters_(adapters), wants_panels_(panels), tape_(model.device()) {
     tape_.set_recording(false);
   }
 
@@ -66,6 +68,7 @@ class cached_decoder {
   }
   /// Appends tokens[i] to paths[i]; the logits after them, [paths, vocabulary], live until the next call.
   variable<B, T> advance(std::span<token_path* const> paths, std::span<const token_id> tokens) {
+    if (std::exchange(wants_panels_, false)) make_panels();
     layout_ = {};
     std::vector<std::int32_t> last;
     for (std::size_t i = 0; i < paths.size(); ++i) {
@@ -101,6 +104,13 @@ class cached_decoder {
   }
 
  private:
+  void make_panels() {
+    model_.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
+      panels_.add(map.weight->value);
+      if (adapters_ && map.adapter) panels_.add(map.adapter->a->value), panels_.add(map.adapter->b->value);
+    });
+    tape_.set_panels(&panels_);
+  }
   variable<B, T> run(std::span<const std::int32_t> rows) {
     tape_.reset();
     pass<B, T> p{tape_, upload(tape_, layout_), &cache_, adapters_};
@@ -112,7 +122,8 @@ class cached_decoder {
   }
 
   language_model<B, T> model_;
-  bool adapters_;
+  bool adapters_, wants_panels_;
+  weight_panels<B, T> panels_;
   plumb::tape<B, T> tape_;
   kv_cache<B, T> cache_;
   batch_layout layout_;

@@ -21,6 +21,7 @@ struct generate_options {
   std::vector<std::string> stop{};  ///< a reply ends when its text contains one of these; the text is cut before it
   std::size_t cache_memory = std::size_t{256} << 20;  ///< bytes for keys and values; more prompts than fit wait
   bool adapters = true;                               ///< off: sample from the reference
+  bool copy_weights = true;        ///< into the order of products: faster, and the weights' memory once more
   std::uint64_t first_prompt = 0;  ///< number of the first prompt: a long list in pieces gives the replies of one call
 };
 
@@ -49,7 +50,7 @@ template <class B, class T>
 class generation {
  public:
   generation(const language_model<B, T>& model, const generate_options& options, token_listener listen)
-      : decoder_(model, options.adapters), options_(options), listen_(listen) {}
+      : decoder_(model, options.adapters, options.copy_weights), options_(options), listen_(listen) {}
 
   /// Replies to prompts[first …), `samples` each.
   void run(std::span<const std::vector<token_id>> prompts, std::size_t first,

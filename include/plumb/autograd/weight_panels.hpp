@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSL-1.0
+// Copies of weights in the order in which products read them, for passes over few tokens: sampling.
+#pragma once
+
+#include <concepts>
+#include <utility>
+#include <vector>
+
+#include <plumb/tensor/tensor.hpp>
+
+namespace plumb::inline v0 {
+
+/// Does the backend's product gain from a weight whose numbers lie in its own order? Then it has three more primitives:
+/// `panel_size(d, shape)` numbers hold a weight [out, in], `make_panels(d, weight, to)` writes them, and
+/// `multiply_panels(d, alpha, a, panels, beta, c)` is multiply(nt, …) with the weight read from there, to the same bits.
+template <class B, class T>
+concept panel_products =
+    requires(typename B::device& d, shape extent, view<const T> a, const T* panels, T* to, view<T> c) {
+      { B::template panel_size<T>(d, extent) } -> std::same_as<index_t>;
+      B::make_panels(d, a, to);
+      B::multiply_panels(d, T(1), a, panels, T(0), c);
+    };
+
+/// Weights as panels, found by where the weight lies. They are copies: make them anew when weights have changed.
+template <class B, class T>
+class weight_panels {
+ public:
+  void add(const tensor<B, T>& weight) {
+    if constexpr (panel_products<B, T>) {
+      if (weight.empty() || find(weight.get().data)) return;
+      tensor<B, T> copy(weight.device(), {1, B::template panel_size<T>(*weight.device(), weight.extent())});
+      B::make_panels(*weight.device(), weight.get(), copy.get().data);
+      panels_.emplace_back(weight.get().data, std::move(copy));
+    }
+  }
+  /// The panels of the weight at `weight`, or null.
+  [[nodiscard]] const T* find(const T* weight) const {
+    for (const auto& [of, panels] : panels_)
+      if (of == weight) return panels.get().data;
+    return nullptr;
+  }
+
+ private:
+  std::vector<std::pair<const T*, tensor<B, T>>> panels_;
+};
+
+}  // namespace plumb::inline v0
