@@ -17,6 +17,7 @@
 
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
+#include <plumb/models/families_impl.hpp>  // networks of a backend of our own
 #include <plumb/plumb.hpp>
 
 #include "arguments.hpp"
