@@ -138,8 +138,7 @@ TEST_CASE("new virtual tokens learn, within the model's positions") {
       const auto all = logits_of(model, in_front, false), with = logits_of(model, ids);
       CHECK(std::equal(with.begin(), with.end(), all.end() - static_cast<std::ptrdiff_t>(with.size())));
     }
-    const auto result =
-        fit(p, dpo{}, some_pairs(), {.rate = 0.05, .steps = 8, .batch = 2, .log_every = 1});
+    const auto result = fit(p, dpo{}, some_pairs(), {.rate = 0.05, .steps = 8, .batch = 2, .log_every = 1});
     CHECK(result.loss < result.log.front().find("loss").value() - 1e-3);
     CHECK(distance(p.trainable()[0].parameter->value.host(), first) > 1e-2);
     CHECK(logits_of(model, ids, false) == plain);
