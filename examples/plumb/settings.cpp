@@ -343,7 +343,8 @@ run_settings read_settings(const arguments& given, common_options& common) {
         errc::bad_argument, "reference_share",
         "expected 1 with an adapter, whose factors cannot be mixed like weights; leave it, or train with --full");
   if (out.fit.lora_plus_ratio != 1 && (out.full || out.prompt.count > 0))
-    throw error(errc::bad_argument, "lora_plus_ratio", "makes sense with LoRA only; leave it away");
+    throw error(errc::bad_argument, "lora_plus_ratio",
+                join("makes sense with LoRA only; leave it away with ", out.full ? "--full" : "virtual_tokens"));
   if (out.prompt.count < 0) throw error(errc::bad_argument, "virtual_tokens", "expected a count from 0");
   if (out.prompt.prefix && out.prompt.count == 0)
     throw error(errc::bad_argument, "prefix", "is of virtual tokens; say how many (virtual_tokens=20)");

@@ -24,6 +24,8 @@ std::string_view name(adapter_reading how) {
 
 namespace detail {
 
+bool is_unused(const json::value& v);  // adapter_config_impl.hpp
+
 /// What an adapter's file holds, by the names of its tensors.
 struct adapter_contents {
   bool low_rank = false, magnitudes = false, embedding_pairs = false, tokens = false, biases = false, norms = false;
