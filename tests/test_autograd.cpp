@@ -91,6 +91,35 @@ TEMPLATE_TEST_CASE("gradients of products", "[autograd]", reference, cpu) {
           const auto y = product_onto(t, base, inner, v[3], 2.0);
           return multiply(t, y, y);
         }) < tolerance);
+  // The same as one operation, which reads x, or x after dropout, and whose gradients it adds to others.
+  CHECK(worst<B>({{5, 7}, {6, 7}, {2, 7}, {6, 2}}, [](auto& t, in v) {
+          const auto y = adapted_product_with(t, v[0], v[1], v[0], v[2], v[3], 2.0);
+          const auto z = adapted_product_with(t, v[0], v[1], dropout(t, v[0], 0.4, 7), v[2], v[3], -0.5);
+          return multiply(t, y, z);
+        }) < tolerance);
+}
+
+TEMPLATE_TEST_CASE("an adapted product is the sum of two products", "[autograd]", reference, cpu) {
+  using B = TestType;
+  const auto device = std::make_shared<typename B::device>();
+  // Ranks up to more than a block of K, and maps deeper than one.
+  for (const auto& [rows, in, out, rank] : {std::array<index_t, 4>{1, 7, 3, 2}, {33, 900, 70, 16}, {20, 40, 33, 800}}) {
+    const auto x = random_tensor<B, double>(device, {rows, in}, 1), w = random_tensor<B, double>(device, {out, in}, 2),
+               a = random_tensor<B, double>(device, {rank, in}, 3),
+               b = random_tensor<B, double>(device, {out, rank}, 4);
+    tape<B, double> t(device);
+    const auto at = [&](const auto& m) { return t.constant(m.get()); };
+    const auto one = adapted_product_with(t, at(x), at(w), at(x), at(a), at(b), 0.3);
+    const auto base = product_with(t, at(x), at(w));
+    const auto two = product_onto(t, base, product_with(t, at(x), at(a)), at(b), 0.3);
+    double worst = 0;
+    std::vector<double> found(static_cast<std::size_t>(rows * out)), expected(found.size());
+    B::download(*device, one.value.data, found.data(), rows * out);
+    B::download(*device, two.value.data, expected.data(), rows * out);
+    for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]));
+    INFO(rows << " x " << in << " x " << out << ", rank " << rank);
+    CHECK(worst < 1e-10);
+  }
 }
 
 TEMPLATE_TEST_CASE("gradients of row operations", "[autograd]", reference, cpu) {

@@ -130,6 +130,16 @@ TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch"
       const view<const T> right(b.data(), n, k);
       cpu::multiply<T>(d, plumb::product::nt, T(0.7), view<const T>(a.data(), m, k), right, T(0.3),
                        view<T>(all.data(), m, n));
+      const index_t rank = 10;
+      const auto inner = random_numbers<T>(m * rank, 4), low_numbers = random_numbers<T>(n * rank, 5);
+      const view<const T> low(low_numbers.data(), n, rank);
+      std::vector<T> both(static_cast<std::size_t>(m * n));
+      cpu::multiply_sum<T>(d, plumb::product::nt, {view<const T>(a.data(), m, k), right},
+                           {view<const T>(inner.data(), m, rank), low}, T(0), view<T>(both.data(), m, n));
+      std::vector<T> packed(static_cast<std::size_t>(cpu::panel_size<T>(d, {n, k})));
+      std::vector<T> packed_low(static_cast<std::size_t>(cpu::panel_size<T>(d, {n, rank})));
+      cpu::make_panels<T>(d, right, packed.data());
+      cpu::make_panels<T>(d, low, packed_low.data());
       for (const index_t rows : {1, 2, 4, 5, 13, 14, 15, 200})
         for (const index_t first : {0, 1, 17, 412}) {
           // The same rows alone, at an address that is no multiple of a vector.
@@ -141,12 +151,18 @@ TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch"
           INFO("set " << static_cast<int>(set) << ", rows " << first << " + " << rows << " of " << m << "x" << n << "x"
                       << k);
           CHECK(same_bits(some.data() + 3, all.data() + first * n, rows * n));
+          // With a second term on the sums, from weights as they lie and from packed ones.
+          std::vector<T> sum(static_cast<std::size_t>(rows * n)), packed_sum(sum.size());
+          const view<const T> own(left.data() + 1, rows, k), own_inner(inner.data() + first * rank, rows, rank);
+          cpu::multiply_sum<T>(single, plumb::product::nt, {own, right}, {own_inner, low}, T(0),
+                               view<T>(sum.data(), rows, n));
+          cpu::multiply_sum<T>(d, plumb::product::nt, {own, {}, packed.data()}, {own_inner, {}, packed_low.data()},
+                               T(0), view<T>(packed_sum.data(), rows, n));
+          CHECK(same_bits(sum.data(), both.data() + first * n, rows * n));
+          CHECK(same_bits(packed_sum.data(), both.data() + first * n, rows * n));
           // And from a weight packed beforehand.
-          std::vector<T> panels(static_cast<std::size_t>(cpu::panel_size<T>(d, {n, k})));
-          cpu::make_panels<T>(d, right, panels.data());
           std::copy_n(old.data() + first * n, rows * n, some.data() + 3);
-          cpu::multiply_panels<T>(d, T(0.7), view<const T>(left.data() + 1, rows, k), panels.data(), T(0.3),
-                                  view<T>(some.data() + 3, rows, n));
+          cpu::multiply_panels<T>(d, T(0.7), own, packed.data(), T(0.3), view<T>(some.data() + 3, rows, n));
           CHECK(same_bits(some.data() + 3, all.data() + first * n, rows * n));
         }
     }

@@ -21,6 +21,12 @@ concept panel_products =
       B::multiply_panels(d, T(1), a, panels, T(0), c);
     };
 
+/// Does the backend add two products in one trip, `multiply_sum(d, kind, {a, b, panels}, {a, b, panels}, beta, c)`?
+template <class B, class T>
+concept summed_products = requires(typename B::device& d, view<const T> a, view<T> c) {
+  B::template multiply_sum<T>(d, product::nt, {a, a, nullptr}, {a, a, nullptr}, T(0), c);
+};
+
 /// Weights as panels, found by where the weight lies. They are copies: make them anew when weights have changed.
 template <class B, class T>
 class weight_panels {

@@ -132,6 +132,12 @@ struct cpu {
                        std::type_identity_t<T> beta, view<T> c) {
     detail::cpu_multiply<T>(d, kind, alpha, a, b, beta, c);
   }
+  /// C = β C + op(A, B) + op(A', B') in one trip through C; each number is one sum, in the order of k.
+  template <class T>
+  static void multiply_sum(device& d, product kind, detail::product_operands<T> one, detail::product_operands<T> more,
+                           std::type_identity_t<T> beta, view<T> c) {
+    detail::cpu_multiply_sum<T>(d, kind, one, more, beta, c);
+  }
   // Weights in the order of products: see autograd/weight_panels.hpp.
   template <class T>
   static index_t panel_size(const device& d, shape extent) {

@@ -18,17 +18,24 @@ struct product_part {
   index_t row = 0, rows = 0, column = 0, columns = 0, k = 0, depth = 0;
 };
 
-/// One product and how it is cut; see `reference::multiply`.
+/// The operands of a sum over K: op(A, B), `depth` long.
+template <class T>
+struct product_term {
+  const T* a = nullptr;
+  const T* b = nullptr;
+  const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
+  index_t a_stride = 0, b_stride = 0, depth = 0;
+};
+
+/// One product and how it is cut; see `reference::multiply`. The sums may go on over the operands of a second term, at
+/// most a block deep: a low-rank change of a map, in the same trip through memory.
 template <class T>
 struct product_job {
   product kind = product::nt;
   T alpha = 1, beta = 0;
-  const T* a = nullptr;
-  const T* b = nullptr;
-  const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
+  product_term<T> term, more;
   T* c = nullptr;
-  index_t rows = 0, columns = 0, depth = 0;
-  index_t a_stride = 0, b_stride = 0;
+  index_t rows = 0, columns = 0;
   product_part part;                        ///< what is computed now
   index_t task_rows = 0, task_columns = 0;  ///< how much of it is one task
   T* left = nullptr;  ///< the part's rows of A, packed once for all tasks; null: each task packs its own
@@ -39,17 +46,17 @@ constexpr index_t parts_of(index_t n, index_t part) { return (n + part - 1) / pa
 
 /// Packs `rows` rows from `first`, [k, k + depth), of the left operand as panels of kernel rows.
 template <class Set, class T>
-[[gnu::always_inline]] inline void pack_left(const product_job<T>& job, index_t first, index_t rows, index_t k,
-                                             index_t depth, T* to) {
+[[gnu::always_inline]] inline void pack_left(const product_job<T>& job, const product_term<T>& term, index_t first,
+                                             index_t rows, index_t k, index_t depth, T* to) {
   constexpr index_t most = Set::tile_rows;
   for (index_t i = 0; i < rows; i += most, to += most * panel_stride<T>) {
     const index_t here = std::min(most, rows - i);
     if (job.kind == product::tn)
-      call_with<Set, transpose<T>>(job.a + k * job.a_stride + first + i, job.a_stride, depth, here,
+      call_with<Set, transpose<T>>(term.a + k * term.a_stride + first + i, term.a_stride, depth, here,
                                    job.rows - first - i, to, panel_stride<T>);
     else
       for (index_t r = 0; r < here; ++r)
-        std::memcpy(to + r * panel_stride<T>, job.a + (first + i + r) * job.a_stride + k,
+        std::memcpy(to + r * panel_stride<T>, term.a + (first + i + r) * term.a_stride + k,
                     sizeof(T) * static_cast<std::size_t>(depth));
     for (index_t r = here; r < kernel_rows<Set>(here); ++r) std::fill_n(to + r * panel_stride<T>, depth, T(0));
   }
@@ -58,15 +65,15 @@ template <class Set, class T>
 /// Packs `columns` columns from `first`, [k, k + depth), of the right operand as panels: to[panel, depth, wide], where the
 /// last panel may be narrower than panel_columns.
 template <class Set, class T>
-[[gnu::always_inline]] inline void pack_right(const product_job<T>& job, index_t first, index_t columns, index_t k,
-                                              index_t depth, T* to) {
+[[gnu::always_inline]] inline void pack_right(product kind, const product_term<T>& term, index_t first, index_t columns,
+                                              index_t k, index_t depth, T* to) {
   using s = simd<Set, T>;
   constexpr index_t panel = panel_columns<Set, T>;
-  if (job.kind == product::nt) {
+  if (kind == product::nt) {
     for (index_t j = 0; j < columns; j += panel) {
       const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
       T* const block = to + j * depth;
-      call_with<Set, transpose<T>>(job.b + (first + j) * job.b_stride + k, job.b_stride, across, depth, depth, block,
+      call_with<Set, transpose<T>>(term.b + (first + j) * term.b_stride + k, term.b_stride, across, depth, depth, block,
                                    wide);
       if (across < wide)
         for (index_t i = 0; i < depth; ++i) std::fill_n(block + i * wide + across, wide - across, T(0));
@@ -74,7 +81,7 @@ template <class Set, class T>
     return;
   }
   for (index_t i = 0; i < depth; ++i) {  // row after row, as memory likes it
-    const T* const from = job.b + (k + i) * job.b_stride + first;
+    const T* const from = term.b + (k + i) * term.b_stride + first;
     for (index_t j = 0; j < columns; j += panel) {
       const index_t wide = kernel_columns<Set, T>(std::min(panel, columns - j));
       for (index_t l = 0; l < wide; l += s::lanes) {
@@ -115,12 +122,13 @@ template <class Set, class T>
 index_t product_scratch(const product_job<T>& job) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
   const index_t rows = up_to(job.task_rows, most), columns = up_to(job.task_columns, panel);
-  const index_t left = job.left ? 0 : Set::tile_rows * panel_stride<T>;
-  const index_t sums = job.depth <= depth_block ? most * panel : job.sums ? 0 : rows * columns;
-  return columns * depth_block + left + sums;
+  const index_t left = job.left ? 0 : 2 * most * panel_stride<T>;
+  const index_t sums = job.term.depth <= depth_block ? most * panel : job.sums ? 0 : rows * columns;
+  return columns * (depth_block + job.more.depth) + left + sums;
 }
 
-/// Packs `tiles` tiles of the left operand's rows, for every block of the part's depth: job.left[block, tile].
+/// Packs `tiles` tiles of the left operand's rows, for every block of the part's depth and one for the second term:
+/// job.left[block, tile].
 template <class T>
 struct pack_left_task {
   template <class Set>
@@ -128,10 +136,11 @@ struct pack_left_task {
     constexpr index_t most = Set::tile_rows;
     const product_job<T>& job = *the_job;
     const index_t all = parts_of(job.part.rows, most), rows = std::min(tiles, all - first) * most;
-    for (index_t k = 0; k < job.part.depth; k += depth_block)
-      pack_left<Set, T>(job, job.part.row + first * most, std::min(rows, job.part.rows - first * most), job.part.k + k,
-                        std::min(depth_block, job.part.depth - k),
-                        job.left + (k / depth_block * all + first) * most * panel_stride<T>);
+    const index_t row = job.part.row + first * most, down = std::min(rows, job.part.rows - first * most);
+    T* to = job.left + first * most * panel_stride<T>;
+    for (index_t k = 0; k < job.part.depth; k += depth_block, to += all * most * panel_stride<T>)
+      pack_left<Set, T>(job, job.term, row, down, job.part.k + k, std::min(depth_block, job.part.depth - k), to);
+    if (job.more.depth > 0) pack_left<Set, T>(job, job.more, row, down, 0, job.more.depth, to);
   }
 };
 
@@ -147,35 +156,49 @@ struct product_task {
     const index_t columns = std::min(job.task_columns, job.part.columns - column);
     const index_t all_tiles = parts_of(job.part.rows, most), first_row = job.part.row + row;
     T* const right = scratch;
-    T* const own_left = right + up_to(job.task_columns, panel) * depth_block;
-    T* const own_sums = own_left + (job.left ? 0 : most * panel_stride<T>);
-    const bool once = job.depth <= depth_block;
+    T* const more_right = right + up_to(job.task_columns, panel) * depth_block;
+    T* const own_left = more_right + up_to(job.task_columns, panel) * job.more.depth;
+    T* const own_sums = own_left + (job.left ? 0 : 2 * most * panel_stride<T>);
+    const bool once = job.term.depth <= depth_block;
     for (index_t k = 0; k == 0 || k < job.part.depth; k += depth_block) {
       const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
-      const bool last = at + depth >= job.depth;
+      const bool last = at + depth >= job.term.depth, more = last && job.more.depth > 0;
       // A right operand that is used once is not worth packing.
       const bool direct = job.kind != product::nt && rows <= most && columns % simd<Set, T>::lanes == 0;
-      if (!direct && !job.panels) pack_right<Set, T>(job, job.part.column + column, columns, at, depth, right);
+      const index_t first_column = job.part.column + column;
+      if (!direct && !job.term.panels) pack_right<Set, T>(job.kind, job.term, first_column, columns, at, depth, right);
+      if (more && !job.more.panels)
+        pack_right<Set, T>(job.kind, job.more, first_column, columns, 0, job.more.depth, more_right);
       // A tile of rows stays in the nearest cache while all columns of the task, which stay in the next, go by.
       for (index_t i = 0; i < rows; i += most) {
         const index_t down = std::min(most, rows - i), tile_row = (row + i) / most;
         const T* left = own_left;
-        if (job.left)
+        const T* more_left = own_left + most * panel_stride<T>;
+        if (job.left) {
           left = job.left + (k / depth_block * all_tiles + tile_row) * most * panel_stride<T>;
-        else
-          pack_left<Set, T>(job, first_row + i, down, at, depth, own_left);
+          more_left = left + all_tiles * most * panel_stride<T>;
+        } else {
+          pack_left<Set, T>(job, job.term, first_row + i, down, at, depth, own_left);
+          if (more)
+            pack_left<Set, T>(job, job.more, first_row + i, down, 0, job.more.depth, own_left + most * panel_stride<T>);
+        }
         for (index_t j = 0; j < columns; j += panel) {
           const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
-          const index_t c_column = job.part.column + column + j;
-          const T* const b = job.panels ? job.panels + c_column * job.depth + at * wide
-                             : direct   ? job.b + at * job.b_stride + c_column
-                                        : right + j * depth;
+          const index_t c_column = first_column + j;
+          const T* const b = job.term.panels ? job.term.panels + c_column * job.term.depth + at * wide
+                             : direct        ? job.term.b + at * job.term.b_stride + c_column
+                                             : right + j * depth;
           T* tile = own_sums;
           if (job.sums)
             tile = job.sums + ((column + j) / panel * all_tiles + tile_row) * most * panel;
           else if (!once)
             tile += (j / panel * tiles + i / most) * most * panel;
-          multiply_tile<Set, T>(down, across, depth, left, b, direct ? job.b_stride : wide, tile, at > 0);
+          multiply_tile<Set, T>(down, across, depth, left, b, direct ? job.term.b_stride : wide, tile, at > 0);
+          if (more)
+            multiply_tile<Set, T>(
+                down, across, job.more.depth, more_left,
+                job.more.panels ? job.more.panels + c_column * job.more.depth : more_right + j * job.more.depth, wide,
+                tile, true);
           if (last)
             call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, across, static_cast<const T*>(tile), wide,
                                            job.c + (first_row + i) * job.columns + c_column, job.columns);
@@ -234,11 +257,12 @@ void multiply_with(cpu_device& d, product_job<T>& job) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
   constexpr index_t room = (index_t{1} << 22) / static_cast<index_t>(sizeof(T));
   const index_t rows = std::min(job.rows, up_to(2048, most)), tall = up_to(rows, most);
-  const index_t depth = std::min(job.depth, std::max<index_t>(room / tall / depth_block, 1) * depth_block);
-  const bool whole = depth == job.depth;
+  const index_t depth = std::min(job.term.depth, std::max<index_t>(room / tall / depth_block, 1) * depth_block);
+  const bool whole = depth == job.term.depth;
   const index_t columns =
       whole ? job.columns : std::min(job.columns, std::max<index_t>(room / tall / panel, 1) * panel);
-  const index_t left = rows > 2 * most ? tall * parts_of(depth, depth_block) * panel_stride<T> : 0;
+  const index_t blocks = parts_of(depth, depth_block) + (job.more.depth > 0 ? 1 : 0);
+  const index_t left = rows > 2 * most ? tall * blocks * panel_stride<T> : 0;
   const index_t sums = whole ? 0 : tall * up_to(columns, panel);
   T* const memory = left + sums > 0 ? d.shared_scratch<T>(left + sums) : nullptr;
   if (!whole) job.sums = memory + left;
@@ -247,8 +271,8 @@ void multiply_with(cpu_device& d, product_job<T>& job) {
     part.rows = std::min(rows, job.rows - part.row);
     for (part.column = 0; part.column < job.columns; part.column += columns) {
       part.columns = std::min(columns, job.columns - part.column);
-      for (part.k = 0; part.k == 0 || part.k < job.depth; part.k += depth) {
-        part.depth = std::min(depth, job.depth - part.k);
+      for (part.k = 0; part.k == 0 || part.k < job.term.depth; part.k += depth) {
+        part.depth = std::min(depth, job.term.depth - part.k);
         multiply_part<Set, T>(d, job, memory);
         if (depth == 0) break;
       }
@@ -263,21 +287,46 @@ void multiply_job(cpu_device& d, product_job<T> job) {
   with_set(d.instructions(), [&]<class Set>(Set) { multiply_with<Set, T>(d, job); });
 }
 
+/// The operands of a product of this kind; `panels` in place of b where they are there.
+template <class T>
+product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T* panels = nullptr) {
+  return {a.data, b.data, panels, a.columns, b.columns, kind == product::tn ? a.rows : a.columns};
+}
+
 /// C = β C + α op(A, B).
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c) {
   multiply_job<T>(d, {.kind = kind,
                       .alpha = alpha,
                       .beta = beta,
-                      .a = a.data,
-                      .b = b.data,
+                      .term = term_of<T>(kind, a, b),
+                      .more = {},
                       .c = c.data,
                       .rows = c.rows,
                       .columns = c.columns,
-                      .depth = kind == product::tn ? a.rows : a.columns,
-                      .a_stride = a.columns,
-                      .b_stride = b.columns,
                       .part = {}});
+}
+
+/// C = β C + op(A, B) + op(A', B').
+template <class T>
+void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
+                      view<T> c) {
+  const auto second = term_of<T>(kind, more.a, more.b, more.panels);
+  product_job<T> job{.kind = kind,
+                     .beta = beta,
+                     .term = term_of<T>(kind, one.a, one.b, one.panels),
+                     .more = {},
+                     .c = c.data,
+                     .rows = c.rows,
+                     .columns = c.columns,
+                     .part = {}};
+  if (second.depth <= depth_block) {
+    job.more = second;
+    return multiply_job<T>(d, job);
+  }
+  multiply_job<T>(d, job);
+  job.term = second, job.beta = 1;
+  multiply_job<T>(d, job);
 }
 
 // --- weights packed once --------------------------------------------------------------------------------------------
@@ -297,20 +346,19 @@ index_t cpu_panel_size(const cpu_device& d, shape extent) {
 template <class T>
 struct make_panel_task {
   template <class Set>
-  [[gnu::always_inline]] static inline void run(const product_job<T>* job, index_t first, index_t rows, T* to) {
-    pack_right<Set, T>(*job, first, rows, 0, job->depth, to);
+  [[gnu::always_inline]] static inline void run(const product_term<T>* term, index_t first, index_t rows, T* to) {
+    pack_right<Set, T>(product::nt, *term, first, rows, 0, term->depth, to);
   }
 };
 
 template <class T>
 void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
-  const product_job<T> job{
-      .kind = product::nt, .b = weight.data, .depth = weight.columns, .b_stride = weight.columns, .part = {}};
+  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns};
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, T>;
     d.run(parts_of(weight.rows, panel), [&](index_t task, int) {
       const index_t first = task * panel;
-      call_with<Set, make_panel_task<T>>(&job, first, std::min(panel, weight.rows - first), to + first * job.depth);
+      call_with<Set, make_panel_task<T>>(&term, first, std::min(panel, weight.rows - first), to + first * term.depth);
     });
   });
 }
@@ -320,13 +368,11 @@ template <class T>
 void cpu_multiply_panels(cpu_device& d, T alpha, view<const T> a, const T* panels, T beta, view<T> c) {
   multiply_job<T>(d, {.alpha = alpha,
                       .beta = beta,
-                      .a = a.data,
-                      .panels = panels,
+                      .term = term_of<T>(product::nt, a, {}, panels),
+                      .more = {},
                       .c = c.data,
                       .rows = c.rows,
                       .columns = c.columns,
-                      .depth = a.columns,
-                      .a_stride = a.columns,
                       .part = {}});
 }
 

@@ -41,12 +41,13 @@ struct lora {
     auto& t = p.tape;
     const bool drops = p.dropout && dropout > 0;
     const auto seen = drops ? plumb::dropout(t, x, dropout, p.next_key()) : x;  // [tokens, in]
-    if (!magnitude) {
-      auto base = product_with(t, x, weight);  // [tokens, out]
-      if (first_a) base = low_rank(t, base, x, t.leaf(*first_a), t.leaf(*first_b), -scale);
+    if (first_a) {
+      const auto base = low_rank(t, product_with(t, x, weight), x, t.leaf(*first_a), t.leaf(*first_b), -scale);
       return low_rank(t, base, seen, t.leaf(*a), t.leaf(*b), scale);
     }
-    const auto whole = low_rank(t, product_with(t, seen, weight), seen, t.leaf(*a), t.leaf(*b), scale);
+    const auto whole = adapted_product_with(t, magnitude ? seen : x, weight, seen, t.leaf(*a), t.leaf(*b),
+                                            static_cast<T>(scale));  // [tokens, out]
+    if (!magnitude) return whole;
     const auto norms = adapted_row_norms(t, weight.value, squares->get(), std::as_const(a->value).get(),
                                          std::as_const(b->value).get(), scale);
     const auto y = scale_columns(t, whole, t.leaf(*magnitude), norms);  // [tokens, out]
