@@ -134,7 +134,7 @@ struct cpu {
   }
   /// C = β C + op(A, B) + op(A', B') in one trip through C; each number is one sum, in the order of k.
   template <class T>
-  static void multiply_sum(device& d, product kind, detail::product_operands<T> one, detail::product_operands<T> more,
+  static void multiply_sum(device& d, product kind, product_operands<T> one, product_operands<T> more,
                            std::type_identity_t<T> beta, view<T> c) {
     detail::cpu_multiply_sum<T>(d, kind, one, more, beta, c);
   }

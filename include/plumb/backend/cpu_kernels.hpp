@@ -52,12 +52,6 @@ void cpu_row_gradients(cpu_device& d, view<T> z, const std::int32_t* targets, co
                        const T* slope, const T* entropy_slope);
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c);
-/// Two operands of a product; `panels`, where not null, holds B in the order of `cpu_make_panels`.
-template <class T>
-struct product_operands {
-  view<const T> a, b;
-  const T* panels = nullptr;
-};
 template <class T>
 void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
                       view<T> c);

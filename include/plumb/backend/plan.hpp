@@ -7,6 +7,7 @@
 
 #include <plumb/config.hpp>
 #include <plumb/core/types.hpp>
+#include <plumb/core/view.hpp>
 
 namespace plumb::inline v0 {
 
@@ -71,6 +72,13 @@ enum class activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
 
 /// Which operands of a product are transposed: C = A·Bᵀ, A·B or Aᵀ·B.
 enum class product : std::uint8_t { nt, nn, tn };
+
+/// Two operands of a product, for backends that add two products in one trip (autograd/weight_panels.hpp).
+template <class T>
+struct product_operands {
+  view<const T> a, b;
+  const T* panels = nullptr;  ///< B in the backend's own order, in place of `b`; null: as it lies
+};
 
 /// Row statistics of a chunk of logits, each [rows], in the backend's memory; a null pointer is not computed.
 template <class T>
