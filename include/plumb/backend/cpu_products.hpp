@@ -219,7 +219,10 @@ void cut_product(product_job<T>& job, int threads) {
   while (down * across < 4 * threads && threads > 1) {
     const index_t tall = sized(job.part.rows, down, most), broad = sized(job.part.columns, across, panel);
     if (tall * broad * std::max<index_t>(job.part.depth, 1) < 2 * least_work) break;
-    if (broad > 2 * panel || (broad > panel && tall <= 8 * most))
+    const bool narrow = job.part.columns <= 8 * panel;  // then rows: no thread reads what another one packed
+    if (narrow && tall > 4 * most)
+      down *= 2;
+    else if (broad > 2 * panel || (broad > panel && tall <= 8 * most))
       across *= 2;
     else if (tall > most)
       down *= 2;
