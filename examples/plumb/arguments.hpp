@@ -91,4 +91,7 @@ bool read_number(std::string_view text, double& out);
 bool read_number(std::string_view text, index_t& out);
 bool read_number(std::string_view text, std::uint64_t& out);
 
+/// "a,b," is "a", "b" and "".
+std::vector<std::string_view> parts_between_commas(std::string_view text);
+
 }  // namespace program

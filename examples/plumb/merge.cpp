@@ -7,8 +7,6 @@
 #include <plumb/core/nearest.hpp>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 namespace program {
 
@@ -22,19 +20,13 @@ std::vector<weighted_adapter> read_adapters(const arguments& given) {
   for (const std::string& folder : folders) out.push_back({folder, 1});
   if (!given.has("--weights")) return out;
   const std::string text = given.text("--weights");
-  std::size_t count = 0;
-  for (std::size_t at = 0; at <= text.size(); ++count) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    double weight = 0;
-    const auto [stop, failed] = std::from_chars(text.data() + at, text.data() + end, weight);
-    if (failed != std::errc() || stop != text.data() + end || !std::isfinite(weight))
-      throw error(errc::bad_argument, "--weights", join("expected numbers with commas between, found \"", text, "\""));
-    if (count < out.size()) out[count].weight = weight;
-    at = end + 1;
-  }
-  if (count != out.size())
+  const auto weights = parts_between_commas(text);
+  if (weights.size() != out.size())
     throw error(errc::bad_argument, "--weights",
-                join("expected one for each of the ", out.size(), " adapters, found ", count));
+                join("expected one for each of the ", out.size(), " adapters, found ", weights.size()));
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (!read_number(weights[i], out[i].weight))
+      throw error(errc::bad_argument, "--weights", join("expected numbers with commas between, found \"", text, "\""));
   return out;
 }
 
