@@ -5,8 +5,11 @@
 
 #include "catch.hpp"
 #include "failures.hpp"
+#include "packed_cases.hpp"
 #include "support.hpp"
 
+#include <plumb/backend/cpu.hpp>
+#include <plumb/backend/reference.hpp>
 #include <plumb/core/packed_numbers.hpp>
 #include <plumb/core/random.hpp>
 #include <plumb/io/bitsandbytes.hpp>
@@ -125,5 +128,59 @@ TEST_CASE("what cannot be packed is refused with the way out", "[packed]") {
        {packed_format::int8, packed_format::four_bits, packed_format::q8_0, packed_format::q4_0}) {
     check_same(unpacked(plumb::pack(zeros, {3, 64}, format).what), zeros);
     for (const float x : unpacked(plumb::pack(tiny, {3, 64}, format).what)) CHECK(std::abs(x) < 1e-30F);
+  }
+}
+
+TEMPLATE_TEST_CASE("products with packed weights are those with their numbers", "[packed]", plumb::reference,
+                   plumb::cpu) {
+  const auto device = std::make_shared<typename TestType::device>();
+  for (const packed_format format : plumb_test::packed_formats())
+    for (const index_t tokens : {1, 3, 40}) {
+      CAPTURE(plumb::name(format), tokens);
+      plumb_test::check_packed_products<TestType>(device, format, tokens);
+    }
+}
+
+TEST_CASE("a packed weight is frozen and says so", "[packed]") {
+  plumb::weight_tensor<plumb::cpu, float> w;
+  const auto device = std::make_shared<plumb::cpu::device>(1);
+  w.packed = std::make_shared<const plumb::packed_tensor<plumb::cpu>>(
+      device, plumb::pack(random_numbers(64, 1), {2, 32}, packed_format::four_bits));
+  CHECK_MESSAGE(errc::unsupported, w.set_trainable(true), "train an adapter");
+  CHECK_NOTHROW(w.set_trainable(false));
+}
+
+TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits however they are cut", "[packed]", float,
+                   double) {
+  using T = TestType;
+  using plumb::cpu;
+  using plumb::view;
+  const auto& formats = plumb_test::packed_formats();
+  for (const auto set : {plumb::detail::instruction_set::portable, plumb::detail::instruction_set::avx2,
+                         plumb::detail::instruction_set::avx512}) {
+    if (set > plumb::detail::best_instruction_set()) continue;
+    // Sizes: every remainder of a panel, of a block of the depth (768), and of a stretch; rows that end inside bytes.
+    for (const auto& [m, n, k] :
+         {std::tuple<index_t, index_t, index_t>{1, 33, 800}, {5, 64, 64}, {31, 290, 1568}, {300, 97, 96}, {7, 45, 77}})
+      for (const packed_format format : formats) {
+        if (k % 32 != 0 && format >= packed_format::q8_0) continue;
+        const auto packed = plumb::pack(random_numbers(n * k, 7), {n, k}, format);
+        const auto floats = unpacked(packed.what);
+        const std::vector<T> plain(floats.begin(), floats.end());
+        const view<const T> right(plain.data(), n, k);
+        for (const int threads : {1, 3})
+          for (const auto kind : {plumb::product::nt, plumb::product::nn}) {
+            const index_t depth = kind == plumb::product::nt ? k : n, columns = n + k - depth;
+            const auto source = random_numbers(m * depth, 8), before = random_numbers(m * columns, 9);
+            const std::vector<T> left(source.begin(), source.end());
+            const view<const T> a(left.data(), m, depth);
+            std::vector<T> one(before.begin(), before.end()), other = one;
+            cpu::device d(threads, set);
+            cpu::multiply<T>(d, kind, T(0.7), a, right, T(0.3), view<T>(one.data(), m, columns));
+            cpu::multiply_packed<T>(d, kind, T(0.7), a, packed.what, T(0.3), view<T>(other.data(), m, columns));
+            CAPTURE(plumb::name(format), static_cast<int>(set), m, n, k, threads);
+            CHECK(one == other);
+          }
+      }
   }
 }

@@ -57,6 +57,9 @@ packed_matrix moved_to(const packed_numbers& from, const std::uint8_t* to) noexc
 /// for other numbers than extent.size() or rows that end inside a block, errc::not_finite for numbers beyond the format.
 packed_numbers pack(std::span<const float> numbers, shape extent, packed_format format);
 
+/// Are all numbers finite? Looks at scales and short floats, not at every number.
+bool all_finite(const packed_matrix& m) noexcept;
+
 /// All numbers, row by row. `to` has m.rows · m.columns places.
 void unpack(const packed_matrix& m, std::span<float> to);
 

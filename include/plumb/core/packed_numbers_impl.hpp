@@ -233,6 +233,32 @@ packed_numbers pack(std::span<const float> numbers, shape extent, packed_format 
   return out;
 }
 
+bool all_finite(const packed_matrix& m) noexcept {
+  const index_t bytes = block_bytes(m.format), blocks = m.rows * m.columns / block_numbers(m.format);
+  const auto finite = [&](index_t place, std::uint16_t exponent) {
+    for (index_t b = 0; b < blocks; ++b) {
+      const std::uint8_t* const at = m.codes + b * bytes + place;
+      if (((at[0] | (at[1] << 8)) & exponent) == exponent) return false;
+    }
+    return true;
+  };
+  constexpr std::uint16_t half = 0x7c00;
+  switch (m.format) {
+    case packed_format::bf16: return finite(0, 0x7f80);
+    case packed_format::f16:
+    case packed_format::q8_0:
+    case packed_format::q4_0:
+    case packed_format::q5_0: return finite(0, half);
+    case packed_format::q6_k: return finite(208, half);
+    case packed_format::int8:
+    case packed_format::four_bits:
+      for (index_t i = 0; i < parts_of_packed(m, m.scale_codes != nullptr).scales; ++i)
+        if (!std::isfinite(m.scales[i])) return false;
+      return std::isfinite(m.offset);
+    default: return finite(0, half) && finite(2, half);
+  }
+}
+
 void unpack(const packed_matrix& m, std::span<float> to) {
   for (index_t row = 0; row < m.rows; ++row)
     for (index_t column = 0; column < m.columns; ++column)
