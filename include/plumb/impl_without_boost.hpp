@@ -5,6 +5,7 @@
 
 #include <plumb/backend/cpu_device_impl.hpp>
 #include <plumb/backend/cpu_kernels_impl.hpp>
+#include <plumb/core/packed_numbers_impl.hpp>
 #include <plumb/core/pattern_impl.hpp>
 #include <plumb/data/messages_impl.hpp>
 #include <plumb/data/mixture_impl.hpp>
@@ -17,6 +18,7 @@
 #include <plumb/data/row_file_impl.hpp>
 #include <plumb/data/row_impl.hpp>
 #include <plumb/data/teacher_words_impl.hpp>
+#include <plumb/io/bitsandbytes_impl.hpp>
 #include <plumb/io/file_impl.hpp>
 #include <plumb/io/ggml_type_impl.hpp>
 #include <plumb/io/gguf_impl.hpp>

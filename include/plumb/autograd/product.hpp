@@ -2,39 +2,9 @@
 // The product of activations with a weight, and a bias: what a linear layer does.
 #pragma once
 
-#include <plumb/autograd/tape.hpp>
+#include <plumb/autograd/weight_product.hpp>
 
 namespace plumb::inline v0 {
-
-namespace detail {
-
-/// The weight as panels where the tape has them, or null.
-template <class B, class T>
-const T* panels_of(const tape<B, T>& t, view<const T> weight) {
-  return t.panels() ? t.panels()->find(weight.data) : nullptr;
-}
-/// y = factor · x Wᵀ + beta · y.
-template <class B, class T>
-void multiply_weight(tape<B, T>& t, T factor, view<const T> x, view<const T> weight, T beta, view<T> y) {
-  if constexpr (panel_products<B, T>)
-    if (const T* const panels = panels_of(t, weight)) return B::multiply_panels(t.device(), factor, x, panels, beta, y);
-  B::multiply(t.device(), product::nt, factor, x, weight, beta, y);
-}
-/// c = beta · c + op(a, b) + op(more_a, more_b), in one trip through c where the backend can.
-template <class B, class T>
-void multiply_both(tape<B, T>& t, product kind, view<const T> a, view<const T> b, view<const T> more_a,
-                   view<const T> more_b, T beta, view<T> c) {
-  if constexpr (summed_products<B, T>) {
-    const bool weights = kind == product::nt;
-    B::template multiply_sum<T>(t.device(), kind, {a, b, weights ? panels_of(t, b) : nullptr},
-                                {more_a, more_b, weights ? panels_of(t, more_b) : nullptr}, beta, c);
-  } else {
-    B::multiply(t.device(), kind, T(1), a, b, beta, c);
-    B::multiply(t.device(), kind, T(1), more_a, more_b, T(1), c);
-  }
-}
-
-}  // namespace detail
 
 /// y = factor · x Wᵀ (+ base); x [tokens, in], W [out, in], base and y [tokens, out].
 /// `base`, when given, is a product made just before: y takes over its memory, so that a low-rank term rides on it.
@@ -50,14 +20,14 @@ struct linear_product {
     const bool onto = base.value.data != nullptr;
     y = onto ? t.take_over(base, x, weight, base) : t.make_like({x.rows(), weight.rows()}, x, weight);
     const T beta = onto ? T(1) : T(0);
-    detail::multiply_weight(t, factor, x.value, weight.value, beta, t.writable(y));
+    detail::multiply_weight(t, product::nt, factor, x.value, weight, beta, t.writable(y));
     return y;
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
     if (x.slot) {
       auto [dx, beta] = t.gradient_for_product(x);
-      B::multiply(t.device(), product::nn, factor, d, weight.value, beta, dx);
+      detail::multiply_weight(t, product::nn, factor, d, weight, beta, dx);
     }
     if (weight.slot) {
       auto [dw, beta] = t.gradient_for_product(weight);
@@ -79,9 +49,9 @@ struct adapted_product {
 
   variable<B, T> forward(tape<B, T>& t) {
     inner = t.memory().template make<T>({x.rows(), a.rows()});
-    detail::multiply_weight(t, factor, seen.value, a.value, T(0), inner);
+    detail::multiply_weight(t, product::nt, factor, seen.value, a, T(0), inner);
     y = t.make_like({x.rows(), weight.rows()}, x, weight, seen, a, b);
-    detail::multiply_both<B, T>(t, product::nt, x.value, weight.value, inner, b.value, T(0), t.writable(y));
+    detail::multiply_both<B, T>(t, product::nt, x.value, weight, inner, b, T(0), t.writable(y));
     return y;
   }
   void backward(tape<B, T>& t) {
@@ -93,9 +63,12 @@ struct adapted_product {
     if (weight.slot) add_product(t, product::tn, d, x.value, weight);
     if (x.slot && x.slot == seen.slot) {
       auto [dx, beta] = t.gradient_for_product(x);
-      return detail::multiply_both<B, T>(t, product::nn, d, weight.value, d_inner, a.value, beta, dx);
+      return detail::multiply_both<B, T>(t, product::nn, d, weight, d_inner, a, beta, dx);
     }
-    if (x.slot) add_product(t, product::nn, d, weight.value, x);
+    if (x.slot) {
+      auto [dx, beta] = t.gradient_for_product(x);
+      detail::multiply_weight(t, product::nn, T(1), d, weight, beta, dx);
+    }
     if (seen.slot) add_product(t, product::nn, d_inner, a.value, seen);
   }
 

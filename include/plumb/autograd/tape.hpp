@@ -11,20 +11,34 @@
 
 #include <plumb/autograd/weight_panels.hpp>
 #include <plumb/tensor/arena.hpp>
+#include <plumb/tensor/packed_tensor.hpp>
 
 namespace plumb::inline v0 {
 
-/// A weight that can be learnt: its value, and its gradient while it is trainable.
+/// A weight that can be learnt: its value, and its gradient while it is trainable. A frozen one may be packed instead.
 template <class B, class T>
 struct weight_tensor {
-  tensor<B, T> value;
+  tensor<B, T> value;     ///< empty where `packed` holds the numbers
   tensor<B, T> gradient;  ///< same shape; empty while frozen
   /// A learnt copy that takes this weight's place while adapters are on; null: none. See pass::leaf.
   std::shared_ptr<weight_tensor> stand_in;
+  std::shared_ptr<const packed_tensor<B>> packed;  ///< the numbers in fewer bits; null: they are in `value`
 
+  [[nodiscard]] shape extent() const noexcept { return packed ? packed->extent() : value.extent(); }
   [[nodiscard]] bool trainable() const noexcept { return !gradient.empty(); }
-  /// Makes the parameter learnable (gradient zero) or frozen (no gradient).
-  void set_trainable(bool on) { gradient = on ? tensor<B, T>(value.device(), value.extent(), T(0)) : tensor<B, T>(); }
+  /// Makes the parameter learnable (gradient zero) or frozen (no gradient). Throws errc::unsupported for a packed one.
+  void set_trainable(bool on) {
+    if (on && packed)
+      throw error(errc::unsupported, "",
+                  join("a weight kept in ", name(packed->get().format),
+                       " is frozen: steps of training are smaller than its steps; train an adapter, or load the model "
+                       "with plain numbers"));
+    gradient = on ? tensor<B, T>(value.device(), value.extent(), T(0)) : tensor<B, T>();
+  }
+  /// The numbers, packed or not, in new memory.
+  [[nodiscard]] tensor<B, T> plain() const { return packed ? packed->template plain<T>() : value.clone(); }
+  /// The numbers, row by row, in host memory.
+  [[nodiscard]] std::vector<T> host() const { return packed ? packed->template plain<T>().host() : value.host(); }
 };
 
 /// Where the gradient of a variable gathers; `started` tells whether the memory holds anything yet.
@@ -38,8 +52,9 @@ struct gradient_slot {
 /// A matrix on a tape. A variable without a slot is a constant: nothing below it needs a gradient.
 template <class B, class T>
 struct variable {
-  view<const T> value;
+  view<const T> value;  ///< of a packed weight the size alone: only products (autograd/weight_product.hpp) read those
   gradient_slot<T>* slot = nullptr;
+  const packed_matrix* packed = nullptr;
 
   [[nodiscard]] bool needs_gradient() const noexcept { return slot != nullptr; }
   [[nodiscard]] index_t rows() const noexcept { return value.rows; }
@@ -74,8 +89,13 @@ class tape {
   variable<B, T> leaf(weight_tensor<B, T>& p) {
     if (p.stand_in)
       throw error(errc::unsupported, "", "this part of the network cannot be trained as a copy beside an adapter");
-    if (!recording_ || !p.trainable()) return constant(std::as_const(p.value).get());
+    if (!recording_ || !p.trainable()) return frozen(p);
     return {std::as_const(p.value).get(), make_slot(p.gradient.get(), true)};
+  }
+  /// A weight as a constant, whether it learns or not.
+  variable<B, T> frozen(const weight_tensor<B, T>& p) noexcept {
+    if (p.packed) return {view<const T>(nullptr, p.packed->extent()), nullptr, &p.packed->get()};
+    return constant(p.value.get());
   }
   /// A value whose gradient is wanted, but which is no parameter: gathers in the tape's memory.
   variable<B, T> input(view<const T> value) { return {value, recording_ ? make_slot({}, false) : nullptr}; }

@@ -132,6 +132,12 @@ struct cpu {
                        std::type_identity_t<T> beta, view<T> c) {
     detail::cpu_multiply<T>(d, kind, alpha, a, b, beta, c);
   }
+  /// The same with B in fewer bits (A Bᵀ or A B), which becomes floats while it is packed: never all of it at a time.
+  template <class T>
+  static void multiply_packed(device& d, product kind, std::type_identity_t<T> alpha, in<T> a, const packed_matrix& b,
+                              std::type_identity_t<T> beta, view<T> c) {
+    detail::cpu_multiply_packed<T>(d, kind, alpha, a, b, beta, c);
+  }
   /// C = β C + op(A, B) + op(A', B') in one trip through C; each number is one sum, in the order of k.
   template <class T>
   static void multiply_sum(device& d, product kind, product_operands<T> one, product_operands<T> more,

@@ -53,6 +53,9 @@ void cpu_row_gradients(cpu_device& d, view<T> z, const std::int32_t* targets, co
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c);
 template <class T>
+void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b, T beta,
+                         view<T> c);
+template <class T>
 void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
                       view<T> c);
 /// How many numbers `cpu_make_panels` writes for a weight of this shape.

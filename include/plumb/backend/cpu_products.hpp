@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_packed.hpp>
 #include <plumb/backend/cpu_tile.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/view.hpp>
@@ -25,6 +26,7 @@ struct product_term {
   const T* b = nullptr;
   const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
   index_t a_stride = 0, b_stride = 0, depth = 0;
+  const packed_matrix* packed = nullptr;  ///< B in fewer bits; null: B lies at `b`
 };
 
 /// One product and how it is cut; see `reference::multiply`. The sums may go on over the operands of a second term, at
@@ -62,6 +64,43 @@ template <class Set, class T>
   }
 }
 
+/// `pack_right` for a B in fewer bits: a stretch of its rows at a time becomes floats in the nearest cache, and goes from
+/// there to its places. So the floats of a weight are never all there, and the result is that of multiplying with them.
+template <class Set, class T>
+[[gnu::always_inline]] inline void pack_packed(product kind, const packed_matrix* m, index_t first, index_t columns,
+                                               index_t k, index_t depth, T* to) {
+  constexpr index_t panel = panel_columns<Set, T>, stretch = 128;
+  if (kind == product::nt) {
+    alignas(64) T staged[panel * stretch];
+    for (index_t j = 0; j < columns; j += panel) {
+      const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
+      T* const block = to + j * depth;
+      for (index_t i = 0; i < depth; i += stretch) {
+        const index_t length = std::min(stretch, depth - i);
+        for (index_t r = 0; r < across; ++r)
+          call_with<Set, unpack_row<T>>(m, first + j + r, k + i, length, staged + r * stretch);
+        call_with<Set, transpose<T>>(static_cast<const T*>(staged), stretch, across, length, stretch, block + i * wide,
+                                     wide);
+      }
+      if (across < wide)
+        for (index_t i = 0; i < depth; ++i) std::fill_n(block + i * wide + across, wide - across, T(0));
+    }
+    return;
+  }
+  alignas(64) T staged[stretch] = {};
+  for (index_t i = 0; i < depth; ++i)
+    for (index_t begin = 0; begin < columns; begin += stretch) {
+      const index_t length = std::min(stretch, columns - begin);
+      call_with<Set, unpack_row<T>>(m, k + i, first + begin, length, static_cast<T*>(staged));
+      for (index_t j = 0; j < length; j += panel) {
+        const index_t across = std::min(panel, length - j), wide = kernel_columns<Set, T>(across);
+        T* const place = to + (begin + j) * depth + i * wide;
+        std::memcpy(place, staged + j, sizeof(T) * static_cast<std::size_t>(across));
+        std::fill_n(place + across, wide - across, T(0));
+      }
+    }
+}
+
 /// Packs `columns` columns from `first`, [k, k + depth), of the right operand as panels: to[panel, depth, wide], where the
 /// last panel may be narrower than panel_columns.
 template <class Set, class T>
@@ -69,6 +108,7 @@ template <class Set, class T>
                                               index_t k, index_t depth, T* to) {
   using s = simd<Set, T>;
   constexpr index_t panel = panel_columns<Set, T>;
+  if (term.packed) return pack_packed<Set, T>(kind, term.packed, first, columns, k, depth, to);
   if (kind == product::nt) {
     for (index_t j = 0; j < columns; j += panel) {
       const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
@@ -164,7 +204,8 @@ struct product_task {
       const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
       const bool last = at + depth >= job.term.depth, more = last && job.more.depth > 0;
       // A right operand that is used once is not worth packing.
-      const bool direct = job.kind != product::nt && rows <= most && columns % simd<Set, T>::lanes == 0;
+      const bool direct =
+          job.kind != product::nt && !job.term.packed && rows <= most && columns % simd<Set, T>::lanes == 0;
       const index_t first_column = job.part.column + column;
       if (!direct && !job.term.panels) pack_right<Set, T>(job.kind, job.term, first_column, columns, at, depth, right);
       if (more && !job.more.panels)
@@ -290,10 +331,11 @@ void multiply_job(cpu_device& d, product_job<T> job) {
   with_set(d.instructions(), [&]<class Set>(Set) { multiply_with<Set, T>(d, job); });
 }
 
-/// The operands of a product of this kind; `panels` in place of b where they are there.
+/// The operands of a product of this kind; `panels` or `packed` in place of b where they are there.
 template <class T>
-product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T* panels = nullptr) {
-  return {a.data, b.data, panels, a.columns, b.columns, kind == product::tn ? a.rows : a.columns};
+product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T* panels = nullptr,
+                        const packed_matrix* packed = nullptr) {
+  return {a.data, b.data, panels, a.columns, b.columns, kind == product::tn ? a.rows : a.columns, packed};
 }
 
 /// C = β C + α op(A, B).
@@ -310,14 +352,29 @@ void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<co
                       .part = {}});
 }
 
+/// C = β C + α op(A, B), B in fewer bits: A Bᵀ or A B. The bits of `cpu_multiply` with B as floats.
+template <class T>
+void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b, T beta,
+                         view<T> c) {
+  multiply_job<T>(d, {.kind = kind,
+                      .alpha = alpha,
+                      .beta = beta,
+                      .term = term_of<T>(kind, a, {}, nullptr, &b),
+                      .more = {},
+                      .c = c.data,
+                      .rows = c.rows,
+                      .columns = c.columns,
+                      .part = {}});
+}
+
 /// C = β C + op(A, B) + op(A', B').
 template <class T>
 void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
                       view<T> c) {
-  const auto second = term_of<T>(kind, more.a, more.b, more.panels);
+  const auto second = term_of<T>(kind, more.a, more.b, more.panels, more.packed);
   product_job<T> job{.kind = kind,
                      .beta = beta,
-                     .term = term_of<T>(kind, one.a, one.b, one.panels),
+                     .term = term_of<T>(kind, one.a, one.b, one.panels, one.packed),
                      .more = {},
                      .c = c.data,
                      .rows = c.rows,
@@ -356,7 +413,7 @@ struct make_panel_task {
 
 template <class T>
 void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
-  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns};
+  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr};
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, T>;
     d.run(parts_of(weight.rows, panel), [&](index_t task, int) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include <plumb/config.hpp>
+#include <plumb/core/packed_matrix.hpp>
 #include <plumb/core/types.hpp>
 #include <plumb/core/view.hpp>
 
@@ -77,7 +78,8 @@ enum class product : std::uint8_t { nt, nn, tn };
 template <class T>
 struct product_operands {
   view<const T> a, b;
-  const T* panels = nullptr;  ///< B in the backend's own order, in place of `b`; null: as it lies
+  const T* panels = nullptr;              ///< B in the backend's own order, in place of `b`; null: as it lies
+  const packed_matrix* packed = nullptr;  ///< B in fewer bits, in place of `b`; null: it is not
 };
 
 /// Row statistics of a chunk of logits, each [rows], in the backend's memory; a null pointer is not computed.

@@ -3,11 +3,9 @@
 #pragma once
 
 #include <array>
-#include <cmath>
-#include <cstring>
 
 #include <plumb/core/error.hpp>
-#include <plumb/core/half.hpp>
+#include <plumb/core/packed_numbers_impl.hpp>
 #include <plumb/io/dtype.hpp>
 #include <plumb/io/ggml_type.hpp>
 
@@ -34,68 +32,20 @@ inline constexpr std::array<ggml_layout, 32> ggml_layouts{{
     {ggml_type::tq2_0, "TQ2_0", 256, 66},      {ggml_type::mxfp4, "MXFP4", 32, 17},
 }};
 
-/// One block's bytes: small readers, because blocks lie at any alignment.
-struct ggml_block {
-  const std::byte* at;
-
-  [[nodiscard]] int u8(std::size_t i) const noexcept { return std::to_integer<int>(at[i]); }
-  [[nodiscard]] int i8(std::size_t i) const noexcept { return static_cast<std::int8_t>(u8(i)); }
-  [[nodiscard]] float half(std::size_t i) const noexcept {
-    return f16_to_f32(static_cast<std::uint16_t>(u8(i) | (u8(i + 1) << 8)));
-  }
-  /// Bit `i` of 32 that begin at byte `from`.
-  [[nodiscard]] int bit(std::size_t from, std::size_t i) const noexcept { return (u8(from + i / 8) >> (i % 8)) & 1; }
-  /// Code `i` of 32 with 4 bits: the low halves of 16 bytes come first, then the high halves.
-  [[nodiscard]] int nibble(std::size_t from, std::size_t i) const noexcept {
-    return (u8(from + i % 16) >> (i < 16 ? 0 : 4)) & 15;
-  }
-};
-
-/// Scale and offset of sub-block j of 8 in Q4_K and Q5_K: 6 bits each, packed into 12 bytes.
-inline std::pair<int, int> scale_and_offset(const ggml_block& b, std::size_t from, std::size_t j) noexcept {
-  if (j < 4) return {b.u8(from + j) & 63, b.u8(from + j + 4) & 63};
-  return {(b.u8(from + j + 4) & 15) | ((b.u8(from + j - 4) >> 6) << 4),
-          (b.u8(from + j + 4) >> 4) | ((b.u8(from + j) >> 6) << 4)};
-}
-
-inline void dequantize_block(ggml_type type, const ggml_block& b, float* out) noexcept {
-  const float d = b.half(type == ggml_type::q6_k ? 208 : 0);
-  const auto put = [&](std::size_t count, auto number) {
-    for (std::size_t i = 0; i < count; ++i) out[i] = number(i);
-  };
-  const auto f = [](int q) { return static_cast<float>(q); };
+/// The packed format of a GGUF type; none where plumb does not read it, or its numbers are whole or plain floats.
+inline std::optional<packed_format> packed_type(ggml_type type) noexcept {
   switch (type) {
-    case ggml_type::q8_0: return put(32, [&](std::size_t i) { return d * f(b.i8(2 + i)); });
-    case ggml_type::q4_0: return put(32, [&](std::size_t i) { return d * f(b.nibble(2, i) - 8); });
-    case ggml_type::q4_1: return put(32, [&](std::size_t i) { return d * f(b.nibble(4, i)) + b.half(2); });
-    case ggml_type::q5_0:
-      return put(32, [&](std::size_t i) { return d * f((b.nibble(6, i) | (b.bit(2, i) << 4)) - 16); });
-    case ggml_type::q5_1:
-      return put(32, [&](std::size_t i) { return d * f(b.nibble(8, i) | (b.bit(4, i) << 4)) + b.half(2); });
-    case ggml_type::q4_k:
-    case ggml_type::q5_k: {
-      const bool five = type == ggml_type::q5_k;  // a fifth bit of each code lies in 32 bytes of its own
-      const float m = b.half(2);
-      for (std::size_t j = 0; j < 8; ++j) {
-        const auto [scale, offset] = scale_and_offset(b, 4, j);
-        const float ds = d * f(scale), mo = m * f(offset);
-        for (std::size_t i = 0; i < 32; ++i) {
-          int q = (b.u8((five ? 48 : 16) + 32 * (j / 2) + i) >> (4 * (j % 2))) & 15;
-          if (five) q |= ((b.u8(16 + i) >> j) & 1) << 4;
-          out[32 * j + i] = ds * f(q) - mo;
-        }
-      }
-      return;
-    }
-    case ggml_type::q6_k:
-      for (std::size_t i = 0; i < 256; ++i) {
-        const std::size_t part = i / 128, in = i % 128, quarter = in / 32, column = in % 32;
-        const int low = (b.u8(64 * part + 32 * (quarter % 2) + column) >> (4 * (quarter / 2))) & 15;
-        const int high = (b.u8(128 + 32 * part + column) >> (2 * quarter)) & 3;
-        out[i] = d * f(b.i8(192 + i / 16)) * f((low | (high << 4)) - 32);
-      }
-      return;
-    default: return;
+    case ggml_type::f16: return packed_format::f16;
+    case ggml_type::bf16: return packed_format::bf16;
+    case ggml_type::q8_0: return packed_format::q8_0;
+    case ggml_type::q4_0: return packed_format::q4_0;
+    case ggml_type::q4_1: return packed_format::q4_1;
+    case ggml_type::q5_0: return packed_format::q5_0;
+    case ggml_type::q5_1: return packed_format::q5_1;
+    case ggml_type::q4_k: return packed_format::q4_k;
+    case ggml_type::q5_k: return packed_format::q5_k;
+    case ggml_type::q6_k: return packed_format::q6_k;
+    default: return std::nullopt;
   }
 }
 
@@ -147,8 +97,11 @@ void dequantize(ggml_type type, std::span<const std::byte> from, std::span<float
                      " are not read; plumb reads F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K"));
   detail::check_blocks(layout, out.size(), from.size(), "dequantize");
   if (const auto plain = detail::plain_type(type)) return convert(*plain, from, out);
-  for (std::size_t i = 0, blocks = out.size() / layout.numbers; i < blocks; ++i)
-    detail::dequantize_block(type, {from.data() + i * layout.bytes}, out.data() + i * layout.numbers);
+  const packed_format format = *detail::packed_type(type);
+  const auto* block = reinterpret_cast<const std::uint8_t*>(from.data());
+  for (std::size_t first = 0; first < out.size(); first += layout.numbers, block += layout.bytes)
+    for (std::size_t i = 0; i < layout.numbers; ++i)
+      out[first + i] = detail::block_number(format, {block}, static_cast<index_t>(i));
 }
 
 void quantize(std::span<const float> from, ggml_type type, std::span<std::byte> to) {
@@ -157,17 +110,9 @@ void quantize(std::span<const float> from, ggml_type type, std::span<std::byte> 
     throw error(errc::unsupported, "quantize", join("plumb writes F32, F16, BF16 and Q8_0, not ", layout.name));
   detail::check_blocks(layout, from.size(), to.size(), "quantize");
   if (const auto plain = detail::plain_type(type)) return convert(from, *plain, to);
-  std::byte* at = to.data();
-  for (std::size_t block = 0; block < from.size(); block += 32, at += 34) {
-    const auto x = from.subspan(block, 32);
-    float most = 0;
-    for (const float v : x) most = std::max(most, std::fabs(v));
-    const float d = most / 127, inverse = d == 0 ? 0 : 1 / d;
-    const std::uint16_t stored = f32_to_f16(d);
-    std::memcpy(at, &stored, 2);
-    for (std::size_t i = 0; i < 32; ++i)
-      at[2 + i] = static_cast<std::byte>(static_cast<std::int8_t>(std::round(x[i] * inverse)));
-  }
+  auto* at = reinterpret_cast<std::uint8_t*>(to.data());
+  for (std::size_t block = 0; block < from.size(); block += 32, at += layout.bytes)
+    detail::pack_block(packed_format::q8_0, from.subspan(block, 32), at);
 }
 
 }  // namespace plumb::inline v0

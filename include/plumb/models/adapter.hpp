@@ -86,13 +86,13 @@ bool is_base_copy(const language_model<B, T>& model, const weight_files& files, 
   model.network().for_each_weight([&](const std::string& weight, weight_ptr<B, T>& w) {
     if (weight != base_name || found) return;
     found = true;
-    const auto extent = w->value.extent();
+    const auto extent = w->extent();
     const auto& sizes = files.shape(key);
     const bool fits =
         sizes == std::vector{extent.rows, extent.columns} || (extent.rows == 1 && sizes == std::vector{extent.columns});
     std::vector<T> stored(fits ? static_cast<std::size_t>(extent.size()) : 0);
     if (fits) files.read(key, std::span<T>(stored));
-    if (!fits || stored != w->value.host())
+    if (!fits || stored != w->host())
       throw error(errc::unsupported, key,
                   "the adapter brings a base weight that is not the model's (a resized vocabulary, or another "
                   "base model); merge it in Python, or load the model that it was trained on");

@@ -56,9 +56,9 @@ struct changed_weight {
 
 /// W' = W + s B A − s B₀ A₀, with a magnitude its rows scaled to the length m; [out, in] in new memory. W itself stays.
 template <class B, class T>
-tensor<B, T> low_rank_merged(const tensor<B, T>& weight, const lora<B, T>& adapter) {
-  tensor<B, T> out = weight.clone();
-  auto& device = *weight.device();
+tensor<B, T> low_rank_merged(const weight_tensor<B, T>& weight, const lora<B, T>& adapter) {
+  tensor<B, T> out = weight.plain();
+  auto& device = *out.device();
   const auto add = [&](double factor, const weight_ptr<B, T>& b, const weight_ptr<B, T>& a) {
     B::multiply(device, product::nn, static_cast<T>(factor), std::as_const(b->value).get(),
                 std::as_const(a->value).get(), T(1), out.get());
@@ -82,7 +82,7 @@ tensor<B, T> low_rank_merged(const tensor<B, T>& weight, const lora<B, T>& adapt
 
 /// The weight as the policy computes with it, in new memory.
 template <class B, class T>
-tensor<B, T> merged_weight(const tensor<B, T>& weight, const changed_weight<B, T>& change) {
+tensor<B, T> merged_weight(const weight_tensor<B, T>& weight, const changed_weight<B, T>& change) {
   if (change.low_rank) return low_rank_merged(weight, *change.low_rank);
   if (change.copy) return change.copy->value.clone();
   auto numbers = weight.host();
@@ -92,7 +92,7 @@ tensor<B, T> merged_weight(const tensor<B, T>& weight, const changed_weight<B, T
   for (std::size_t i = 0; i < tokens.size(); ++i)
     std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(i * width), width,
                 numbers.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(tokens[i]) * width));
-  return tensor<B, T>(weight.device(), weight.extent(), std::span<const T>(numbers));
+  return tensor<B, T>(weight.value.device(), weight.extent(), std::span<const T>(numbers));
 }
 
 template <class B, class T>
@@ -196,8 +196,8 @@ language_model<B, T> merge_adapter(const policy<B, T>& p) {
   const model_config config = detail::merged_config(model, changes);
   return detail::remade(model, config, [&](const std::string& name, shape) {
     const auto at = changes.find(name);
-    const auto& own = weights.at(name)->value;
-    return at != changes.end() ? detail::merged_weight(own, at->second) : own.clone();
+    const auto& own = *weights.at(name);
+    return at != changes.end() ? detail::merged_weight(own, at->second) : own.plain();
   });
 }
 
@@ -220,10 +220,9 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (config.tied_head && name == "lm_head.weight") return;  // stored once, as the embedding
     const auto at = changes.find(name);
-    const auto extent = w->value.extent();
-    numbers.push_back(
-        detail::as_stored(model.config(), name, extent,
-                          at == changes.end() ? w->value.host() : detail::merged_weight(w->value, at->second).host()));
+    const auto extent = w->extent();
+    numbers.push_back(detail::as_stored(
+        model.config(), name, extent, at == changes.end() ? w->host() : detail::merged_weight(*w, at->second).host()));
     check_finite(name);
     tensors.push_back(as_tensor(detail::written_name(model.config(), name),
                                 detail::stored_shape(model.config(), name, extent),

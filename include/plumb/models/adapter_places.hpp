@@ -46,7 +46,7 @@ struct adapter_places {
       visit(name + ".lora_B.weight", shape{map->outputs(), rank});
       if (plan.options().dora) visit(name + ".lora_magnitude_vector", shape{1, map->outputs()});
     }
-    for (const auto& each : copies) visit(each.name, each.own->value.extent());
+    for (const auto& each : copies) visit(each.name, each.own->extent());
     if (table)
       visit(tokens_name,
             shape{static_cast<index_t>(plan.options().trainable_tokens.size()), table->weight->value.extent().columns});

@@ -41,19 +41,21 @@ lora_factors first_factors(const adapted_map<B, T>& at, const lora_plan& plan, s
   const lora_options& o = plan.options();
   std::vector<double> weight;
   if (starts_from_weight(o.init)) {
-    const auto host = at.map->weight->value.host();
+    const auto host = at.map->weight->host();
     weight.assign(host.begin(), host.end());
   }
-  return first_lora_factors(o.init, o.pissa_iterations, at.map->weight->value.extent(), weight, plan.rank(at.name),
+  return first_lora_factors(o.init, o.pissa_iterations, at.map->weight->extent(), weight, plan.rank(at.name),
                             plan.scale(at.name), derive_key(o.seed, which), at.name);
 }
 
 /// ‖W_j + s B_j A‖ as DoRA's first magnitudes, [1, outputs].
 template <class B, class T>
-tensor<B, T> first_magnitudes(const device_ptr<B>& device, const lora<B, T>& adapter, const tensor<B, T>& weight) {
+tensor<B, T> first_magnitudes(const device_ptr<B>& device, const lora<B, T>& adapter,
+                              const weight_tensor<B, T>& weight) {
   tape<B, T> t(device);
-  const auto norms = adapted_row_norms(t, weight.get(), adapter.squares->get(), std::as_const(adapter.a->value).get(),
-                                       std::as_const(adapter.b->value).get(), adapter.scale);
+  const auto norms =
+      adapted_row_norms(t, t.frozen(weight), adapter.squares->get(), std::as_const(adapter.a->value).get(),
+                        std::as_const(adapter.b->value).get(), adapter.scale);
   tensor<B, T> out(device, norms.extent());
   B::copy(*device, norms, out.get());
   return out;
@@ -74,13 +76,15 @@ void put_on_map(const device_ptr<B>& device, const adapted_map<B, T>& at, const 
   adapter.alpha = plan.alpha(at.name);
   adapter.scale = plan.scale(at.name);
   adapter.dropout = plan.options().dropout;
-  const tensor<B, T>& weight = at.map->weight->value;
+  const weight_tensor<B, T>& weight = *at.map->weight;
   if (first) {
     adapter.first_a = learnable(rounded<B, T>(device, adapter.a->value.extent(), first->a), false);
     adapter.first_b = learnable(rounded<B, T>(device, adapter.b->value.extent(), first->b), false);
   }
   if (plan.options().dora) {
-    adapter.squares = std::make_shared<const tensor<B, T>>(row_squares<B, T>(device, weight.get()));
+    const tensor<B, T> unpacked = weight.packed ? weight.plain() : tensor<B, T>();
+    const view<const T> numbers = weight.packed ? unpacked.get() : weight.value.get();
+    adapter.squares = std::make_shared<const tensor<B, T>>(row_squares<B, T>(device, numbers));
     const auto stored = values.find(at.name + ".lora_magnitude_vector");
     adapter.magnitude =
         add(".lora_magnitude_vector",
@@ -127,7 +131,7 @@ policy<B, T> put_adapter(const language_model<B, T>& model, const lora_plan& pla
     put_on_map(device, places.maps[i], plan, first.empty() ? nullptr : &first[i], values, trainable);
   for (const auto& each : places.copies) {
     const auto stored = values.find(each.name);
-    const auto copy = learnable<B, T>(stored != values.end() ? std::move(stored->second) : each.own->value.clone());
+    const auto copy = learnable<B, T>(stored != values.end() ? std::move(stored->second) : each.own->plain());
     (each.table ? each.table->stand_in : each.own->stand_in) = copy;
     trainable.push_back({each.name, copy});
   }

@@ -107,11 +107,11 @@ language_model<B, T> merge_adapters(const language_model<B, T>& model, const std
   std::uint64_t place = 0;
   return detail::remade(model, config, [&](const std::string& name, shape extent) {
     const auto at = adapted.find(name);
-    if (at == adapted.end()) return own.at(name)->value.clone();
+    if (at == adapted.end()) return own.at(name)->plain();
     std::vector<std::vector<double>> dense;
     for (const auto& each : *at->second) dense.push_back(detail::dense_change(each, extent.rows, extent.columns));
     const auto change = merge_changes(std::move(dense), weights, how, place++);
-    std::vector<T> numbers = own.at(name)->value.host();
+    std::vector<T> numbers = own.at(name)->host();
     for (std::size_t k = 0; k < numbers.size(); ++k) numbers[k] += static_cast<T>(change[k]);
     return tensor<B, T>(model.device(), extent, std::span<const T>(numbers));
   });

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include <plumb/core/packed_numbers.hpp>
 #include <plumb/io/gguf.hpp>
 #include <plumb/models/config.hpp>
 #include <plumb/models/gguf_names.hpp>
@@ -39,6 +40,11 @@ class gguf_model {
   [[nodiscard]] const std::vector<index_t>& shape(std::string_view name) const { return at(name).shape; }
   /// Reads a tensor as floats into `out`, whose size must be the tensor's number of elements.
   void read(std::string_view name, std::span<float> out) const;
+  /// The format of a tensor whose blocks can be kept as they are; none for whole floats and formats that plumb does not read.
+  [[nodiscard]] std::optional<packed_format> packed_format_of(std::string_view name) const;
+  /// The blocks of such a tensor, not one bit changed; rows are put back into the hub's order. Errors: `unsupported` for
+  /// other tensors, `not_finite` for scales that are no numbers.
+  [[nodiscard]] packed_numbers read_packed(std::string_view name) const;
 
  private:
   explicit gguf_model(gguf_file file);
@@ -51,8 +57,9 @@ class gguf_model {
 
 namespace detail {
 
-/// The rows [rows, columns] of a query or key map between llama.cpp's order (pairs side by side) and the hub's (halves).
+/// The rows of a query or key map between llama.cpp's order (pairs side by side) and the hub's (halves).
 void reorder_heads(std::span<float> numbers, index_t rows, index_t heads, bool to_gguf);
+void reorder_heads(std::span<std::uint8_t> row_bytes, index_t rows, index_t heads, bool to_gguf);
 
 }  // namespace detail
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <plumb/core/error.hpp>
+#include <plumb/io/ggml_type_impl.hpp>
 #include <plumb/models/gguf_model.hpp>
 #include <plumb/models/rope_scaling.hpp>
 
@@ -239,10 +240,12 @@ inline model_config read_gguf_config(const gguf_file& file) {
   return out;
 }
 
-void reorder_heads(std::span<float> numbers, index_t rows, index_t heads, bool to_gguf) {
+/// Both kinds of `reorder_heads`: a row is a stretch of equal things, whatever they are.
+template <class Thing>
+void reorder_rows(std::span<Thing> numbers, index_t rows, index_t heads, bool to_gguf) {
   if (heads < 1 || rows % (2 * heads) != 0 || rows == 0) return;
   const auto half = static_cast<std::size_t>(rows / heads / 2), width = numbers.size() / static_cast<std::size_t>(rows);
-  std::vector<float> head(2 * half * width);
+  std::vector<Thing> head(2 * half * width);
   for (std::size_t begin = 0; begin < numbers.size(); begin += head.size()) {
     const auto part = numbers.subspan(begin, head.size());
     for (std::size_t i = 0; i < half; ++i)
@@ -253,6 +256,12 @@ void reorder_heads(std::span<float> numbers, index_t rows, index_t heads, bool t
       }
     std::copy(head.begin(), head.end(), part.begin());
   }
+}
+void reorder_heads(std::span<float> numbers, index_t rows, index_t heads, bool to_gguf) {
+  reorder_rows(numbers, rows, heads, to_gguf);
+}
+void reorder_heads(std::span<std::uint8_t> row_bytes, index_t rows, index_t heads, bool to_gguf) {
+  reorder_rows(row_bytes, rows, heads, to_gguf);
 }
 
 }  // namespace detail
@@ -288,6 +297,33 @@ void gguf_model::read(std::string_view name, std::span<float> out) const {
     for (float& x : out) x -= static_cast<float>(config_.norm_offset);
   if (const index_t heads = interleaved_heads(config_, name); heads > 0 && !tensor.shape.empty())
     detail::reorder_heads(out, tensor.shape.front(), heads, false);
+}
+
+std::optional<packed_format> gguf_model::packed_format_of(std::string_view name) const {
+  const gguf_tensor& tensor = at(name);
+  return tensor.shape.size() == 2 && !has_offset_inside(config_, name) ? detail::packed_type(tensor.type)
+                                                                       : std::nullopt;
+}
+
+packed_numbers gguf_model::read_packed(std::string_view name) const {
+  const gguf_tensor& tensor = at(name);
+  const auto format = packed_format_of(name);
+  if (!format)
+    throw error(errc::unsupported, std::string(name),
+                join("a tensor of ", layout_of(tensor.type).name, " is not kept packed; read it as floats"));
+  packed_matrix like;
+  like.format = *format, like.rows = tensor.shape[0], like.columns = tensor.shape[1];
+  const auto stored = file_.bytes(tensor);
+  if (static_cast<std::size_t>(parts_of_packed(like, false).codes) != stored.size())
+    throw error(errc::bad_model, std::string(name),
+                join("expected ", parts_of_packed(like, false).codes, " bytes, found ", stored.size()));
+  packed_numbers out(like, false);
+  std::copy_n(reinterpret_cast<const std::uint8_t*>(stored.data()), stored.size(), out.codes());
+  if (!all_finite(out.what))
+    throw error(errc::not_finite, std::string(name), "a scale is NaN or infinite; the file is damaged");
+  if (const index_t heads = interleaved_heads(config_, name); heads > 0)
+    detail::reorder_heads(std::span<std::uint8_t>(out.codes(), stored.size()), like.rows, heads, false);
+  return out;
 }
 
 }  // namespace plumb::inline v0

@@ -15,7 +15,7 @@
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/families.hpp>
 #include <plumb/models/gguf_model.hpp>
-#include <plumb/models/stored_weight.hpp>
+#include <plumb/models/read_weight.hpp>
 #include <plumb/text/tokenizer.hpp>
 
 namespace plumb::inline v0 {
@@ -62,7 +62,7 @@ class language_model {
     index_t total = 0;
     std::set<const void*> seen;
     network().for_each_weight([&](const std::string&, weight_ptr<B, T>& w) {
-      if (seen.insert(w.get()).second) total += w->value.size();
+      if (seen.insert(w.get()).second) total += w->extent().size();
     });
     return total;
   }
@@ -82,6 +82,7 @@ class language_model {
 struct load_options {
   int threads = 0;        ///< CPU backends: 0 takes all cores
   index_t positions = 0;  ///< longest sequence to prepare for; 0: `model_config::usual_positions`, at most 32768
+  weight_storage storage = weight_storage::plain;  ///< of the maps inside blocks; others than plain cannot be trained
 };
 
 namespace detail {
@@ -92,40 +93,6 @@ device_ptr<B> make_device([[maybe_unused]] int threads) {
     return std::make_shared<typename B::device>(threads);
   else
     return std::make_shared<typename B::device>();
-}
-
-/// A weight of numbers from a file, which must be finite.
-template <class B, class T>
-weight_ptr<B, T> finite_weight(const device_ptr<B>& device, const std::string& name, shape extent,
-                               const std::vector<T>& host) {
-  check_read(name, std::span<const T>(host));
-  auto out = std::make_shared<weight_tensor<B, T>>();
-  out->value = tensor<B, T>(device, extent, std::span<const T>(host));
-  return out;
-}
-
-/// Reads one weight after checking that the file holds what the configuration says; nothing is allocated before.
-template <class B, class T>
-weight_ptr<B, T> read_weight(const device_ptr<B>& device, const weight_files& files, const model_config& config,
-                             const std::string& wanted, shape extent) {
-  const std::string name = find_stored(files, config, wanted, extent);
-  std::vector<T> host(static_cast<std::size_t>(extent.size()));
-  files.read(name, std::span<T>(host));
-  if (lies_transposed(config, name)) host = transposed(std::span<const T>(host), extent.columns, extent.rows);
-  return finite_weight<B, T>(device, name, extent, host);
-}
-
-/// The same from a GGUF file, which holds every map as [outputs, inputs].
-template <class B, class T>
-weight_ptr<B, T> read_weight(const device_ptr<B>& device, const gguf_model& files, const model_config& config,
-                             const std::string& name, shape extent) {
-  find_stored(files, config, name, extent);
-  std::vector<float> host(static_cast<std::size_t>(extent.size()));
-  files.read(name, host);
-  if constexpr (std::is_same_v<T, float>)
-    return finite_weight<B, T>(device, name, extent, host);
-  else
-    return finite_weight<B, T>(device, name, extent, std::vector<T>(host.begin(), host.end()));
 }
 
 /// The checks that tokenizer and configuration belong together, then the network. `place` names the configuration.
@@ -145,7 +112,7 @@ language_model<B, T> assemble_model(const model_config& config, std::optional<to
   const index_t positions =
       options.positions > 0 ? options.positions : std::min<index_t>(config.usual_positions(), 32768);
   auto net = make_network<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
-    return read_weight<B, T>(device, files, config, name, extent);
+    return read_weight<B, T>(device, files, config, name, extent, options.storage);
   });
   return {device, std::move(net), std::move(words), config, source};
 }
@@ -194,9 +161,7 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
     const auto ends = [&](std::initializer_list<std::string_view> list) {
       return std::any_of(list.begin(), list.end(), [&](std::string_view end) { return name.ends_with(end); });
     };
-    if (ends({"embed_tokens.weight", "wte.weight", "wpe.weight", "embed_in.weight", "word_embeddings.weight",
-              "embed_positions.weight"}))
-      deviation = first.embedding / config.embedding_factor;
+    if (detail::is_table(name)) deviation = first.embedding / config.embedding_factor;
     if (ends({"o_proj.weight", "down_proj.weight", "c_proj.weight", "out_proj.weight", "dense.weight",
               "dense_4h_to_h.weight", "fc2.weight", "fc_out.weight"}))
       deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
@@ -224,8 +189,8 @@ void save_model(const language_model<B, T>& model, const std::filesystem::path& 
   std::set<const void*> seen;
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (!seen.insert(w.get()).second) return;  // a tied head is stored once, as the hub does
-    const auto extent = w->value.extent();
-    numbers.push_back(detail::as_stored(model.config(), name, extent, w->value.host()));
+    const auto extent = w->extent();
+    numbers.push_back(detail::as_stored(model.config(), name, extent, w->host()));
     tensors.push_back(as_tensor(detail::written_name(model.config(), name),
                                 detail::stored_shape(model.config(), name, extent),
                                 std::span<const T>(numbers.back())));

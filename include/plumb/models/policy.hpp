@@ -108,6 +108,12 @@ policy<B, T> train_all(const language_model<B, T>& model) {
   std::set<const void*> seen;
   detail::bare(model);
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
+    if (w->packed)
+      throw error(errc::unsupported, name,
+                  join("it is kept in ", plumb::name(w->packed->get().format),
+                       ", which cannot be trained; load the model with plain weights, or train an adapter"));
+  });
+  model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (!seen.insert(w.get()).second) return;
     w->set_trainable(true);
     trainable.push_back({name, w});

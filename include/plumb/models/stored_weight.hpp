@@ -58,6 +58,14 @@ inline bool is_vector(std::string_view name) {
   return false;
 }
 
+/// Tables that rows are looked up in: of tokens, or of positions.
+inline bool is_table(std::string_view name) {
+  for (const std::string_view end : {"embed_tokens.weight", "wte.weight", "wpe.weight", "embed_in.weight",
+                                     "word_embeddings.weight", "embed_positions.weight"})
+    if (name.ends_with(end)) return true;
+  return false;
+}
+
 /// The shape in which files hold a weight of this extent.
 inline std::vector<index_t> stored_shape(const model_config& c, std::string_view name, shape extent) {
   if (is_vector(name)) return {extent.columns};

@@ -17,8 +17,8 @@ struct linear {
   std::optional<lora<B, T>> adapter;
   std::shared_ptr<const token_rows<B, T>> learnt = {};  ///< of a head tied to an embedding that has them; null: none
 
-  [[nodiscard]] index_t inputs() const noexcept { return weight->value.extent().columns; }
-  [[nodiscard]] index_t outputs() const noexcept { return weight->value.extent().rows; }
+  [[nodiscard]] index_t inputs() const noexcept { return weight->extent().columns; }
+  [[nodiscard]] index_t outputs() const noexcept { return weight->extent().rows; }
   /// Would training change anything here? (A frozen head gives unit gradients; see head.hpp.)
   [[nodiscard]] bool learns(const pass<B, T>& p) const noexcept {
     return p.learns(*weight) || (bias && p.learns(*bias)) ||

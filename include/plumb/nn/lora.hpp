@@ -48,7 +48,7 @@ struct lora {
     const auto whole = adapted_product_with(t, magnitude ? seen : x, weight, seen, t.leaf(*a), t.leaf(*b),
                                             static_cast<T>(scale));  // [tokens, out]
     if (!magnitude) return whole;
-    const auto norms = adapted_row_norms(t, weight.value, squares->get(), std::as_const(a->value).get(),
+    const auto norms = adapted_row_norms(t, weight, squares->get(), std::as_const(a->value).get(),
                                          std::as_const(b->value).get(), scale);
     const auto y = scale_columns(t, whole, t.leaf(*magnitude), norms);  // [tokens, out]
     return drops ? product_onto(t, y, add(t, x, plumb::scale(t, seen, T(-1))), weight, T(1)) : y;

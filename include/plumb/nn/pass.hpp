@@ -74,7 +74,7 @@ struct pass {
   /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
   variable<B, T> leaf(weight_tensor<B, T>& w) {
     if (!w.stand_in) return tape.leaf(w);
-    return adapters ? tape.leaf(*w.stand_in) : tape.constant(std::as_const(w.value).get());
+    return adapters ? tape.leaf(*w.stand_in) : tape.frozen(w);
   }
   /// Would training change this weight as the pass sees it?
   [[nodiscard]] bool learns(const weight_tensor<B, T>& w) const noexcept {

@@ -2,7 +2,7 @@
 // The length of every row of an adapted weight, without making that weight.
 #pragma once
 
-#include <plumb/autograd/tape.hpp>
+#include <plumb/autograd/weight_product.hpp>
 #include <plumb/config.hpp>
 #include <plumb/core/math.hpp>
 
@@ -79,16 +79,18 @@ tensor<B, T> row_squares(const device_ptr<B>& device, view<const T> weight) {
 /// ‖W_j + s B_j A‖ of every row j, [1, out], in the tape's memory; W [out, in], A [rank, in], B [out, rank].
 /// `squares` [1, out] are those of W. Costs what `rank` tokens cost in W, not the [out, in] numbers of the sum.
 template <class B, class T>
-view<const T> adapted_row_norms(tape<B, T>& t, view<const T> weight, view<const T> squares, view<const T> a,
+view<const T> adapted_row_norms(tape<B, T>& t, const variable<B, T>& weight, view<const T> squares, view<const T> a,
                                 view<const T> b, double scale) {
-  const view<T> norms = t.memory().template make<T>({1, weight.rows});
+  const view<T> norms = t.memory().template make<T>({1, weight.rows()});
   typename tape<B, T>::scope forgotten(t, false);
-  const view<T> aw = t.memory().template make<T>({a.rows, weight.rows});
+  const view<T> aw = t.memory().template make<T>({a.rows, weight.rows()});
   const view<T> aa = t.memory().template make<T>({a.rows, a.rows});
-  B::multiply(t.device(), product::nt, T(1), a, weight, T(0), aw);
-  B::multiply(t.device(), product::nt, T(1), a, a, T(0), aa);
-  B::for_each(t.device(), weight.rows,
-              detail::adapted_norm_each<T>{weight, a, b, squares.data, aw, aa, scale, norms.data});
+  detail::with_plain(t, weight, [&](view<const T> plain) {  // rows whose terms cancel are made anew from it
+    B::multiply(t.device(), product::nt, T(1), a, plain, T(0), aw);
+    B::multiply(t.device(), product::nt, T(1), a, a, T(0), aa);
+    B::for_each(t.device(), plain.rows,
+                detail::adapted_norm_each<T>{plain, a, b, squares.data, aw, aa, scale, norms.data});
+  });
   return norms;
 }
 

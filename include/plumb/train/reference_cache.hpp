@@ -23,7 +23,7 @@ template <class B, class T>
 std::uint64_t weights_fingerprint(const language_model<B, T>& model) {
   std::uint64_t hash = sizeof(T);
   model.network().for_each_weight([&](const std::string&, weight_ptr<B, T>& w) {
-    for (const T x : w->value.host()) {
+    for (const T x : w->host()) {
       if constexpr (sizeof(T) == 8)
         hash = derive_key(hash ^ std::bit_cast<std::uint64_t>(x), 1);
       else
