@@ -35,10 +35,12 @@ struct model_config {
   double norm_epsilon = 1e-5;
   norm_place norms = norm_place::before;
   double norm_offset = 0;  ///< norms multiply by offset + weight (Gemma: 1)
+  bool norm_bias = false;  ///< layer norms add one (in Llama's kin)
   double rope_theta = 10000;
   double local_rope_theta = 0;  ///< of layers with a window; 0: as the others, and scaled like them
   plumb::rope_scaling rope_scaling{};
   std::vector<index_t> windows{};  ///< [layers] keys that a token of the layer sees, itself included; 0, or empty: all
+  std::vector<bool> unturned{};    ///< [layers] layers whose queries and keys have no position; empty: none
   index_t rotary_width = 0;        ///< numbers of each head that turn; 0: all
   bool parallel = false;           ///< attention and feed-forward part read the block's input, and both are added to it
   bool one_norm = false;           ///< with `parallel`: both read it through the same norm
@@ -47,11 +49,12 @@ struct model_config {
   bool attention_bias = false;  ///< of queries, keys and values
   bool output_bias = false;     ///< of attention's output
   query_norm query_norms = query_norm::none;
-  double query_scale = 0;    ///< attention's scores are multiplied by 1/√query_scale; 0: head_width
-  double alibi = 0;          ///< attention falls with distance, see attention_options; 0: there are other positions
-  double attention_cap = 0;  ///< attention's scores become cap tanh(score / cap); 0: they stay
-  double logit_cap = 0;      ///< likewise the head's logits
-  double logit_factor = 1;   ///< the head's logits are multiplied by it (Cohere)
+  double query_scale = 0;      ///< attention's scores are multiplied by 1/√query_scale; 0: head_width
+  double alibi = 0;            ///< attention falls with distance, see attention_options; 0: there are other positions
+  double attention_cap = 0;    ///< attention's scores become cap tanh(score / cap); 0: they stay
+  double logit_cap = 0;        ///< likewise the head's logits
+  double logit_factor = 1;     ///< the head's logits are multiplied by it (Cohere)
+  double residual_factor = 1;  ///< what attention and feed-forward part add is multiplied by it (Granite)
   activation gate = activation::silu;
   double embedding_factor = 1;  ///< multiplies the embedding's rows (Gemma: √hidden_size)
   bool mlp_bias = false;
@@ -73,7 +76,11 @@ struct model_config {
   /// Numbers of each head that turn.
   [[nodiscard]] index_t turned_width() const noexcept { return rotary_width > 0 ? rotary_width : head_width; }
   [[nodiscard]] rotary_layout rotary_pairs() const noexcept {
-    return family == "cohere" || family == "gptj" ? rotary_layout::interleaved : rotary_layout::half;
+    return family.starts_with("cohere") || family == "gptj" ? rotary_layout::interleaved : rotary_layout::half;
+  }
+  /// Do queries and keys of this layer turn with their position?
+  [[nodiscard]] bool turns(index_t layer) const noexcept {
+    return turns_positions() && (unturned.empty() || !unturned[static_cast<std::size_t>(layer)]);
   }
   /// Keys that a token of this layer sees; 0: all.
   [[nodiscard]] index_t window(index_t layer) const noexcept {
@@ -127,6 +134,8 @@ struct model_config {
       throw error(errc::bad_model, place, join("\"attention_factor\": expected a number from 0, found ", s.magnitude));
     if (!windows.empty() && static_cast<index_t>(windows.size()) != layers)
       fail("layer_types", static_cast<index_t>(windows.size()), join("one for each of the ", layers, " layers"));
+    if (!unturned.empty() && static_cast<index_t>(unturned.size()) != layers)
+      fail("no_rope_layers", static_cast<index_t>(unturned.size()), join("one for each of the ", layers, " layers"));
     for (const index_t w : windows)
       if (w < 0) fail("sliding_window", w, "at least 1");
     const auto number = [&](std::string_view key, double value, double least) {
@@ -142,6 +151,10 @@ struct model_config {
     if (!(std::abs(logit_factor) > 0 && std::abs(logit_factor) < 1e30))
       throw error(errc::bad_model, place,
                   join("\"logit_scale\": expected a number other than 0, found ", logit_factor));
+    for (const auto& [key, factor] :
+         {std::pair("residual_multiplier", residual_factor), std::pair("embedding_multiplier", embedding_factor)})
+      if (!(factor > 0 && factor < 1e30))
+        throw error(errc::bad_model, place, join("\"", key, "\": expected a number above 0, found ", factor));
     if (s.how == rope_scaling::kind::longrope) {
       if (s.positions < 2) fail("original_max_position_embeddings", s.positions, "at least 2 for longrope");
       for (const auto& [key, list] :

@@ -27,7 +27,8 @@ std::unique_ptr<network<B, T>> make_network(const device_ptr<B>& device, const m
     return behind(build_plain_decoder<B, T>(device, c, positions, *names, make));
   }
   if (c.family == "phi3") return behind(build_phi3<B, T>(device, c, positions, make));
-  if (c.family == "cohere") return behind(build_cohere<B, T>(device, c, positions, make));
+  if (c.family == "stablelm") return behind(build_stablelm<B, T>(device, c, positions, make));
+  if (c.family == "cohere" || c.family == "cohere2") return behind(build_cohere<B, T>(device, c, positions, make));
   if (c.norms != norm_place::before) return behind(build_gemma<B, T>(device, c, positions, make));
   return behind(build_llama<B, T>(device, c, positions, make));
 }
