@@ -387,9 +387,8 @@ TEST_CASE("every family that goes into a GGUF file comes back", "[gguf]") {
     CHECK(back->names() == folder->names());
     CHECK(back->config().rotary_width == folder->config().rotary_width);
     const auto& windows = folder->config().windows;
-    if (const bool said = has(path.string(), "phi3"); said || windows.empty())
-      CHECK(back->config().windows == windows);
-    else  // llama.cpp has no windows there: the file is the model of texts that none of them cuts
+    if (windows.empty() || folder->config().family == "phi3") CHECK(back->config().windows == windows);
+    if (!windows.empty())  // llama.cpp has no windows there: the file is the model of texts that none of them cuts
       CHECK(back->config().max_positions == *std::min_element(windows.begin(), windows.end()));
     if (windows.empty()) CHECK(back->config().usual_positions() == folder->config().usual_positions());
     CHECK(back->config().rope_scaling.long_factors.size() == folder->config().rope_scaling.long_factors.size());

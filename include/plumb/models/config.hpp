@@ -21,7 +21,7 @@ enum class norm_place { before, after, both };
 /// What of queries and keys is normalised before they are turned.
 enum class query_norm { none, each_head, all_heads };
 
-/// The numbers that fix a decoder. A family is a set of such traits; see models/config_file.hpp for which has which.
+/// The numbers that fix a decoder, or an encoder. A family is a set of such traits; see models/config_file.hpp for which has which.
 struct model_config {
   std::string family = "llama";   ///< "model_type" on the hub
   index_t hidden_size = 0;        ///< width of the residual stream
@@ -58,6 +58,8 @@ struct model_config {
   activation gate = activation::silu;
   double embedding_factor = 1;  ///< multiplies the embedding's rows (Gemma: √hidden_size)
   bool mlp_bias = false;
+  index_t token_types = 0;  ///< kinds of text that an encoder tells apart
+  bool pooled = false;      ///< an encoder has a map behind the first token's state
   std::optional<token_id> bos;
   std::vector<token_id> eos;      ///< any of them ends a reply
   std::string dtype = "float32";  ///< as stored
@@ -69,10 +71,12 @@ struct model_config {
                                                             : max_positions;
   }
   /// Has each position a row of weights, rather than an angle?
-  [[nodiscard]] bool learns_positions() const noexcept { return family == "gpt2" || family == "opt"; }
+  [[nodiscard]] bool learns_positions() const noexcept { return family == "gpt2" || family == "opt" || encodes(); }
+  /// Is it an encoder, whose tokens see their whole text, and which has no next token?
+  [[nodiscard]] bool encodes() const noexcept { return family == "bert" || family == "roberta"; }
   [[nodiscard]] bool turns_positions() const noexcept { return !learns_positions() && alibi == 0; }
   /// The row of position 0 among them.
-  [[nodiscard]] index_t first_place() const noexcept { return family == "opt" ? 2 : 0; }
+  [[nodiscard]] index_t first_place() const noexcept { return family == "opt" || family == "roberta" ? 2 : 0; }
   /// Numbers of each head that turn.
   [[nodiscard]] index_t turned_width() const noexcept { return rotary_width > 0 ? rotary_width : head_width; }
   [[nodiscard]] rotary_layout rotary_pairs() const noexcept {
@@ -109,7 +113,8 @@ struct model_config {
     if (head_width % 2 != 0 && turns_positions())
       fail("head_dim", head_width, "an even number: rotary positions turn pairs");
     if (heads > most / head_width) fail("head_dim", head_width, "a smaller number");
-    for (const std::string_view whole : {"gpt2", "gptj", "gpt_neox", "opt", "falcon", "phi", "mpt"})
+    if (encodes()) size("type_vocab_size", token_types);
+    for (const std::string_view whole : {"gpt2", "gptj", "gpt_neox", "opt", "falcon", "phi", "mpt", "bert", "roberta"})
       if (family == whole && heads * head_width != hidden_size)
         fail("hidden_size", hidden_size, join("a multiple of the number of heads (", heads, ")"));
     if (rotary_width < 0 || rotary_width > head_width || rotary_width % 2 != 0)
@@ -171,5 +176,14 @@ struct model_config {
       fail("rotary_dim", turned_width(), "at least 4 for dynamic scaling");
   }
 };
+
+/// What files call the map behind an encoder's first state.
+inline std::string pooler_name(const model_config& c) {
+  return c.family == "roberta" ? "classifier.dense" : c.family + ".pooler.dense";
+}
+/// What files call the head that says one number, as transformers' …ForSequenceClassification does.
+inline std::string score_module(const model_config& c) {
+  return c.family == "roberta" ? "classifier.out_proj" : c.encodes() ? "classifier" : "score";
+}
 
 }  // namespace plumb::inline v0

@@ -18,6 +18,7 @@
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/config_encoder_impl.hpp>
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/config_plain_impl.hpp>
 
@@ -49,6 +50,8 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"gptj", "GPTJForCausalLM"},
     {"phi", "PhiForCausalLM"},
     {"mpt", "MptForCausalLM"},
+    {"bert", "BertModel"},
+    {"roberta", "RobertaModel"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -314,6 +317,8 @@ model_config read_config(const std::filesystem::path& folder) {
   }
   if (const auto* words = detail::find_plain_words(out.family))
     detail::read_plain(*words, c, out, place);
+  else if (out.encodes())
+    detail::read_encoder(c, out, place);
   else
     detail::read_family(c, out, place);
   if (out.heads < 1)
@@ -440,10 +445,12 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
   o["model_type"] = c.family;
   if (const auto* words = detail::find_plain_words(c.family))
     detail::write_plain(*words, c, o);
+  else if (c.encodes())
+    detail::write_encoder(c, o);
   else
     detail::write_family(c, o);
   o["vocab_size"] = c.vocabulary;
-  o["tie_word_embeddings"] = c.tied_head;
+  if (!c.encodes()) o["tie_word_embeddings"] = c.tied_head;
   if (c.bos) o["bos_token_id"] = *c.bos;
   if (c.eos.size() == 1) o["eos_token_id"] = c.eos.front();
   if (c.eos.size() > 1) o["eos_token_id"] = json::array(c.eos.begin(), c.eos.end());

@@ -24,7 +24,8 @@ inline attention_options attention_numbers(const model_config& c, index_t layer)
           .scale = 1 / std::sqrt(size),
           .window = c.window(layer),
           .cap = c.attention_cap,
-          .alibi = c.alibi};
+          .alibi = c.alibi,
+          .both_ways = c.encodes()};
 }
 
 /// A map whose weight and bias `make(name, shape)` gives.

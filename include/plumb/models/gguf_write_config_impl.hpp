@@ -28,7 +28,7 @@ inline std::string checked_architecture(const model_config& c, const std::string
 /// Does llama.cpp give this family's layers their windows? Elsewhere it lets every token see all, so that a file says the
 /// model truly up to the length of the smallest window only, and says that as its context.
 inline bool gguf_says_windows(const model_config& c) {
-  return c.family == "gemma2" || c.family == "gemma3_text" || c.family == "phi3" || c.family == "cohere2";
+  return c.family == "gemma2" || c.family == "gemma3_text" || c.family == "cohere2";
 }
 inline index_t gguf_positions(const model_config& c) {
   index_t out = c.max_positions;
@@ -106,8 +106,8 @@ inline void write_gguf_config(const model_config& c, gguf_metadata& out, const s
   out.u32(at + "attention.value_length", c.head_width);
   out.u32(at + "rope.dimension_count", c.turned_width());
   out.f32(at + "rope.freq_base", c.rope_theta);
-  if (gguf_says_windows(c))
-    out.u32(at + "attention.sliding_window", f == "phi3" ? window : std::max<index_t>(1, window));
+  if (f == "phi3") out.u32(at + "attention.sliding_window", window);  // which llama.cpp reads and does not use
+  if (gguf_says_windows(c)) out.u32(at + "attention.sliding_window", std::max<index_t>(1, window));
   if (f == "gemma2" || f == "gemma3_text") {
     if (c.attention_cap > 0) out.f32(at + "attn_logit_softcapping", c.attention_cap);
     if (c.logit_cap > 0) out.f32(at + "final_logit_softcapping", c.logit_cap);
