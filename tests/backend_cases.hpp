@@ -150,6 +150,7 @@ class backend_cases {
     attention(6, 1, 64, 1);
     attention(2, 2, 130, 0);
     attention(4, 2, 16, 40, 0.5);
+    attention(6, 2, 24, 0, 0, 0, true), attention(3, 3, 40, 0, 1.5, 0, true);
     return std::move(results_);
   }
 
@@ -364,52 +365,56 @@ class backend_cases {
              });
   }
 
-  void attention(index_t heads, index_t kv_heads, index_t width, index_t window, double cap = 0, double alibi = 0) {
-    record("attention of " + std::to_string(heads) + " heads of " + std::to_string(width), [&](case_result& result) {
-      forest f;
-      const index_t m = forest::tokens;
-      const auto bytes = [](const auto& list) { return list.size() * sizeof(list[0]); };
-      const auto count = static_cast<index_t>(f.key_rows.size());
-      indices key_rows(d_, 1, count, f.key_rows), row_segment(d_, 1, m, f.row_segment);
-      std::vector<std::int32_t> flat(bytes(f.segments) / sizeof(std::int32_t));
-      std::memcpy(flat.data(), f.segments.data(), bytes(f.segments));
-      indices segments(d_, 1, static_cast<index_t>(flat.size()), flat);
-      plumb::attention_plan here{.segments = f.segments.data(),
-                                 .segment_count = static_cast<index_t>(f.segments.size()),
-                                 .key_rows = f.key_rows.data(),
-                                 .row_segment = f.row_segment.data()};
-      plumb::attention_plan there{.segments = reinterpret_cast<const plumb::query_segment*>(segments.there().data),
-                                  .segment_count = here.segment_count,
-                                  .key_rows = key_rows.there().data,
-                                  .row_segment = row_segment.there().data};
-      const plumb::attention_options o{.heads = heads,
-                                       .kv_heads = kv_heads,
-                                       .head_width = width,
-                                       .scale = 1 / std::sqrt(static_cast<double>(width)),
-                                       .window = window,
-                                       .cap = cap,
-                                       .alibi = alibi};
-      numbers q(d_, m, heads * width, 71), k(d_, m, kv_heads * width, 72), v(d_, m, kv_heads * width, 73);
-      numbers out(d_, m, heads * width, 74), log_sum(d_, m, heads, 75), slope(d_, m, heads * width, 76);
-      numbers dq(d_, m, heads * width, 77), dk(d_, m, kv_heads * width, 78), dv(d_, m, kv_heads * width, 79);
-      B::template attention<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there());
-      ref::attention<T>(r_, here, o, q.here(), k.here(), v.here(), out.here(), log_sum.here());
-      out.compare(result);
-      log_sum.compare(result);
-      B::template attention_backward<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there(),
-                                        slope.there(), dq.there(), dk.there(), dv.there());
-      ref::attention_backward<T>(r_, here, o, q.here(), k.here(), v.here(), out.here(), log_sum.here(), slope.here(),
-                                 dq.here(), dk.here(), dv.here());
-      dq.compare(result);
-      dk.compare(result);
-      dv.compare(result);
-      // An empty batch is a batch.
-      there.segment_count = 0;
-      B::template attention<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there());
-      B::template attention_backward<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there(),
-                                        slope.there(), dq.there(), dk.there(), dv.there());
-      dq.compare(result);
-    });
+  void attention(index_t heads, index_t kv_heads, index_t width, index_t window, double cap = 0, double alibi = 0,
+                 bool both_ways = false) {
+    const char* const how = both_ways ? " in both directions" : "";
+    record(
+        "attention of " + std::to_string(heads) + " heads of " + std::to_string(width) + how, [&](case_result& result) {
+          forest f;
+          const index_t m = forest::tokens;
+          const auto bytes = [](const auto& list) { return list.size() * sizeof(list[0]); };
+          const auto count = static_cast<index_t>(f.key_rows.size());
+          indices key_rows(d_, 1, count, f.key_rows), row_segment(d_, 1, m, f.row_segment);
+          std::vector<std::int32_t> flat(bytes(f.segments) / sizeof(std::int32_t));
+          std::memcpy(flat.data(), f.segments.data(), bytes(f.segments));
+          indices segments(d_, 1, static_cast<index_t>(flat.size()), flat);
+          plumb::attention_plan here{.segments = f.segments.data(),
+                                     .segment_count = static_cast<index_t>(f.segments.size()),
+                                     .key_rows = f.key_rows.data(),
+                                     .row_segment = f.row_segment.data()};
+          plumb::attention_plan there{.segments = reinterpret_cast<const plumb::query_segment*>(segments.there().data),
+                                      .segment_count = here.segment_count,
+                                      .key_rows = key_rows.there().data,
+                                      .row_segment = row_segment.there().data};
+          const plumb::attention_options o{.heads = heads,
+                                           .kv_heads = kv_heads,
+                                           .head_width = width,
+                                           .scale = 1 / std::sqrt(static_cast<double>(width)),
+                                           .window = window,
+                                           .cap = cap,
+                                           .alibi = alibi,
+                                           .both_ways = both_ways};
+          numbers q(d_, m, heads * width, 71), k(d_, m, kv_heads * width, 72), v(d_, m, kv_heads * width, 73);
+          numbers out(d_, m, heads * width, 74), log_sum(d_, m, heads, 75), slope(d_, m, heads * width, 76);
+          numbers dq(d_, m, heads * width, 77), dk(d_, m, kv_heads * width, 78), dv(d_, m, kv_heads * width, 79);
+          B::template attention<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there());
+          ref::attention<T>(r_, here, o, q.here(), k.here(), v.here(), out.here(), log_sum.here());
+          out.compare(result);
+          log_sum.compare(result);
+          B::template attention_backward<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there(),
+                                            slope.there(), dq.there(), dk.there(), dv.there());
+          ref::attention_backward<T>(r_, here, o, q.here(), k.here(), v.here(), out.here(), log_sum.here(),
+                                     slope.here(), dq.here(), dk.here(), dv.here());
+          dq.compare(result);
+          dk.compare(result);
+          dv.compare(result);
+          // An empty batch is a batch.
+          there.segment_count = 0;
+          B::template attention<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there());
+          B::template attention_backward<T>(d_, there, o, q.there(), k.there(), v.there(), out.there(), log_sum.there(),
+                                            slope.there(), dq.there(), dk.there(), dv.there());
+          dq.compare(result);
+        });
   }
 
   typename B::device& d_;

@@ -50,7 +50,7 @@ std::vector<std::string> names() {
 }  // namespace
 
 TEST_CASE("families compute what transformers computes", "[model][golden]") {
-  REQUIRE(names().size() >= 24);
+  REQUIRE(names().size() >= 29);
   for (const std::string& family : names()) {
     CAPTURE(family);
     const auto expected = read_expectation(family);
@@ -93,6 +93,9 @@ TEST_CASE("a family's configuration is written as it was read", "[model]") {
     CHECK(after.family == before.family);
     CHECK(after.rope_scaling == before.rope_scaling);
     CHECK(after.windows == before.windows);
+    CHECK(after.unturned == before.unturned);
+    CHECK(std::abs(after.query_scale - before.query_scale) <= 1e-12 * before.query_scale);
+    CHECK(after.residual_factor == before.residual_factor);
     CHECK(after.attention_bias == before.attention_bias);
     CHECK(after.turned_width() == before.turned_width());
     CHECK(after.parallel == before.parallel);
@@ -157,6 +160,13 @@ TEST_CASE("each trait of a family matters", "[model]") {
   CHECK(far("mpt", "\"alibi_bias_max\": 8", "\"alibi_bias_max\": 9") > 1e-3);
   CHECK(far("phi3_longrope", "      9.0", "      8.0") > 1e-4);
   CHECK(far("llama_dynamic", "\"factor\": 2.0", "\"factor\": 3.0") > 1e-3);
+  CHECK(far("cohere2", "\"sliding_attention\",\n    \"full", "\"full_attention\",\n    \"full") > 1e-3);
+  CHECK(far("smollm3", "    0,\n", "    1,\n") > 1e-3);
+  CHECK(far("granite", "\"residual_multiplier\": 0.7", "\"residual_multiplier\": 0.8") > 1e-3);
+  CHECK(far("granite", "\"attention_multiplier\": 0.25", "\"attention_multiplier\": 0.5") > 1e-3);
+  CHECK(far("granite", "\"logits_scaling\": 2.0", "\"logits_scaling\": 2.5") > 1e-3);
+  CHECK(far("stablelm", "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": 0.25") > 1e-3);
+  CHECK(far("starcoder2", "\"sliding_window\": 6", "\"sliding_window\": 7") > 1e-3);
   CHECK(far("gemma3", "\"rope_theta\": 10000.0", "\"rope_theta\": 20000.0") > 1e-4);
 }
 
@@ -202,6 +212,15 @@ TEST_CASE("what a family's parts do not have is refused", "[model]") {
   refused("mpt", R"("alibi_bias_max": 8)", R"("alibi_bias_max": 1000)", "alibi_bias_max");
   refused("mpt", R"("attn_type": "multihead_attention")", R"("attn_type": "multiquery_attention")", "attn_type");
   refused("phi", R"("qk_layernorm": false)", R"("qk_layernorm": true)", "norms of queries and keys");
+  refused("cohere2", R"("full_attention")", R"("chunked_attention")", "chunked_attention");
+  refused("smollm3", R"("no_rope_layers": [)", R"("no_rope_layers": null, "x": [)", "nothing");
+  refused("smollm3", R"("no_rope_layers": [
+    1,)",
+          R"("no_rope_layers": [)", "one for each of the 3 layers");
+  refused("granite", R"("residual_multiplier": 0.7)", R"("residual_multiplier": 0)", "above 0");
+  refused("granite", R"("attention_multiplier": 0.25)", R"("attention_multiplier": -1)", "above 0");
+  refused("stablelm", R"("use_parallel_residual": false)", R"("use_parallel_residual": true)", "part after part");
+  refused("stablelm", R"("qk_layernorm": false)", R"("qk_layernorm": true)", "norms of queries and keys");
   refused("gpt_neox", R"("intermediate_size": 32)", R"("inner": 32)", "intermediate_size");
 }
 

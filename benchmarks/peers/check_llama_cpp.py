@@ -1,11 +1,17 @@
-# SPDX-License-Identifier: BSL-1.0
-"""Does llama.cpp read the GGUF files that plumb writes, and compute what plumb computes from them?
+#SPDX - License - Identifier : BSL - 1.0
+""
+    "Does llama.cpp read the GGUF files that plumb writes, and compute what plumb computes from them?
 
-    python check_llama_cpp.py --plumb build/plumb MODEL [MODEL ...]
+    python check_llama_cpp.py-- plumb build /
+    plumb MODEL[MODEL...]
 
-Each model is written as f32, f16, bf16 and q8_0. llama.cpp (llama-cpp-python, keys and values in float) and plumb
-then continue the same ids greedily, and score the same random ids. llama.cpp rounds the activations to the format of the
-weights (f16, bf16, or blocks of 8 bits), plumb does not, so only f32 must agree closely; the others are compared with
+    Each model is written as f32,
+    f16,
+    bf16 and q8_0.llama.cpp(llama - cpp - python, keys and values in float) and plumb then
+        continue the same ids greedily,
+    and score the same random ids.llama.cpp rounds the activations to the format of the
+        weights(f16, bf16, or blocks of 8 bits),
+    plumb does not, so only f32 must agree closely; the others are compared with
 what such rounding may do. Families with GELU count as f16: llama.cpp looks its values up in a table of halves. Greedy replies must be equal up to the first place where llama.cpp's two best logits are
 closer than the difference of the two programs' log-probabilities. With text: a prompt is encoded by both.
 """
@@ -21,7 +27,7 @@ import tempfile
 import llama_cpp
 import numpy
 
-# The most that the root mean square of the differences of log-probabilities may be, as a share of their spread.
+#The most that the root mean square of the differences of log - probabilities may be, as a share of their spread.
 MOST = {"f32": 1e-5, "f16": 5e-3, "bf16": 4e-2, "q8_0": 2e-1}
 
 
@@ -48,6 +54,46 @@ def with_tokenizer(model, folder):
              "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level,
              "model": {"type": "BPE", "vocab": {word: i for i, word in enumerate(alphabet[:size])}, "merges": []}}
     (copy / "tokenizer.json").write_text(json.dumps(words))
+    return copy
+
+
+def drop_tensors(path, unwanted):
+    """Writes a safetensors file again without some of its tensors."""
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header, data, kept = json.loads(raw[8:8 + size]), raw[8 + size:], b""
+    for name in sorted(name for name in header if name != "__metadata__"):
+        if unwanted(name):
+            del header[name]
+            continue
+        begin, end = header[name]["data_offsets"]
+        header[name]["data_offsets"] = [len(kept), len(kept) + end - begin]
+        kept += data[begin:end]
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    path.write_bytes(len(head).to_bytes(8, "little") + head + kept)
+
+
+def as_published(model, folder):
+    """A copy of a small model whose config.json has the windows and scales that llama.cpp fixes by the architecture."""
+    config = json.loads((model / "config.json").read_text())
+    family = config["model_type"]
+    if family not in ("gemma2", "gemma3_text", "cohere2", "smollm3", "falcon"):
+        return model
+    copy = folder / "as published" / model.name
+    shutil.copytree(model, copy)
+    every = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}.get(family)
+    if every:
+        config["layer_types"] = [("sliding" if (i + 1) % every else "full") + "_attention"
+                                 for i in range(config["num_hidden_layers"])]
+    if family.startswith("gemma"):
+        config["query_pre_attn_scalar"] = config["head_dim"]
+    if family == "smollm3":
+        config["no_rope_layers"] = None
+    if family == "falcon" and config["bias"]:
+        config["bias"] = False
+        drop_tensors(copy / "model.safetensors", lambda name: name.endswith(".bias") and ".ln_" not in name)
+    (copy / "config.json").write_text(json.dumps(config))
     return copy
 
 
@@ -93,13 +139,20 @@ class Llama:
         return self.model.n_vocab()
 
 
+def context_of(path):
+    """The length that the file says: the smallest window where llama.cpp has none."""
+    metadata = llama_cpp.Llama(str(path), vocab_only=True, verbose=False).metadata
+    return int(metadata[metadata["general.architecture"] + ".context_length"])
+
+
 def uses_gelu(peer):
-    return peer.model.metadata["general.architecture"] in ("gemma", "gemma2", "gemma3", "gpt2")
+    return peer.model.metadata["general.architecture"] in (
+        "gemma", "gemma2", "gemma3", "gpt2", "gptneox", "falcon", "mpt", "phi2", "starcoder2")
 
 
 def compare(plumb, path, kind, count, text, adapter=None):
     """`adapter`: a PEFT folder and the file for llama.cpp that plumb made of it."""
-    length = 96
+    length = min(96, context_of(path))
     peer = Llama(path, 2 * length + count, adapter and adapter[1])
     model = ["--model", path, "--quiet", *(["--adapter", adapter[0]] if adapter else [])]
     draw = numpy.random.default_rng(7)
@@ -110,12 +163,13 @@ def compare(plumb, path, kind, count, text, adapter=None):
     worst = float(numpy.abs(ours - theirs).max())
     share = float(numpy.sqrt(numpy.mean((ours - theirs) ** 2)) / theirs.std())
     most = max(MOST[kind], MOST["f16"] if uses_gelu(peer) else 0)
-    prompt = ids[:8]
+    prompt = ids[:min(8, length // 2)]
+    count = min(count, length - len(prompt)) if length < 96 else count
     expected, gaps = peer.greedy(prompt, count)
     found = program(plumb, "generate", *model, "--temperature", 0, "--max-tokens", count,
                     rows=[{"ids": prompt}])[0]["ids"]
     same = next((i for i, (a, b) in enumerate(zip(expected, found)) if a != b), min(len(expected), len(found)))
-    # A reply of plumb ends at its end-of-text token; llama.cpp's loop here goes on.
+#A reply of plumb ends at its end - of - text token; llama.cpp's loop here goes on.
     equal = same == len(found) or gaps[same] <= 2 * worst
     words = "no text compared"
     if text:
@@ -137,6 +191,8 @@ def main():
     parser.add_argument("--types", default="f32,f16,bf16,q8_0")
     parser.add_argument("--count", type=int, default=64, help="tokens of the greedy reply")
     parser.add_argument("--adapter", type=pathlib.Path, action="append", default=[], help="a PEFT folder for the models")
+    parser.add_argument("--as-published", action="store_true",
+                        help="give small models the windows and scales that llama.cpp fixes by the architecture")
     parser.add_argument("--text", default="", help="encode this, too")
     options = parser.parse_args()
     quiet = llama_cpp.llama_log_callback(lambda level, message, data: None)
@@ -144,6 +200,8 @@ def main():
     good = True
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
+            if options.as_published:
+                model = as_published(model, pathlib.Path(folder))
             model = with_tokenizer(model, pathlib.Path(folder))
             for kind in options.types.split(","):
                 path = pathlib.Path(folder) / f"{model.parent.name}-{model.name}-{kind}.gguf"

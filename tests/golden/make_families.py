@@ -133,6 +133,28 @@ FAMILIES = {
     "mpt": lambda: transformers.MptConfig(
         vocab_size=61, d_model=24, n_heads=3, n_layers=2, max_seq_len=128, bos_token_id=1, eos_token_id=2
     ),
+    "cohere2": lambda: transformers.Cohere2Config(
+        **{**SMALL, "num_key_value_heads": 1, "num_hidden_layers": 3},
+        logit_scale=0.25,
+        sliding_window=6,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
+    "smollm3": lambda: transformers.SmolLM3Config(
+        **{**SMALL, "num_key_value_heads": 1, "num_hidden_layers": 3},
+        no_rope_layers=[1, 0, 1],
+        tie_word_embeddings=False,
+    ),
+    "granite": lambda: transformers.GraniteConfig(
+        **{**SMALL, "num_key_value_heads": 1},
+        attention_multiplier=0.25,
+        logits_scaling=2.0,
+        embedding_multiplier=1.5,
+        residual_multiplier=0.7,
+    ),
+    "stablelm": lambda: transformers.StableLmConfig(
+        **{**SMALL, "num_key_value_heads": 1}, use_qkv_bias=True, rope_parameters={**rope("default"), "partial_rotary_factor": 0.5}
+    ),
+    "starcoder2": lambda: transformers.Starcoder2Config(**{**SMALL, "num_key_value_heads": 1}, sliding_window=6),
 }  # fmt: skip
 
 

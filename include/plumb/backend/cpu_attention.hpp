@@ -184,7 +184,8 @@ struct attention_task {
     std::fill_n(totals, job.group() * query_tile * s::lanes, T(0));
     std::fill_n(highest, job.group() * query_tile, -std::numeric_limits<T>::infinity());
 
-    const index_t end = position + rows;
+    const index_t end = last_seen(o, segment, position + rows - 1) + 1, step = o.both_ways ? 0 : 1;
+    const index_t seen = last_seen(o, segment, position);  // by the first query; by the next: `step` further
     const index_t begin = o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
     for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
       const index_t count = std::min(key_tile, end - tile);
@@ -195,9 +196,9 @@ struct attention_task {
       for (index_t g = 0; g < job.group(); ++g)
         for (index_t i = 0; i < rows; i += most) {
           const index_t here = std::min(most, rows - i);
-          if (!(visible_keys(position + i + here - 1, o.window, tile).last > 0)) continue;
+          if (!(visible_keys(seen + (i + here - 1) * step, o.window, tile).last > 0)) continue;
           t.scores(here, queries + g * left_size + i * t.chunks * panel_stride<T>, keys, products);
-          update<Set>(t, here, position + i, o.window, tile, static_cast<T>(o.scale), static_cast<T>(o.cap),
+          update<Set>(t, here, seen + i * step, step, o.window, tile, static_cast<T>(o.scale), static_cast<T>(o.cap),
                       distance_slope<T>(o, kv_head * job.group() + g), products, scores, weights,
                       highest + g * query_tile + i, totals + (g * query_tile + i) * s::lanes,
                       sums + g * sums_size + i * t.value_panels * panel);
@@ -226,10 +227,11 @@ struct attention_task {
   }
 
  private:
+  /// `position`: the last that the first row sees; the next row sees `step` more.
   /// Brings a panel of rows up to date with the scores of one tile: new maxima, new weights, old sums scaled down.
   template <class Set>
   [[gnu::always_inline]] static inline void update(const attention_tiles<Set, T>& t, index_t rows, index_t position,
-                                                   index_t window, index_t tile, T scale, T cap, T fall,
+                                                   index_t step, index_t window, index_t tile, T scale, T cap, T fall,
                                                    const T* products, T* scores, T* weights, T* highest, T* totals,
                                                    T* sums) {
     using s = simd<Set, T>;
@@ -247,7 +249,7 @@ struct attention_task {
           t.add_distances(fall, tile - position - r, p, x);
           s::store(score + p, x);
         }
-      const visible_keys seen(position + r, window, tile);
+      const visible_keys seen(position + r * step, window, tile);
       for (index_t p = 0; p < seen.first; ++p) score[p] = none;
       for (index_t p = seen.last; p < key_tile; ++p) score[p] = none;
       typename s::vector top, x;

@@ -84,7 +84,7 @@ struct attention_backward_task {
       }
       std::fill_n(dq_sums, job.group() * sums_size, T(0));
 
-      const index_t end = position + rows;
+      const index_t end = last_seen(o, segment, position + rows - 1) + 1;
       const index_t begin = o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
       for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
         const index_t count = std::min(key_tile, end - tile);
@@ -101,10 +101,10 @@ struct attention_backward_task {
             t.scores(here, q_left + g * left_size + i * t.chunks * panel_stride<T>, keys, products);
             t.scores(here, d_left + g * left_size + i * t.chunks * panel_stride<T>, values, along);
             for (index_t r = 0; r < here; ++r)
-              row_slopes<Set>(t, visible_keys(position + i + r, o.window, tile), scale, cap, distance_slope<T>(o, head),
-                              tile - position - i - r, products, along, r, job.log_sum.row(row + i + r)[head],
-                              through[g * query_tile + i + r], weights + (i + r) * key_tile,
-                              slopes + (i + r) * key_tile);
+              row_slopes<Set>(t, visible_keys(last_seen(o, segment, position + i + r), o.window, tile), scale, cap,
+                              distance_slope<T>(o, head), tile - position - i - r, products, along, r,
+                              job.log_sum.row(row + i + r)[head], through[g * query_tile + i + r],
+                              weights + (i + r) * key_tile, slopes + (i + r) * key_tile);
             for (index_t r = 0; r < here; ++r)
               std::copy_n(slopes + (i + r) * key_tile, key_tile, slopes_left + r * panel_stride<T>);
             for (index_t r = here; r < kernel_rows<Set>(here); ++r)

@@ -21,7 +21,7 @@ struct query_segment {
 };
 
 /// Who attends to whom in a forest: a query at position p of segment s sees the keys of positions 0 … p on the path
-/// from the root to s. All three arrays lie in the backend's memory.
+/// from the root to s (with `attention_options::both_ways`, of all positions of the path). All three arrays lie in the backend's memory.
 struct attention_plan {
   const query_segment* segments = nullptr;
   index_t segment_count = 0;
@@ -40,7 +40,13 @@ struct attention_options {
   index_t window = 0;      ///< keys further back than this are not seen; 0: all are
   double cap = 0;          ///< scores become cap tanh(score / cap) before the softmax; 0: they stay
   double alibi = 0;        ///< scores fall with the distance of the key, see distance_slope; 0: they do not
+  bool both_ways = false;  ///< queries see the keys after them, too (encoders); without window and alibi
 };
+
+/// The last position that a query at `position` of a segment sees.
+PLUMB_HD constexpr index_t last_seen(const attention_options& o, const query_segment& s, index_t position) {
+  return o.both_ways ? index_t{s.first_position} + s.length - 1 : position;
+}
 
 /// What a step of distance takes from the scores of query head `head` (Press et al. 2022, section 3), 0 without ALiBi:
 /// 2^(−alibi (h + 1)/n) with n = heads where that is a power of 2; else n is the next lower power for the first n heads,

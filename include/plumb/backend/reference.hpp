@@ -353,7 +353,7 @@ struct reference {
     for (index_t s = 0; s < plan.segment_count; ++s) {
       const query_segment& segment = plan.segments[s];
       for (index_t i = 0; i < segment.length; ++i) {
-        const index_t last = segment.first_position + i + 1;
+        const index_t last = last_seen(o, segment, segment.first_position + i) + 1;
         const index_t first = o.window > 0 && last > o.window ? last - o.window : 0;
         for (index_t h = 0; h < o.heads; ++h)
           f(segment.first_row + i, h, h * o.kv_heads / o.heads, plan.key_rows + segment.keys, first, last);

@@ -87,7 +87,7 @@ struct attention_tile {
     for (index_t first = begin; first < end;) {  // the queries of one segment after another
       const query_segment segment = plan.segments[plan.row_segment[first]];
       const index_t rest = segment.first_row + segment.length, last = rest < end ? rest : end;
-      const index_t final_key = position_of(segment, last - 1);
+      const index_t final_key = last_seen(o, segment, position_of(segment, last - 1));
       const index_t first_key = first_visible(position_of(segment, first), o.window);
       for (index_t tile = first_key / attention_keys * attention_keys; tile <= final_key; tile += attention_keys) {
         const auto key_row = [&](int i) {
@@ -130,9 +130,10 @@ struct attention_tile {
       for (int j = 0; j < keys_each; ++j) {
         const index_t p = tile + c0 + j * column_lanes;
         s.score[r0 + i * row_lanes][c0 + j * column_lanes] =
-            p >= from && p <= position ? capped_score(sum[i][j] * static_cast<T>(o.scale), static_cast<T>(o.cap)) -
-                                             fall * static_cast<T>(position - p)
-                                       : -std::numeric_limits<T>::infinity();
+            p >= from && p <= last_seen(o, segment, position)
+                ? capped_score(sum[i][j] * static_cast<T>(o.scale), static_cast<T>(o.cap)) -
+                      fall * static_cast<T>(position - p)
+                : -std::numeric_limits<T>::infinity();
       }
     }
   }

@@ -125,7 +125,7 @@ struct attention_query_gradient {
     for (index_t first = begin; first < end;) {
       const query_segment segment = x.plan.segments[x.plan.row_segment[first]];
       const index_t rest = segment.first_row + segment.length, last = rest < end ? rest : end;
-      const index_t final_key = position_of(segment, last - 1);
+      const index_t final_key = last_seen(x.o, segment, position_of(segment, last - 1));
       const index_t first_key = first_visible(position_of(segment, first), x.o.window);
       for (index_t tile = first_key / attention_keys * attention_keys; tile <= final_key; tile += attention_keys) {
         block.each([&](int lane) {
@@ -161,7 +161,7 @@ struct attention_query_gradient {
         const int key = lane % column_lanes + j * column_lanes;
         const index_t p = tile + key;
         T slope = 0;  // of queries of other segments and keys out of sight
-        if (t >= first && t < last && p <= position_of(segment, t) &&
+        if (t >= first && t < last && p <= last_seen(x.o, segment, position_of(segment, t)) &&
             p >= first_visible(position_of(segment, t), x.o.window))
           slope = slope_of(s.q[row], s.d[row], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
                            static_cast<T>(x.o.cap), fall * static_cast<T>(position_of(segment, t) - p),
@@ -269,7 +269,8 @@ struct attention_key_gradient {
       furthest = s.place[i] > furthest ? s.place[i] : furthest;
     }
     block.each([](int) {});  // `place` has been read by all before the next segment writes it
-    const index_t first = nearest > segment.first_position ? nearest - segment.first_position : 0;
+    const bool later = nearest > segment.first_position && !x.o.both_ways;  // no query before the key sees it
+    const index_t first = later ? nearest - segment.first_position : 0;
     const index_t reach = furthest + x.o.window - segment.first_position;  // one past the last query that sees a key
     const index_t last = x.o.window > 0 && reach < segment.length ? reach : segment.length;
     for (index_t query = first; query < last; query += queries)
@@ -292,7 +293,7 @@ struct attention_key_gradient {
         const int key = lane / column_lanes + i * key_lanes, number = lane % column_lanes + j * column_lanes;
         const index_t position = segment.first_position + query + number, t = segment.first_row + query + number;
         score_slope<T> found{0, 0};
-        if (s.place[key] >= 0 && query + number < last && s.place[key] <= position &&
+        if (s.place[key] >= 0 && query + number < last && s.place[key] <= last_seen(x.o, segment, position) &&
             s.place[key] >= first_visible(position, x.o.window))
           found = slope_of(s.q[number], s.d[number], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
                            static_cast<T>(x.o.cap), fall * static_cast<T>(position - s.place[key]),

@@ -200,15 +200,22 @@ void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
                 "the policy trains the model's own weights; write them with save_model");
   const auto& model = p.model();
   const bool critic = p.score_head() && p.score_head()->critic;
-  const std::string config = adapter_config_text(
-      {detail::saved_options(*p.lora()), model.source(), p.score_head() && !critic, model.config().family == "gpt2"},
-      detail::target_names(model, *p.lora()));
+  if (p.score_head() && model.config().family == "roberta")
+    throw error(errc::unsupported, folder.string(),
+                "an adapter of RoBERTa with a score head: PEFT saves its whole head; train all weights instead");
+  adapter_config about;
+  about.lora = detail::saved_options(*p.lora());
+  about.base_model = model.source();
+  about.score_head = p.score_head() && !critic;
+  about.classifier = model.config().encodes();
+  about.inputs_first = model.config().family == "gpt2";
+  const std::string config = adapter_config_text(about, detail::target_names(model, *p.lora()));
   (void)detail::changed_weights(p);
   const auto all = detail::saved_tensors(p);
   std::vector<tensor_data> tensors, values;
   for (const auto& [data, numbers] : all) {
     detail::check_written(data.name, std::span<const T>(numbers), "the adapter");
-    const bool apart = critic && data.name == score_name;
+    const bool apart = critic && data.name.starts_with(p.score_head()->name + ".");
     (apart ? values : tensors).push_back(data);
     if (!apart) tensors.back().name = join(detail::peft_prefix, data.name);
   }
@@ -249,8 +256,12 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
     if (!files.contains(key)) absent.push_back(key);
   };
   places.for_each_tensor(plan, [&](const std::string& name, shape) { expect(join(detail::peft_prefix, name)); });
-  const std::string score_key = join(detail::peft_prefix, score_name);
+  const bool biased = model.config().encodes();
+  const std::string score_name = score_module(model.config()) + ".weight",
+                    bias_name = score_module(model.config()) + ".bias";
+  const std::string score_key = join(detail::peft_prefix, score_name), bias_key = join(detail::peft_prefix, bias_name);
   if (config.score_head) expect(score_key);
+  if (config.score_head && biased) expect(bias_key);
   for (const std::string& key : files.names())
     if (!expected.contains(key) && !detail::is_base_copy(model, files, key)) unexpected.push_back(key);
   if (!absent.empty() || !unexpected.empty())
@@ -274,6 +285,7 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
   if (critic && !critic->contains(score_name))
     throw error(errc::bad_model, (folder / detail::value_head_file).string(), "the file lacks score.weight");
   if (config.score_head) detail::check_adapter_tensor(files, score_key, stored(score_name, score_extent));
+  if (config.score_head && biased) detail::check_adapter_tensor(files, bias_key, stored(bias_name, {1, 1}));
   if (critic) detail::check_adapter_tensor(*critic, score_name, stored(score_name, score_extent));
 
   detail::adapter_tensors<B, T> values;  // all of them, before the model is touched
@@ -286,13 +298,15 @@ policy<B, T> load_adapter(const language_model<B, T>& model, const std::filesyst
   std::vector<lora_factors> first;
   for (std::size_t i = 0; starts_from_weight(plan.options().init) && i < places.maps.size(); ++i)
     first.push_back(detail::first_factors(places.maps[i], plan, i));
-  tensor<B, T> score;
+  tensor<B, T> score, bias;
   if (config.score_head || critic) {
     const auto host = critic ? detail::read_finite<T>(*critic, score_name) : detail::read_finite<T>(files, score_key);
     score = tensor<B, T>(model.device(), score_extent, std::span<const T>(host));
+    const auto one = biased && config.score_head ? detail::read_finite<T>(files, bias_key) : std::vector<T>();
+    if (!one.empty()) bias = tensor<B, T>(model.device(), {1, 1}, std::span<const T>(one));
   }
   auto out = detail::put_adapter(model, plan, places, first, std::move(values));
-  if (config.score_head || critic) detail::put_score_head(out, std::move(score), critic.has_value());
+  if (config.score_head || critic) detail::put_score_head(out, std::move(score), std::move(bias), critic.has_value());
   return out;
 }
 

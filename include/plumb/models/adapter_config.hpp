@@ -16,6 +16,7 @@ struct adapter_config {
   lora_options lora;
   std::string base_model;      ///< folder or name of the model that it was trained on; may be empty
   bool score_head = false;     ///< task_type SEQ_CLS: a head that says one number is saved beside the adapter
+  bool classifier = false;     ///< that head is called "classifier" (encoders)
   index_t virtual_tokens = 0;  ///< prompt or prefix tuning: how many; then `lora` says nothing
   bool prefix = false;         ///< prefix tuning
   bool inputs_first =

@@ -239,6 +239,7 @@ std::string adapter_config_text(const adapter_config& config, const std::vector<
   c["lora_alpha"] = number(o.alpha);
   c["lora_dropout"] = o.dropout;
   json::array saved;
+  if (config.score_head && config.classifier) saved.emplace_back("classifier");  // PEFT lists both
   if (config.score_head) saved.emplace_back("score");
   for (const std::string& module : o.modules_to_save) saved.emplace_back(module);
   c["modules_to_save"] = saved.empty() ? json::value(nullptr) : json::value(std::move(saved));

@@ -142,7 +142,7 @@ weight_changes<B, T> changed_weights(const policy<B, T>& p) {
   std::size_t own = 0;
   bool missing = false;
   for (const auto& [name, parameter] : p.trainable()) {
-    if (p.score_head() && parameter == p.score_head()->weight) continue;
+    if (p.score_head() && (parameter == p.score_head()->weight || parameter == p.score_head()->bias)) continue;
     ++own;
     missing = missing || !there.contains(parameter.get());
   }
@@ -230,10 +230,16 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   });
   const bool scores = p.score_head() && !p.score_head()->critic;  // a critic is no part of the language model
   if (scores) {
-    const auto& head = p.score_head()->weight->value;
-    numbers.push_back(head.host());
-    check_finite(score_name);
-    tensors.push_back(as_tensor(score_name, {1, head.extent().columns}, std::span<const T>(numbers.back())));
+    const auto& head = *p.score_head();
+    const std::string weight = head.name + ".weight", bias = head.name + ".bias";
+    numbers.push_back(head.weight->value.host());
+    check_finite(weight);
+    tensors.push_back(as_tensor(weight, {1, head.weight->value.extent().columns}, std::span<const T>(numbers.back())));
+    if (head.bias) {
+      numbers.push_back(head.bias->value.host());
+      check_finite(bias);
+      tensors.push_back(as_tensor(bias, {1}, std::span<const T>(numbers.back())));
+    }
   }
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   make_folder(folder);

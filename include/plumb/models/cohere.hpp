@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Cohere's models (Command R, Aya): attention and feed-forward part side by side behind one layer norm without bias,
+// Cohere's models (Command R, R7B, Aya): attention and feed-forward part side by side behind one layer norm without bias,
 // rotary pairs that lie beside each other, scaled logits.
 #pragma once
 
@@ -17,12 +17,10 @@ using cohere = transformer<B, T, cohere_block<B, T>, layer_norm<B, T>>;
 template <class B, class T, class Make>
 cohere<B, T> build_cohere(const device_ptr<B>& device, const model_config& c, index_t positions, Make&& make) {
   const decoder_parts<B, T, Make> parts(device, c, positions, make);
-  auto net = parts.template decoder<cohere<B, T>>([&](const std::string& at, index_t layer) {
+  return parts.template decoder<cohere<B, T>>([&](const std::string& at, index_t layer) {
     return cohere_block<B, T>{parts.centred_norm(at + ".input_layernorm"), parts.attention(at + ".self_attn", layer),
                               parts.mlp(at + ".mlp")};
   });
-  net.logit_factor = c.logit_factor;
-  return net;
 }
 
 }  // namespace plumb::inline v0

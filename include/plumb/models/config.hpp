@@ -21,7 +21,7 @@ enum class norm_place { before, after, both };
 /// What of queries and keys is normalised before they are turned.
 enum class query_norm { none, each_head, all_heads };
 
-/// The numbers that fix a decoder. A family is a set of such traits; see models/config_file.hpp for which has which.
+/// The numbers that fix a decoder, or an encoder. A family is a set of such traits; see models/config_file.hpp for which has which.
 struct model_config {
   std::string family = "llama";   ///< "model_type" on the hub
   index_t hidden_size = 0;        ///< width of the residual stream
@@ -35,10 +35,12 @@ struct model_config {
   double norm_epsilon = 1e-5;
   norm_place norms = norm_place::before;
   double norm_offset = 0;  ///< norms multiply by offset + weight (Gemma: 1)
+  bool norm_bias = false;  ///< layer norms add one (in Llama's kin)
   double rope_theta = 10000;
   double local_rope_theta = 0;  ///< of layers with a window; 0: as the others, and scaled like them
   plumb::rope_scaling rope_scaling{};
   std::vector<index_t> windows{};  ///< [layers] keys that a token of the layer sees, itself included; 0, or empty: all
+  std::vector<bool> unturned{};    ///< [layers] layers whose queries and keys have no position; empty: none
   index_t rotary_width = 0;        ///< numbers of each head that turn; 0: all
   bool parallel = false;           ///< attention and feed-forward part read the block's input, and both are added to it
   bool one_norm = false;           ///< with `parallel`: both read it through the same norm
@@ -47,14 +49,17 @@ struct model_config {
   bool attention_bias = false;  ///< of queries, keys and values
   bool output_bias = false;     ///< of attention's output
   query_norm query_norms = query_norm::none;
-  double query_scale = 0;    ///< attention's scores are multiplied by 1/√query_scale; 0: head_width
-  double alibi = 0;          ///< attention falls with distance, see attention_options; 0: there are other positions
-  double attention_cap = 0;  ///< attention's scores become cap tanh(score / cap); 0: they stay
-  double logit_cap = 0;      ///< likewise the head's logits
-  double logit_factor = 1;   ///< the head's logits are multiplied by it (Cohere)
+  double query_scale = 0;      ///< attention's scores are multiplied by 1/√query_scale; 0: head_width
+  double alibi = 0;            ///< attention falls with distance, see attention_options; 0: there are other positions
+  double attention_cap = 0;    ///< attention's scores become cap tanh(score / cap); 0: they stay
+  double logit_cap = 0;        ///< likewise the head's logits
+  double logit_factor = 1;     ///< the head's logits are multiplied by it (Cohere)
+  double residual_factor = 1;  ///< what attention and feed-forward part add is multiplied by it (Granite)
   activation gate = activation::silu;
   double embedding_factor = 1;  ///< multiplies the embedding's rows (Gemma: √hidden_size)
   bool mlp_bias = false;
+  index_t token_types = 0;  ///< kinds of text that an encoder tells apart
+  bool pooled = false;      ///< an encoder has a map behind the first token's state
   std::optional<token_id> bos;
   std::vector<token_id> eos;      ///< any of them ends a reply
   std::string dtype = "float32";  ///< as stored
@@ -66,14 +71,20 @@ struct model_config {
                                                             : max_positions;
   }
   /// Has each position a row of weights, rather than an angle?
-  [[nodiscard]] bool learns_positions() const noexcept { return family == "gpt2" || family == "opt"; }
+  [[nodiscard]] bool learns_positions() const noexcept { return family == "gpt2" || family == "opt" || encodes(); }
+  /// Is it an encoder, whose tokens see their whole text, and which has no next token?
+  [[nodiscard]] bool encodes() const noexcept { return family == "bert" || family == "roberta"; }
   [[nodiscard]] bool turns_positions() const noexcept { return !learns_positions() && alibi == 0; }
   /// The row of position 0 among them.
-  [[nodiscard]] index_t first_place() const noexcept { return family == "opt" ? 2 : 0; }
+  [[nodiscard]] index_t first_place() const noexcept { return family == "opt" || family == "roberta" ? 2 : 0; }
   /// Numbers of each head that turn.
   [[nodiscard]] index_t turned_width() const noexcept { return rotary_width > 0 ? rotary_width : head_width; }
   [[nodiscard]] rotary_layout rotary_pairs() const noexcept {
-    return family == "cohere" || family == "gptj" ? rotary_layout::interleaved : rotary_layout::half;
+    return family.starts_with("cohere") || family == "gptj" ? rotary_layout::interleaved : rotary_layout::half;
+  }
+  /// Do queries and keys of this layer turn with their position?
+  [[nodiscard]] bool turns(index_t layer) const noexcept {
+    return turns_positions() && (unturned.empty() || !unturned[static_cast<std::size_t>(layer)]);
   }
   /// Keys that a token of this layer sees; 0: all.
   [[nodiscard]] index_t window(index_t layer) const noexcept {
@@ -102,7 +113,8 @@ struct model_config {
     if (head_width % 2 != 0 && turns_positions())
       fail("head_dim", head_width, "an even number: rotary positions turn pairs");
     if (heads > most / head_width) fail("head_dim", head_width, "a smaller number");
-    for (const std::string_view whole : {"gpt2", "gptj", "gpt_neox", "opt", "falcon", "phi", "mpt"})
+    if (encodes()) size("type_vocab_size", token_types);
+    for (const std::string_view whole : {"gpt2", "gptj", "gpt_neox", "opt", "falcon", "phi", "mpt", "bert", "roberta"})
       if (family == whole && heads * head_width != hidden_size)
         fail("hidden_size", hidden_size, join("a multiple of the number of heads (", heads, ")"));
     if (rotary_width < 0 || rotary_width > head_width || rotary_width % 2 != 0)
@@ -127,6 +139,8 @@ struct model_config {
       throw error(errc::bad_model, place, join("\"attention_factor\": expected a number from 0, found ", s.magnitude));
     if (!windows.empty() && static_cast<index_t>(windows.size()) != layers)
       fail("layer_types", static_cast<index_t>(windows.size()), join("one for each of the ", layers, " layers"));
+    if (!unturned.empty() && static_cast<index_t>(unturned.size()) != layers)
+      fail("no_rope_layers", static_cast<index_t>(unturned.size()), join("one for each of the ", layers, " layers"));
     for (const index_t w : windows)
       if (w < 0) fail("sliding_window", w, "at least 1");
     const auto number = [&](std::string_view key, double value, double least) {
@@ -142,6 +156,10 @@ struct model_config {
     if (!(std::abs(logit_factor) > 0 && std::abs(logit_factor) < 1e30))
       throw error(errc::bad_model, place,
                   join("\"logit_scale\": expected a number other than 0, found ", logit_factor));
+    for (const auto& [key, factor] :
+         {std::pair("residual_multiplier", residual_factor), std::pair("embedding_multiplier", embedding_factor)})
+      if (!(factor > 0 && factor < 1e30))
+        throw error(errc::bad_model, place, join("\"", key, "\": expected a number above 0, found ", factor));
     if (s.how == rope_scaling::kind::longrope) {
       if (s.positions < 2) fail("original_max_position_embeddings", s.positions, "at least 2 for longrope");
       for (const auto& [key, list] :
@@ -158,5 +176,14 @@ struct model_config {
       fail("rotary_dim", turned_width(), "at least 4 for dynamic scaling");
   }
 };
+
+/// What files call the map behind an encoder's first state.
+inline std::string pooler_name(const model_config& c) {
+  return c.family == "roberta" ? "classifier.dense" : c.family + ".pooler.dense";
+}
+/// What files call the head that says one number, as transformers' …ForSequenceClassification does.
+inline std::string score_module(const model_config& c) {
+  return c.family == "roberta" ? "classifier.out_proj" : c.encodes() ? "classifier" : "score";
+}
 
 }  // namespace plumb::inline v0

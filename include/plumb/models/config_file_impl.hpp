@@ -18,6 +18,7 @@
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/config_encoder_impl.hpp>
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/config_plain_impl.hpp>
 
@@ -38,12 +39,19 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"gpt2", "GPT2LMHeadModel"},
     {"phi3", "Phi3ForCausalLM"},
     {"cohere", "CohereForCausalLM"},
+    {"cohere2", "Cohere2ForCausalLM"},
+    {"smollm3", "SmolLM3ForCausalLM"},
+    {"granite", "GraniteForCausalLM"},
+    {"stablelm", "StableLmForCausalLM"},
+    {"starcoder2", "Starcoder2ForCausalLM"},
     {"gpt_neox", "GPTNeoXForCausalLM"},
     {"opt", "OPTForCausalLM"},
     {"falcon", "FalconForCausalLM"},
     {"gptj", "GPTJForCausalLM"},
     {"phi", "PhiForCausalLM"},
     {"mpt", "MptForCausalLM"},
+    {"bert", "BertModel"},
+    {"roberta", "RobertaModel"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -112,7 +120,8 @@ void read_rotary_share(const json::object& o, const char* key, model_config& out
   const index_t head = out.heads > 0 ? out.hidden_size / out.heads : 0;
   if (!(share > 0 && share <= 1))
     throw error(errc::bad_model, place, join("\"", key, "\": expected above 0 and at most 1, found ", share));
-  const bool known = out.family == "phi3" || out.family == "phi" || out.family == "gpt_neox";
+  const bool known =
+      out.family == "phi3" || out.family == "phi" || out.family == "gpt_neox" || out.family == "stablelm";
   if (!known && share != 1)
     throw error(errc::unsupported, place, join("\"", key, "\" is ", share, "; in this family plumb turns whole heads"));
   out.rotary_width = share == 1 ? 0 : static_cast<index_t>(static_cast<double>(head) * share);
@@ -125,7 +134,7 @@ void read_rotary_share(const json::object& o, const char* key, model_config& out
 void read_rope(const json::object& c, model_config& out, const std::string& place) {
   out.rope_theta = json::get_or<double>(c, "rope_theta", out.rope_theta, place);
   out.local_rope_theta = json::get_or<double>(c, "rope_local_base_freq", out.local_rope_theta, place);
-  if (out.family == "phi" || out.family == "gpt_neox")  // what a file without the key means
+  if (out.family == "phi" || out.family == "gpt_neox" || out.family == "stablelm")  // what a file without the key means
     out.rotary_width = out.hidden_size / std::max<index_t>(1, out.heads) / (out.family == "phi" ? 2 : 4);
   for (const char* key : {"rotary_pct", "partial_rotary_factor"}) read_rotary_share(c, key, out, place);
   const auto original = json::get_or<index_t>(c, "original_max_position_embeddings", out.max_positions, place);
@@ -149,11 +158,13 @@ void read_rope(const json::object& c, model_config& out, const std::string& plac
 /// the value that transformers gives it, null means no window.
 void read_windows(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
-  const bool qwen = family.starts_with("qwen"), gemma = family == "gemma2" || family == "gemma3_text";
-  if (!(qwen || gemma || family == "mistral" || family == "phi3")) return;
-  if (qwen && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
+  const bool qwen = family.starts_with("qwen"), smollm3 = family == "smollm3", cohere2 = family == "cohere2";
+  const bool gemma = family == "gemma2" || family == "gemma3_text",
+             absent_is_none = family == "phi3" || smollm3 || family == "starcoder2";
+  if (!(qwen || gemma || cohere2 || absent_is_none || family == "mistral")) return;
+  if ((qwen || smollm3) && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
   const json::value* given = json::find(c, "sliding_window");
-  if (given ? given->is_null() : family == "phi3") return;
+  if (given ? given->is_null() : absent_is_none) return;
   const index_t window = given ? json::as<index_t>(*given, "sliding_window", place) : 4096;
   if (window < 1) throw error(errc::bad_model, place, join("\"sliding_window\": expected at least 1, found ", window));
   const json::value* types = json::find(c, "layer_types");
@@ -167,11 +178,38 @@ void read_windows(const json::object& c, model_config& out, const std::string& p
     return;
   }
   const index_t from = qwen ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
-  const index_t every = family == "gemma2" ? 2 : json::get_or<index_t>(c, "sliding_window_pattern", 6, place);
+  if (smollm3) {  // on the layers without positions
+    for (const bool u : out.unturned) out.windows.push_back(u ? window : 0);
+    return;
+  }
+  const index_t every =
+      family == "gemma2" ? 2 : json::get_or<index_t>(c, "sliding_window_pattern", cohere2 ? 4 : 6, place);
   for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) {
-    const bool sees_all = gemma ? every > 0 && (i + 1) % every == 0 : i < from;
+    const bool sees_all = gemma || cohere2 ? every > 0 && (i + 1) % every == 0 : i < from;
     out.windows.push_back(sees_all ? 0 : window);
   }
+}
+
+/// Which layers have no positions: Cohere 2's without a window, those that SmolLM3 marks with a 0.
+void read_unturned(const json::object& c, model_config& out, const std::string& place) {
+  const index_t layers = std::clamp<index_t>(out.layers, 0, 10000);
+  if (out.family == "smollm3") {
+    if (const json::value* list = json::find(c, "no_rope_layers"); list && !list->is_null()) {
+      for (const auto turned : json::as<std::vector<index_t>>(*list, "no_rope_layers", place))
+        out.unturned.push_back(turned == 0);
+      if (static_cast<index_t>(out.unturned.size()) > layers) out.unturned.resize(static_cast<std::size_t>(layers));
+    } else {
+      const auto every = json::get_or<index_t>(c, "no_rope_layer_interval", 4, place);
+      if (every < 1)
+        throw error(errc::bad_model, place, join("\"no_rope_layer_interval\": expected at least 1, found ", every));
+      for (index_t i = 0; i < layers; ++i) out.unturned.push_back((i + 1) % every == 0);
+    }
+  }
+  if (out.family == "cohere2") {
+    if (out.windows.empty()) out.unturned.assign(static_cast<std::size_t>(layers), true);
+    for (const index_t w : out.windows) out.unturned.push_back(w == 0);
+  }
+  if (std::find(out.unturned.begin(), out.unturned.end(), true) == out.unturned.end()) out.unturned.clear();
 }
 
 activation read_activation(const json::object& c, const char* key, const char* otherwise, const std::string& place) {
@@ -200,16 +238,20 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
   out.heads = json::get<index_t>(c, "num_attention_heads", place);
   out.kv_heads = json::get_or<index_t>(c, "num_key_value_heads", out.heads, place);
   out.max_positions = json::get_or<index_t>(c, "max_position_embeddings", 2048, place);
-  const bool cohere = family == "cohere", phi3 = family == "phi3";
-  out.norm_epsilon = cohere ? json::get_or<double>(c, "layer_norm_eps", 1e-5, place)
-                            : json::get_or<double>(c, "rms_norm_eps", phi3 ? 1e-5 : 1e-6, place);
-  if (cohere) out.rope_theta = 500000;
+  const bool cohere = family.starts_with("cohere"), phi3 = family == "phi3", stablelm = family == "stablelm";
+  const bool smollm3 = family == "smollm3";
+  out.norm_epsilon = cohere || stablelm ? json::get_or<double>(c, "layer_norm_eps", 1e-5, place)
+                                        : json::get_or<double>(c, "rms_norm_eps", phi3 ? 1e-5 : 1e-6, place);
+  if (cohere) out.rope_theta = family == "cohere" ? 500000 : 10000;
+  if (smollm3) out.rope_theta = 2e6;
   if (family == "gemma3_text") out.rope_theta = 1e6, out.local_rope_theta = 1e4;
   read_rope(c, out, place);
+  if (smollm3) read_unturned(c, out, place);
   read_windows(c, out, place);
-  out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", gemma || cohere, place);
-  out.attention_bias = json::get_or<bool>(c, "attention_bias", family == "qwen2", place);
-  out.output_bias = out.attention_bias && family != "qwen2";
+  if (family == "cohere2") read_unturned(c, out, place);
+  out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", gemma || cohere || smollm3, place);
+  out.attention_bias = json::get_or<bool>(c, stablelm ? "use_qkv_bias" : "attention_bias", family == "qwen2", place);
+  out.output_bias = out.attention_bias && family != "qwen2" && !stablelm;
   out.mlp_bias = json::get_or<bool>(c, "mlp_bias", false, place);
   out.gate = gemma ? read_activation(c, "hidden_activation", "gelu_pytorch_tanh", place)
                    : read_activation(c, "hidden_act", "silu", place);
@@ -230,6 +272,25 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
     refuse_unless(c, "use_qk_norm", false, "plumb reads Cohere's models without norms of queries and keys", place);
     out.parallel = out.one_norm = true;
     out.logit_factor = json::get_or<double>(c, "logit_scale", 0.0625, place);
+  }
+  if (stablelm) {
+    out.norm_bias = true;
+    for (const char* key : {"qk_layernorm", "use_parallel_residual"})
+      refuse_unless(c, key, false, "plumb reads StableLM without norms of queries and keys, part after part", place);
+    refuse_unless(c, "mlp_bias", false, "this family's maps have none", place);
+  }
+  if (family == "granite") {
+    const auto positive = [&](const char* key) {
+      const auto x = json::get_or<double>(c, key, 1.0, place);
+      if (!(x > 0 && x < 1e30))
+        throw error(errc::bad_model, place, join("\"", key, "\": expected a number above 0, found ", x));
+      return x;
+    };
+    const double attention = positive("attention_multiplier");
+    out.query_scale = 1 / (attention * attention);
+    out.logit_factor = 1 / positive("logits_scaling");
+    out.embedding_factor = positive("embedding_multiplier");
+    out.residual_factor = positive("residual_multiplier");
   }
   if (phi3) refuse_unless(c, "attention_bias", false, "Phi-3's maps have none", place);
   if (phi3 || cohere) refuse_unless(c, "mlp_bias", false, "this family's maps have none", place);
@@ -256,6 +317,8 @@ model_config read_config(const std::filesystem::path& folder) {
   }
   if (const auto* words = detail::find_plain_words(out.family))
     detail::read_plain(*words, c, out, place);
+  else if (out.encodes())
+    detail::read_encoder(c, out, place);
   else
     detail::read_family(c, out, place);
   if (out.heads < 1)
@@ -288,7 +351,7 @@ void write_rope(const model_config& c, json::object& o) {
     const auto width = static_cast<double>(c.rotary_width), head = static_cast<double>(c.head_width);
     const double share = width / head * head < width ? std::nextafter(width / head, 1.0) : width / head;
     o[c.family == "gpt_neox" ? "rotary_pct" : "partial_rotary_factor"] = share;
-  } else if (c.family == "gpt_neox" || c.family == "phi") {
+  } else if (c.family == "gpt_neox" || c.family == "phi" || c.family == "stablelm") {
     o[c.family == "gpt_neox" ? "rotary_pct" : "partial_rotary_factor"] = 1.0;
   }
   if (c.family == "gpt_neox") o["rotary_emb_base"] = c.rope_theta;
@@ -317,11 +380,12 @@ void write_rope(const model_config& c, json::object& o) {
 }
 
 void write_windows(const model_config& c, json::object& o) {
-  if (c.family == "llama" || c.family == "gemma" || c.family == "olmo2" || c.family == "cohere") return;
+  for (const std::string_view never : {"llama", "gemma", "olmo2", "cohere", "granite", "stablelm"})
+    if (c.family == never) return;
   const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
   o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);
-  if (c.family == "mistral" || c.family == "phi3") return;
-  if (c.family.starts_with("qwen")) o["use_sliding_window"] = window > 0;
+  if (c.family == "mistral" || c.family == "phi3" || c.family == "starcoder2") return;
+  if (c.family.starts_with("qwen") || c.family == "smollm3") o["use_sliding_window"] = window > 0;
   json::array types;
   for (index_t i = 0; i < c.layers; ++i)
     types.emplace_back(window > 0 && c.windows[static_cast<std::size_t>(i)] > 0 ? "sliding_attention"
@@ -345,11 +409,23 @@ void write_family(const model_config& c, json::object& o) {
   o["num_key_value_heads"] = c.kv_heads;
   o["head_dim"] = c.head_width;
   o["max_position_embeddings"] = c.max_positions;
-  o[c.family == "cohere" ? "layer_norm_eps" : "rms_norm_eps"] = c.norm_epsilon;
-  if (c.family == "cohere") o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = false;
+  const bool cohere = c.family.starts_with("cohere"), stablelm = c.family == "stablelm";
+  o[cohere || stablelm ? "layer_norm_eps" : "rms_norm_eps"] = c.norm_epsilon;
+  if (cohere) o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = false;
+  if (c.family == "smollm3") {
+    json::array turned;
+    for (index_t i = 0; i < c.layers; ++i) turned.emplace_back(c.turns(i) ? 1 : 0);
+    o["no_rope_layers"] = std::move(turned);
+  }
+  if (c.family == "granite") {
+    o["attention_multiplier"] = 1 / std::sqrt(c.query_scale > 0 ? c.query_scale : static_cast<double>(c.head_width));
+    o["logits_scaling"] = 1 / c.logit_factor;
+    o["embedding_multiplier"] = c.embedding_factor;
+    o["residual_multiplier"] = c.residual_factor;
+  }
   write_rope(c, o);
   write_windows(c, o);
-  o["attention_bias"] = c.attention_bias;
+  o[stablelm ? "use_qkv_bias" : "attention_bias"] = c.attention_bias;
   if (!gemma) o["mlp_bias"] = c.mlp_bias;
   if (c.family == "gemma2" || c.family == "gemma3_text") {
     const auto cap = [](double x) { return x > 0 ? json::value(x) : json::value(nullptr); };
@@ -369,15 +445,18 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
   o["model_type"] = c.family;
   if (const auto* words = detail::find_plain_words(c.family))
     detail::write_plain(*words, c, o);
+  else if (c.encodes())
+    detail::write_encoder(c, o);
   else
     detail::write_family(c, o);
   o["vocab_size"] = c.vocabulary;
-  o["tie_word_embeddings"] = c.tied_head;
+  if (!c.encodes()) o["tie_word_embeddings"] = c.tied_head;
   if (c.bos) o["bos_token_id"] = *c.bos;
   if (c.eos.size() == 1) o["eos_token_id"] = c.eos.front();
   if (c.eos.size() > 1) o["eos_token_id"] = json::array(c.eos.begin(), c.eos.end());
   // Absent, transformers would take a token of the published models, whether the vocabulary has it or not.
-  if (c.family == "phi3" || c.family == "cohere" || c.family == "opt") o["pad_token_id"] = nullptr;
+  if (c.family == "phi3" || c.family == "smollm3" || c.family.starts_with("cohere") || c.family == "opt")
+    o["pad_token_id"] = nullptr;
   o["torch_dtype"] = c.dtype;
   const std::string text = json::dump(o) + "\n";
   write_file_atomically(folder / "config.json", [&](auto& out) { out.write(std::as_bytes(std::span(text))); });

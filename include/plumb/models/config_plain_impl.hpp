@@ -19,6 +19,8 @@ activation read_activation(const json::object& c, const char* key, const char* o
 const char* activation_word(activation a, std::string_view usual = {});
 void read_rope(const json::object& c, model_config& out, const std::string& place);
 void write_rope(const model_config& c, json::object& o);
+void read_windows(const json::object& c, model_config& out, const std::string& place);
+void write_windows(const model_config& c, json::object& o);
 
 /// What a family's config.json calls the numbers that all have. An empty word: the family has no choice.
 struct plain_words {
@@ -44,6 +46,8 @@ inline constexpr plain_words plain_word_list[] = {
      "layer_norm_epsilon", "activation", "gelu", true, 2048, true},
     {"phi", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
      "layer_norm_eps", "hidden_act", "gelu_new", false, 2048, false},
+    {"starcoder2", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+     "max_position_embeddings", "norm_epsilon", "hidden_act", "gelu_pytorch_tanh", false, 4096, true},
     {"mpt", "d_model", "", "n_layers", "n_heads", "max_seq_len", "layer_norm_epsilon", "", "gelu", true, 2048, true},
 };
 
@@ -151,6 +155,12 @@ void read_plain(const plain_words& words, const json::object& c, model_config& o
                        "; plumb reads OPT without projections of the embedding (all but opt-350m)"));
     out.attention_bias = out.output_bias = out.mlp_bias = json::get_or<bool>(c, "enable_bias", true, place);
   }
+  if (family == "starcoder2") {
+    out.kv_heads = json::get_or<index_t>(c, "num_key_value_heads", 2, place);
+    out.attention_bias = out.output_bias = out.mlp_bias = json::get_or<bool>(c, "use_bias", true, place);
+    read_rope(c, out, place);
+    read_windows(c, out, place);
+  }
   if (family == "falcon") read_falcon(c, out, place);
   if (family == "mpt") read_mpt(c, out, place);
 }
@@ -186,6 +196,11 @@ void write_plain(const plain_words& words, const model_config& c, json::object& 
     o["attention_bias"] = c.attention_bias;
   }
   if (c.family == "phi") o["num_key_value_heads"] = c.kv_heads;
+  if (c.family == "starcoder2") {
+    o["num_key_value_heads"] = c.kv_heads;
+    o["use_bias"] = c.mlp_bias;
+    write_windows(c, o);
+  }
   if (c.family == "falcon") {
     // The first Falcon's words where they can say it: other programs read them everywhere.
     const bool larger = c.parallel && (!c.one_norm || (c.kv_heads > 1 && c.kv_heads < c.heads));

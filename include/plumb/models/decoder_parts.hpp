@@ -24,7 +24,8 @@ inline attention_options attention_numbers(const model_config& c, index_t layer)
           .scale = 1 / std::sqrt(size),
           .window = c.window(layer),
           .cap = c.attention_cap,
-          .alibi = c.alibi};
+          .alibi = c.alibi,
+          .both_ways = c.encodes()};
 }
 
 /// A map whose weight and bias `make(name, shape)` gives.
@@ -56,13 +57,16 @@ class decoder_parts {
   rms_norm<B, T> norm(const std::string& name, index_t width) const {
     return {weight(name, 1, width), c_.norm_epsilon, c_.norm_offset};
   }
-  /// A layer norm without bias.
+  /// A layer norm, without bias unless the family has them.
   layer_norm<B, T> centred_norm(const std::string& name) const {
-    return {weight(name, 1, c_.hidden_size), nullptr, c_.norm_epsilon};
+    layer_norm<B, T> out{weight(name, 1, c_.hidden_size), nullptr, c_.norm_epsilon};
+    if (c_.norm_bias) out.bias = make_(name + ".bias", shape{1, c_.hidden_size});
+    return out;
   }
-  /// The tables of a layer. They are made when they are first asked for, after the layer's weights, whose shapes show that
+  /// The tables of a layer; null where its tokens have no positions. They are made when they are first asked for, after the layer's weights, whose shapes show that
   /// the width of a head is no damaged number.
   rotary_ptr rotary_of(index_t layer) const {
+    if (!c_.turns(layer)) return nullptr;
     const bool own = c_.window(layer) > 0 && c_.local_rope_theta > 0;
     rotary_ptr& table = own ? near_ : far_;
     if (!table)
@@ -106,6 +110,7 @@ class decoder_parts {
       net.norm = centred_norm("model.norm");
     net.lm_head.weight = c_.tied_head ? net.embed_tokens.weight : weight("lm_head", c_.vocabulary, c_.hidden_size);
     net.logit_cap = c_.logit_cap;
+    net.logit_factor = c_.logit_factor;
     return net;
   }
 

@@ -20,9 +20,9 @@ namespace plumb::inline v0 {
 
 /// A model file, open for reading: what a model folder has, from one file. Movable; the file stays mapped.
 ///
-/// Families: Llama and Mistral ("llama"), Qwen 2 and 3, Gemma 1 to 3, OLMo 2, GPT-2. Quantised tensors are dequantised
-/// as they are read. What llama.cpp stores otherwise than the hub is put back: the rows of Llama's query and key maps,
-/// Gemma's norms, whose offset is inside. Errors: those of `gguf_file`, `unsupported` for other families and for what a
+/// Families: those of plumb that llama.cpp computes, by its own names (docs/files.md). Quantised tensors are dequantised
+/// as they are read. What llama.cpp stores otherwise than the hub is put back: the rows of Llama's query and key maps and
+/// of fused maps, Gemma's norms, whose offset is inside. Errors: those of `gguf_file`, `unsupported` for other families and for what a
 /// file asks for beyond plumb (experts), `bad_model` for numbers that do not fit together.
 class gguf_model {
  public:
@@ -54,13 +54,5 @@ class gguf_model {
   model_config config_;
   std::map<std::string, const gguf_tensor*, std::less<>> where_;  // by the hub's name
 };
-
-namespace detail {
-
-/// The rows of a query or key map between llama.cpp's order (pairs side by side) and the hub's (halves).
-void reorder_heads(std::span<float> numbers, index_t rows, index_t heads, bool to_gguf);
-void reorder_heads(std::span<std::uint8_t> row_bytes, index_t rows, index_t heads, bool to_gguf);
-
-}  // namespace detail
 
 }  // namespace plumb::inline v0

@@ -11,6 +11,7 @@
 #include <plumb/core/error.hpp>
 #include <plumb/io/ggml_type_impl.hpp>
 #include <plumb/models/gguf_model.hpp>
+#include <plumb/models/plain_names.hpp>
 #include <plumb/models/rope_scaling.hpp>
 
 namespace plumb::inline v0 {
@@ -43,6 +44,9 @@ class gguf_settings {
     if (v == nullptr) return otherwise;
     if (!v->is_number()) fail(key, "a number", *v);
     return as_written(*v);
+  }
+  [[nodiscard]] bool flag_or(std::string_view key, bool otherwise) const {
+    return file_.flag_or(prefix_ + std::string(key), otherwise);
   }
   [[nodiscard]] std::string text_or(std::string_view key, std::string_view otherwise) const {
     return file_.text_or(prefix_ + std::string(key), otherwise);
@@ -144,7 +148,7 @@ inline void read_gguf_rope(const gguf_file& file, const gguf_settings& s, model_
   throw error(errc::unsupported, place, "\"rope_freqs.weight\" holds factors that are not Llama 3's rule");
 }
 
-inline void read_gguf_family(const gguf_settings& s, model_config& out) {
+inline void read_gguf_family(const gguf_file& file, const gguf_settings& s, model_config& out) {
   const std::string& family = out.family;
   const bool gemma = family.starts_with("gemma");
   if (gemma) {
@@ -170,9 +174,38 @@ inline void read_gguf_family(const gguf_settings& s, model_config& out) {
   if (family == "phi3")
     if (const index_t window = s.integer_or("attention.sliding_window", 0); window > 0)
       out.windows.assign(static_cast<std::size_t>(std::clamp<index_t>(out.layers, 0, 10000)), window);
-  if (family == "gpt2") {
-    out.gate = activation::gelu_tanh;
-    out.attention_bias = out.output_bias = out.mlp_bias = true;
+  if (family == "gpt2" || family == "phi" || family == "starcoder2") out.gate = activation::gelu_tanh;
+  if (family == "phi") out.parallel = out.one_norm = out.head_bias = true;
+  if (family == "gpt_neox" || family == "falcon" || family == "mpt") out.gate = activation::gelu;
+  if (family == "gpt_neox") out.parallel = s.flag_or("use_parallel_residual", true);
+  if (family == "falcon") out.parallel = true, out.one_norm = file.find_tensor("blk.0.attn_norm_2.weight") == nullptr;
+  if (family == "mpt") {
+    out.alibi = s.number_or("attention.max_alibi_bias", 8);
+    if (s.number_or("attention.clamp_kqv", 0) > 0)
+      throw error(errc::unsupported, file.path().string(), "the model clips queries, keys and values");
+  }
+  if (family == "stablelm") out.norm_bias = true;
+  if (family == "smollm3") {
+    for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) out.unturned.push_back((i + 1) % 4 == 0);
+    if (out.layers < 4) out.unturned.clear();
+  }
+  if (family == "granite") {
+    if (const double scale = s.number_or("attention.scale", 0); scale > 0) out.query_scale = 1 / (scale * scale);
+    out.logit_factor = 1 / s.number_or("logit_scale", 1);
+    if (const double x = s.number_or("embedding_scale", 0); x != 0) out.embedding_factor = x;
+    if (const double x = s.number_or("residual_scale", 0); x != 0) out.residual_factor = x;
+  }
+  if (family == "cohere" || family == "cohere2") {
+    out.parallel = out.one_norm = true;
+    out.logit_factor = s.number_or("logit_scale", 1);
+  }
+  if (family == "cohere2") {
+    const index_t window = s.integer("attention.sliding_window");
+    for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) {
+      out.windows.push_back((i + 1) % 4 == 0 ? 0 : window);
+      out.unturned.push_back((i + 1) % 4 == 0);
+    }
+    if (out.layers < 4) out.unturned.clear();
   }
 }
 
@@ -185,8 +218,7 @@ inline model_config read_gguf_config(const gguf_file& file) {
   out.family = family_of_gguf(architecture);
   if (out.family.empty())
     throw error(errc::unsupported, place,
-                join("the architecture \"", architecture,
-                     "\" is not read; plumb reads llama, qwen2, qwen3, gemma, gemma2, gemma3, olmo2, phi3 and gpt2"));
+                join("the architecture \"", architecture, "\" is not read; plumb reads ", gguf_architectures()));
   const gguf_tensor* const embedding = file.find_tensor("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2)
     throw error(
@@ -207,22 +239,27 @@ inline model_config read_gguf_config(const gguf_file& file) {
   out.head_width = s.integer_or("attention.key_length", out.hidden_size / out.heads);
   if (s.integer_or("attention.value_length", out.head_width) != out.head_width)
     throw error(errc::unsupported, place, "heads whose keys and values differ in width are not supported");
-  const bool gpt2 = out.family == "gpt2";
-  const index_t turned = gpt2 ? out.head_width : s.integer_or("rope.dimension_count", out.head_width);
-  if (out.family == "phi3")
+  const bool plain = find_plain_names(out) != nullptr;
+  const bool centred = plain || out.family == "stablelm" || out.family == "cohere" || out.family == "cohere2";
+  out.alibi = out.family == "mpt" ? 8 : 0;  // so that it has no other positions; the number follows
+  const index_t turned = out.turns_positions() ? s.integer_or("rope.dimension_count", out.head_width) : out.head_width;
+  const auto turns_a_part = [&] {
+    for (const std::string_view family : {"phi3", "phi", "gpt_neox", "stablelm"})
+      if (out.family == family) return true;
+    return false;
+  };
+  if (turns_a_part())
     out.rotary_width = turned == out.head_width ? 0 : turned;
   else if (turned != out.head_width)
     throw error(errc::unsupported, place, "rotary positions that turn a part of each head only are not supported");
-  out.norm_epsilon = s.number_or(gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5);
+  out.norm_epsilon = s.number_or(centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5);
   out.rope_theta = s.number_or("rope.freq_base", out.family == "gemma3_text" ? 1e6 : 10000);
-  read_gguf_family(s, out);
+  read_gguf_family(file, s, out);
   out.tied_head = file.find_tensor("output.weight") == nullptr;
   const auto has_bias = [&](const char* part) { return file.find_tensor(join("blk.0.", part, ".bias")) != nullptr; };
-  if (!gpt2) {
-    out.attention_bias = has_bias("attn_q");
-    out.output_bias = has_bias("attn_output");
-    out.mlp_bias = has_bias("ffn_up");
-  }
+  out.attention_bias = has_bias("attn_q") || has_bias("attn_qkv");
+  out.output_bias = has_bias("attn_output");
+  out.mlp_bias = has_bias("ffn_up");
   if (const auto id = file.integer_or("tokenizer.ggml.bos_token_id", -1); id >= 0 && id < out.vocabulary)
     out.bos = static_cast<token_id>(id);
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
@@ -233,35 +270,11 @@ inline model_config read_gguf_config(const gguf_file& file) {
               : embedding->type == ggml_type::bf16 ? "bfloat16"
                                                    : "float32";
   out.check(place);
-  if (!gpt2) {
+  if (out.turns_positions()) {
     read_gguf_rope(file, s, out);
     out.check(place);
   }
   return out;
-}
-
-/// Both kinds of `reorder_heads`: a row is a stretch of equal things, whatever they are.
-template <class Thing>
-void reorder_rows(std::span<Thing> numbers, index_t rows, index_t heads, bool to_gguf) {
-  if (heads < 1 || rows % (2 * heads) != 0 || rows == 0) return;
-  const auto half = static_cast<std::size_t>(rows / heads / 2), width = numbers.size() / static_cast<std::size_t>(rows);
-  std::vector<Thing> head(2 * half * width);
-  for (std::size_t begin = 0; begin < numbers.size(); begin += head.size()) {
-    const auto part = numbers.subspan(begin, head.size());
-    for (std::size_t i = 0; i < half; ++i)
-      for (std::size_t side = 0; side < 2; ++side) {
-        const std::size_t hub = side * half + i, gguf = 2 * i + side;
-        const auto from = part.subspan((to_gguf ? hub : gguf) * width, width);
-        std::copy(from.begin(), from.end(), head.begin() + static_cast<std::ptrdiff_t>((to_gguf ? gguf : hub) * width));
-      }
-    std::copy(head.begin(), head.end(), part.begin());
-  }
-}
-void reorder_heads(std::span<float> numbers, index_t rows, index_t heads, bool to_gguf) {
-  reorder_rows(numbers, rows, heads, to_gguf);
-}
-void reorder_heads(std::span<std::uint8_t> row_bytes, index_t rows, index_t heads, bool to_gguf) {
-  reorder_rows(row_bytes, rows, heads, to_gguf);
 }
 
 }  // namespace detail
@@ -295,8 +308,7 @@ void gguf_model::read(std::string_view name, std::span<float> out) const {
   file_.read(tensor, out);
   if (has_offset_inside(config_, name))
     for (float& x : out) x -= static_cast<float>(config_.norm_offset);
-  if (const index_t heads = interleaved_heads(config_, name); heads > 0 && !tensor.shape.empty())
-    detail::reorder_heads(out, tensor.shape.front(), heads, false);
+  if (!tensor.shape.empty()) reorder_rows(config_, name, out, tensor.shape.front(), false);
 }
 
 std::optional<packed_format> gguf_model::packed_format_of(std::string_view name) const {
@@ -321,8 +333,7 @@ packed_numbers gguf_model::read_packed(std::string_view name) const {
   std::copy_n(reinterpret_cast<const std::uint8_t*>(stored.data()), stored.size(), out.codes());
   if (!all_finite(out.what))
     throw error(errc::not_finite, std::string(name), "a scale is NaN or infinite; the file is damaged");
-  if (const index_t heads = interleaved_heads(config_, name); heads > 0)
-    detail::reorder_heads(std::span<std::uint8_t>(out.codes(), stored.size()), like.rows, heads, false);
+  reorder_rows(config_, name, std::span<std::uint8_t>(out.codes(), stored.size()), like.rows, false);
   return out;
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include <plumb/core/error.hpp>
@@ -13,6 +12,7 @@
 #include <plumb/models/adapter_options.hpp>
 #include <plumb/models/gguf_model.hpp>
 #include <plumb/models/gguf_names.hpp>
+#include <plumb/models/gguf_write_config_impl.hpp>
 #include <plumb/models/model_files.hpp>
 #include <plumb/models/rope_scaling.hpp>
 #include <plumb/models/stored_weight.hpp>
@@ -30,88 +30,6 @@ inline index_t gguf_file_type(ggml_type type) noexcept {
 inline void check_written_type(ggml_type type) {
   if (type != ggml_type::f32 && type != ggml_type::f16 && type != ggml_type::bf16 && type != ggml_type::q8_0)
     throw error(errc::unsupported, "type", join("plumb writes F32, F16, BF16 and Q8_0, not ", name(type)));
-}
-
-inline std::string checked_architecture(const model_config& c, const std::string& place) {
-  const auto architecture = gguf_architecture(c.family);
-  if (architecture.empty())
-    throw error(errc::unsupported, place, join("models of the family \"", c.family, "\" are not written as GGUF"));
-  return std::string(architecture);
-}
-
-inline void write_gguf_config(const model_config& c, gguf_metadata& out, const std::string& place) {
-  using kind = rope_scaling::kind;
-  const std::string at = checked_architecture(c, place) + ".";
-  const bool gpt2 = c.family == "gpt2";
-  const bool gemma = c.family == "gemma2" || c.family == "gemma3_text";
-  const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
-  if (window > 0 && !gemma && c.family != "phi3")
-    throw error(errc::unsupported, place,
-                "llama.cpp's files cannot say a window of attention for this family; the model would differ there");
-  out.u32(at + "context_length", c.max_positions);
-  out.u32(at + "embedding_length", c.hidden_size);
-  out.u32(at + "block_count", c.layers);
-  out.u32(at + "feed_forward_length", c.intermediate_size);
-  out.u32(at + "attention.head_count", c.heads);
-  out.u32(at + "attention.head_count_kv", c.kv_heads);
-  out.f32(at + (gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"), c.norm_epsilon);
-  out.u32(at + "vocab_size", c.vocabulary);
-  if (gpt2) return;
-  out.u32(at + "attention.key_length", c.head_width);
-  out.u32(at + "attention.value_length", c.head_width);
-  out.u32(at + "rope.dimension_count", c.turned_width());
-  out.f32(at + "rope.freq_base", c.rope_theta);
-  if (c.family == "phi3") out.u32(at + "attention.sliding_window", window);
-  if (gemma) {
-    out.u32(at + "attention.sliding_window", std::max<index_t>(1, window));
-    if (c.attention_cap > 0) out.f32(at + "attn_logit_softcapping", c.attention_cap);
-    if (c.logit_cap > 0) out.f32(at + "final_logit_softcapping", c.logit_cap);
-    if (c.local_rope_theta > 0) out.f32(at + "rope.freq_base_swa", c.local_rope_theta);
-  }
-  const rope_scaling& r = c.rope_scaling;
-  if (r.how == kind::longrope && c.family == "phi3") {
-    out.u32(at + "rope.scaling.original_context_length", r.positions);
-    out.f32(at + "rope.scaling.attn_factor", make_rope_frequencies(c.turned_width(), c.rope_theta, r).magnitude);
-  } else if (r.how == kind::dynamic || r.how == kind::longrope)
-    throw error(errc::unsupported, place, join(name(r.how), " scaling of rotary positions is not written as GGUF"));
-  if (r.how == kind::linear || r.how == kind::yarn) {
-    out.text(at + "rope.scaling.type", name(r.how));
-    out.f32(at + "rope.scaling.factor", r.factor);
-  }
-  if (r.how == kind::yarn) {
-    const double usual = 0.1 * std::log(r.factor) + 1;
-    if (!r.whole_ends)
-      throw error(errc::unsupported, place, "YaRN with \"truncate\": false cannot be said in llama.cpp's files");
-    out.u32(at + "rope.scaling.original_context_length", r.positions);
-    out.f32(at + "rope.scaling.yarn_beta_fast", r.fast_turns);
-    out.f32(at + "rope.scaling.yarn_beta_slow", r.slow_turns);
-    if (r.magnitude > 0 && std::abs(r.magnitude / usual - 1) > 1e-6)
-      out.f32(at + "rope.scaling.attn_factor", r.magnitude / usual);
-  }
-}
-
-/// Reads the file's own account of a configuration and compares what the metadata could have lost.
-inline void check_survives(const model_config& c, const model_config& back, const std::string& place) {
-  const auto lost = [&](std::string_view what) {
-    throw error(errc::unsupported, place, join("llama.cpp's files cannot say this model's ", what));
-  };
-  const auto same = [](double a, double b) { return std::abs(a - b) <= 1e-6 * std::max(std::abs(a), std::abs(b)); };
-  if (c.windows != back.windows && !(c.windows.empty() && back.windows.empty())) lost("windows of attention");
-  const auto scale = [](const model_config& x) { return x.query_scale > 0 ? x.query_scale : double(x.head_width); };
-  if (!same(scale(c), scale(back))) lost("scale of attention's scores");
-  if (c.gate != back.gate) lost("activation");
-  if (!same(c.attention_cap, back.attention_cap) || !same(c.logit_cap, back.logit_cap)) lost("caps of logits");
-  if (!same(c.embedding_factor, back.embedding_factor)) lost("scale of embeddings");
-  if (c.family == "gpt2") return;
-  bool turns = true;
-  for (const index_t longest : {index_t{0}, c.max_positions}) {
-    const auto f = make_rope_frequencies(c.turned_width(), c.rope_theta, c.rope_scaling, longest);
-    const auto g = make_rope_frequencies(back.turned_width(), back.rope_theta, back.rope_scaling, longest);
-    turns = turns && f.values.size() == g.values.size() && same(f.magnitude, g.magnitude);
-    for (std::size_t i = 0; turns && i < f.values.size(); ++i) turns = std::abs(f.values[i] / g.values[i] - 1) < 1e-5;
-  }
-  if (!turns) lost("scaling of rotary positions");
-  if (!same(c.rope_theta, back.rope_theta) || !same(c.local_rope_theta, back.local_rope_theta)) lost("rotary base");
 }
 
 }  // namespace detail
@@ -166,8 +84,7 @@ void write_gguf_model(const named_weights& model, const std::filesystem::path& p
     model.read(names[i], numbers);
     if (has_offset_inside(c, names[i]))
       for (float& x : numbers) x += static_cast<float>(c.norm_offset);
-    if (const index_t heads = interleaved_heads(c, names[i]); heads > 0)
-      detail::reorder_heads(numbers, outputs[i].shape.front(), heads, true);
+    reorder_rows(c, names[i], numbers, outputs[i].shape.front(), true);
   });
   try {
     detail::check_survives(c, gguf_model::open(path).config(), place);
@@ -247,8 +164,7 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
     files.read(p.stored, numbers);
     if (!p.b) return;
     for (float& x : numbers) x *= p.factor;
-    if (const index_t heads = interleaved_heads(c, p.weight); heads > 0)
-      detail::reorder_heads(numbers, outputs[i].shape.front(), heads, true);
+    reorder_rows(c, p.weight, numbers, outputs[i].shape.front(), true);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include <plumb/models/cohere.hpp>
+#include <plumb/models/encoder.hpp>
 #include <plumb/models/families.hpp>
 #include <plumb/models/gemma.hpp>
 #include <plumb/models/llama.hpp>
@@ -22,12 +23,14 @@ std::unique_ptr<network<B, T>> make_network(const device_ptr<B>& device, const m
   const auto behind = [&](auto&& net) -> std::unique_ptr<network<B, T>> {
     return std::make_unique<network_of<std::remove_cvref_t<decltype(net)>>>(std::move(net), sizes);
   };
+  if (c.learns_positions()) sizes.positions = std::min(positions, c.max_positions);  // each has a row of weights
+  if (c.encodes()) return behind(build_encoder<B, T>(c, make));
   if (const plain_names* names = detail::find_plain_names(c)) {
-    if (c.learns_positions()) sizes.positions = std::min(positions, c.max_positions);  // each has a row of weights
     return behind(build_plain_decoder<B, T>(device, c, positions, *names, make));
   }
   if (c.family == "phi3") return behind(build_phi3<B, T>(device, c, positions, make));
-  if (c.family == "cohere") return behind(build_cohere<B, T>(device, c, positions, make));
+  if (c.family == "stablelm") return behind(build_stablelm<B, T>(device, c, positions, make));
+  if (c.family == "cohere" || c.family == "cohere2") return behind(build_cohere<B, T>(device, c, positions, make));
   if (c.norms != norm_place::before) return behind(build_gemma<B, T>(device, c, positions, make));
   return behind(build_llama<B, T>(device, c, positions, make));
 }

@@ -37,7 +37,9 @@ class folder_weights final : public named_weights {
       const bool head = stored.starts_with("lm_head.") || stored == neox_head_name;
       if (config_.tied_head && head && stored.ends_with(".weight")) continue;
       const std::string_view prefix = base_prefix(config_);
-      const bool bare = !head && !stored.starts_with(prefix);
+      const bool task = config_.encodes() && !stored.starts_with("embeddings.") && !stored.starts_with("encoder.") &&
+                        !stored.starts_with("pooler.");  // heads of a task, which have their own names
+      const bool bare = !head && !task && !stored.starts_with(prefix);
       names_.push_back(stored == neox_head_name ? std::string(head_name) : bare ? join(prefix, stored) : stored);
     }
     std::sort(names_.begin(), names_.end());

@@ -3,19 +3,12 @@
 #pragma once
 
 #include <optional>
-#include <string_view>
 
 #include <plumb/autograd/columns.hpp>
+#include <plumb/models/plain_names.hpp>
 #include <plumb/nn/attention.hpp>
 
 namespace plumb::inline v0 {
-
-/// What a family calls the maps of its attention: `all`, or the three of them.
-struct attention_names {
-  std::string_view all;  ///< queries, keys and values in one
-  std::string_view q, k, v;
-  std::string_view out;
-};
 
 /// out(softmax(q kᵀ scale) v), q and k rotated where there are rotary positions.
 template <class B, class T>

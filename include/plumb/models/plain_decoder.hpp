@@ -14,19 +14,6 @@
 
 namespace plumb::inline v0 {
 
-/// What a family calls the parts of its decoder. Names of weights stand for themselves, others for parts.
-struct plain_names {
-  std::string_view embedding;
-  std::string_view places;  ///< learnt positions, a weight; empty: none
-  std::string_view blocks;
-  std::string_view attention_norm, attention;  ///< in a block
-  std::string_view mlp_norm, mlp;              ///< in a block; an empty `mlp`: its maps are the block's own
-  attention_names maps;
-  std::string_view up, down;
-  std::string_view last_norm;
-  bool norm_biases = true;
-};
-
 /// down(f(up(x))).
 template <class B, class T>
 struct plain_mlp {

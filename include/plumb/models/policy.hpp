@@ -43,11 +43,13 @@ class policy {
   [[nodiscard]] const std::optional<lora_options>& lora() const noexcept { return lora_; }
   /// The head that says one number, of reward models and critics; empty unless attached (models/score_head.hpp).
   [[nodiscard]] const std::optional<plumb::score_head<B, T>>& score_head() const noexcept { return score_; }
-  /// Puts a head on, in place of an earlier one, or takes it off; its weight is the last of `trainable`.
+  /// Puts a head on, in place of an earlier one, or takes it off; its numbers are the last of `trainable`.
   void set_score_head(std::optional<plumb::score_head<B, T>> head) {
-    if (score_) std::erase_if(trainable_, [&](const auto& p) { return p.parameter == score_->weight; });
+    const auto its = [&](const auto& p) { return p.parameter == score_->weight || p.parameter == score_->bias; };
+    if (score_) std::erase_if(trainable_, its);
     score_ = std::move(head);
-    if (score_) trainable_.push_back({"score.weight", score_->weight});
+    if (score_) trainable_.push_back({score_->name + ".weight", score_->weight});
+    if (score_ && score_->bias) trainable_.push_back({score_->name + ".bias", score_->bias});
   }
   [[nodiscard]] index_t trainable_count() const noexcept {
     index_t total = 0;

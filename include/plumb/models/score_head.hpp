@@ -11,9 +11,6 @@
 
 namespace plumb::inline v0 {
 
-/// The name of the score head's weight among a policy's parameters and, with PEFT's prefix, in files.
-inline constexpr const char* score_name = "score.weight";
-
 /// The first values of a score head: normal numbers, each a function of the seed and its place alone.
 struct score_options {
   bool critic = false;  ///< a critic of the policy: saved apart, so that the adapter stays one of a language model
@@ -23,11 +20,19 @@ struct score_options {
 
 namespace detail {
 
+/// `bias`: empty for a head without one.
 template <class B, class T>
-void put_score_head(policy<B, T>& p, tensor<B, T> weight, bool critic = false) {
-  score_head<B, T> head{std::make_shared<weight_tensor<B, T>>(), critic};
-  head.weight->value = std::move(weight);
-  head.weight->set_trainable(true);
+void put_score_head(policy<B, T>& p, tensor<B, T> weight, tensor<B, T> bias, bool critic = false) {
+  const auto trained = [](tensor<B, T> numbers) {
+    auto out = std::make_shared<weight_tensor<B, T>>();
+    out->value = std::move(numbers);
+    out->set_trainable(true);
+    return out;
+  };
+  score_head<B, T> head;
+  head.weight = trained(std::move(weight));
+  if (bias.extent().size() > 0) head.bias = trained(std::move(bias));
+  head.name = score_module(p.model().config()), head.critic = critic;
   p.set_score_head(std::move(head));
 }
 
@@ -48,12 +53,23 @@ void attach_score_head(policy<B, T>& p, const score_options& options = {}) {
     throw error(errc::unsupported, "score head", "is not trained beside virtual tokens; attach LoRA instead");
   if (!std::isfinite(options.deviation))
     throw error(errc::bad_argument, "deviation", join("expected a finite number, found ", options.deviation));
+  const model_config& config = p.model().config();
+  if (config.encodes() && options.critic) throw error(errc::unsupported, "score head", detail::no_next_token);
+  if (config.encodes() && !config.pooled)
+    throw error(errc::bad_model, p.model().source(),
+                join("the folder lacks ", pooler_name(config),
+                     ", which this family's score head reads; save it with "
+                     "transformers' AutoModelForSequenceClassification first"));
   const index_t width = p.network().sizes().width;
   const double deviation = options.deviation < 0 ? 1 / std::sqrt(static_cast<double>(width + 1)) : options.deviation;
   const philox_stream numbers{options.seed, 0x73636f7265};  // "score" in letters: no other stream of the seed
   std::vector<T> host(static_cast<std::size_t>(width));
   for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<T>(deviation * numbers.normal_at(i));
-  detail::put_score_head(p, tensor<B, T>(p.model().device(), {1, width}, std::span<const T>(host)), options.critic);
+  const auto& device = p.model().device();
+  const std::vector<T> zero(1, T(0));
+  detail::put_score_head(p, tensor<B, T>(device, {1, width}, std::span<const T>(host)),
+                         config.encodes() ? tensor<B, T>(device, {1, 1}, std::span<const T>(zero)) : tensor<B, T>(),
+                         options.critic);
 }
 
 /// Takes the score head off: what is saved then is the language model's adapter alone. Does nothing without one.

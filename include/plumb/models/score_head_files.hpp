@@ -19,9 +19,13 @@ void load_score_head(policy<B, T>& p, const std::filesystem::path& folder) {
   if (!holds_score_head(folder))
     throw error(errc::bad_model, folder.string(), "there is no score head (score.weight); attach_score_head makes one");
   const auto files = weight_files::open(folder);
-  const shape extent{1, p.network().sizes().width};
-  const auto read = detail::read_weight<B, T>(p.model().device(), files, p.model().config(), score_name, extent);
-  detail::put_score_head(p, std::move(read->value));
+  const model_config& config = p.model().config();
+  const std::string name = score_module(config);
+  const auto read = [&](const char* part, shape extent) {
+    return std::move(detail::read_weight<B, T>(p.model().device(), files, config, name + part, extent)->value);
+  };
+  auto weight = read(".weight", {1, p.network().sizes().width});
+  detail::put_score_head(p, std::move(weight), config.encodes() ? read(".bias", {1, 1}) : tensor<B, T>());
 }
 
 namespace detail {

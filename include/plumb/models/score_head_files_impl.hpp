@@ -18,7 +18,11 @@ namespace plumb::inline v0 {
 
 bool holds_score_head(const std::filesystem::path& folder) {
   std::error_code failed;
-  return std::filesystem::is_directory(folder, failed) && weight_files::open(folder).contains(score_name);
+  if (!std::filesystem::is_directory(folder, failed)) return false;
+  const auto files = weight_files::open(folder);
+  for (const char* name : {"score.weight", "classifier.weight", "classifier.out_proj.weight"})
+    if (files.contains(name)) return true;
+  return false;
 }
 
 namespace detail {
@@ -28,8 +32,11 @@ void mark_as_classifier(const std::filesystem::path& folder) {
   const json::value document = json::parse_file(path);
   json::object o = json::as_object(document, "config.json", path.string());
   auto name = json::get<std::vector<std::string>>(o, "architectures", path.string()).at(0);
-  for (const std::string_view end : {"ForCausalLM", "LMHeadModel"})
-    if (name.ends_with(end)) name.resize(name.size() - end.size());
+  for (const std::string_view end : {"ForCausalLM", "LMHeadModel", "Model"})
+    if (name.ends_with(end)) {
+      name.resize(name.size() - end.size());
+      break;
+    }
   o["architectures"] = json::array{json::value(name + "ForSequenceClassification")};
   o["num_labels"] = 1;
   o["id2label"] = json::object{{"0", "LABEL_0"}};

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <plumb/core/view.hpp>
@@ -53,7 +54,7 @@ inline std::string describe_shape(std::span<const index_t> extents) {
 inline bool is_vector(std::string_view name) {
   for (const std::string_view end :
        {"norm.weight", ".bias", "ln_1.weight", "ln_2.weight", "ln_f.weight", "ln_attn.weight", "ln_mlp.weight",
-        "norm_1.weight", "norm_2.weight", "norm_f.weight", ".lora_magnitude_vector"})
+        "LayerNorm.weight", "norm_1.weight", "norm_2.weight", "norm_f.weight", ".lora_magnitude_vector"})
     if (name.ends_with(end)) return true;
   return false;
 }
@@ -84,6 +85,8 @@ inline std::string written_name(const model_config& c, const std::string& name) 
 /// What the names of a family's decoder begin with; empty where files always say it.
 inline std::string_view base_prefix(const model_config& c) {
   if (c.family == "gpt2" || c.family == "gptj" || c.family == "falcon" || c.family == "mpt") return "transformer.";
+  if (c.family == "bert") return "bert.";
+  if (c.family == "roberta") return "roberta.";
   return c.family == "opt" ? "model." : c.family == "gpt_neox" ? "gpt_neox." : "";
 }
 
@@ -95,6 +98,13 @@ inline std::string stored_name(const model_config& c, const weight_files& files,
   if (!prefix.empty() && !files.contains(name) && name.starts_with(prefix) &&
       files.contains(name.substr(prefix.size())))
     return name.substr(prefix.size());
+  if (c.encodes() && !files.contains(name))  // the first BERT's words for a norm's weight and bias
+    for (const auto& [end, old] : {std::pair("LayerNorm.weight", "gamma"), std::pair("LayerNorm.bias", "beta")})
+      if (name.ends_with(end)) {
+        const std::string before = name.substr(0, name.rfind('.') + 1) + old;
+        for (const auto& known : {before, before.substr(std::min(prefix.size(), before.size()))})
+          if (files.contains(known)) return known;
+      }
   return name;
 }
 
@@ -103,7 +113,7 @@ inline std::string stored_name(const model_config& c, const weight_files& files,
 inline std::string find_stored(const weight_files& files, const model_config& config, const std::string& wanted,
                                shape extent) {
   const std::string name = stored_name(config, files, wanted);
-  const auto expected = stored_shape(config, name, extent);
+  const auto expected = stored_shape(config, wanted, extent);
   if (!files.contains(name))
     throw error(errc::bad_model, name,
                 join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));
@@ -130,6 +140,11 @@ inline std::string find_stored(const gguf_model& files, const model_config&, con
 /// A reward model has a score head in place of a language head; the embedding stands in, as in a tied model.
 inline model_config as_language_model(model_config config, const weight_files& files) {
   const auto has = [&](std::string_view name) { return files.contains(std::string(name)); };
+  if (config.encodes()) {  // saved without the map behind the first state, or with the words of another task
+    const std::string pooler = pooler_name(config) + ".weight";
+    config.pooled = has(stored_name(config, files, pooler));
+    return config;
+  }
   if (has("score.weight") && !has(head_name) && !has(neox_head_name)) config.tied_head = true, config.head_bias = false;
   return config;
 }

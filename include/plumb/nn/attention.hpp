@@ -45,13 +45,14 @@ struct self_attention {
   std::optional<rms_norm<B, T>> q_norm;  ///< weight [1, head_width or heads · head_width]
   std::optional<rms_norm<B, T>> k_norm;  ///< weight [1, head_width or kv_heads · head_width]
   attention_options options;
-  std::shared_ptr<const rotary<B, T>> positions;
+  std::shared_ptr<const rotary<B, T>> positions;  ///< null: none in this layer
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto q = (*positions)(p, each_head(p, q_norm, q_proj(p, x)));  // [tokens, heads · head_width]
-    const auto k = (*positions)(p, each_head(p, k_norm, k_proj(p, x)));  // [tokens, kv_heads · head_width]
-    const auto v = v_proj(p, x);                                         // [tokens, kv_heads · head_width]
-    return o_proj(p, attend_path(p, q, k, v, options));                  // [tokens, width]
+    auto q = each_head(p, q_norm, q_proj(p, x));  // [tokens, heads · head_width]
+    auto k = each_head(p, k_norm, k_proj(p, x));  // [tokens, kv_heads · head_width]
+    if (positions) q = (*positions)(p, q), k = (*positions)(p, k);
+    const auto v = v_proj(p, x);                         // [tokens, kv_heads · head_width]
+    return o_proj(p, attend_path(p, q, k, v, options));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

@@ -9,7 +9,7 @@
 
 namespace plumb::inline v0 {
 
-/// x ← x + attention(norm(x)); x ← x + mlp(norm(x)). Norm, Attention and Mlp are any callables
+/// x ← x + c attention(norm(x)); x ← x + c mlp(norm(x)). Norm, Attention and Mlp are any callables
 /// (pass&, variable [tokens, width]) → variable [tokens, width] with `parts`.
 template <class Norm, class Attention, class Mlp>
 struct pre_norm_block {
@@ -17,11 +17,15 @@ struct pre_norm_block {
   Attention self_attn;
   Norm post_attention_layernorm;
   Mlp mlp;
+  double residual_factor = 1;  ///< c (Granite)
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    x = add(p.tape, x, self_attn(p, input_layernorm(p, x)));        // [tokens, width]
-    return add(p.tape, x, mlp(p, post_attention_layernorm(p, x)));  // [tokens, width]
+    const auto scaled = [&](variable<B, T> y) {
+      return residual_factor == 1 ? y : scale(p.tape, y, static_cast<T>(residual_factor));
+    };
+    x = add(p.tape, x, scaled(self_attn(p, input_layernorm(p, x))));        // [tokens, width]
+    return add(p.tape, x, scaled(mlp(p, post_attention_layernorm(p, x))));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

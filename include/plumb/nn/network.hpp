@@ -11,6 +11,12 @@
 
 namespace plumb::inline v0 {
 
+namespace detail {
+inline constexpr const char* no_next_token =
+    "the model is an encoder: its tokens see their whole text, so it predicts no next token and gives no "
+    "log-probabilities of words; take its states (embed) or its scores (reward, reward_regression)";
+}  // namespace detail
+
 /// The sizes that a cache and a head need.
 struct network_sizes {
   index_t vocabulary = 0;
@@ -40,8 +46,10 @@ class network {
     if (p.cache) p.cache->ahead = true;
     return fresh ? rows_from(p.tape, all, ahead_->count) : all;
   }
-  /// Scores of the next token, [rows, vocabulary].
+  /// Scores of the next token, [rows, vocabulary]. Throws errc::unsupported for an encoder, which has none.
   virtual variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const = 0;
+  /// What a score head reads of these states, [rows, width]: an encoder's pooled ones, of a decoder the states themselves.
+  virtual variable<B, T> summary(pass<B, T>& p, variable<B, T> rows) const = 0;
   /// Would training change the head?
   [[nodiscard]] virtual bool head_learns(const pass<B, T>& p) const = 0;
   /// Every weight of the network itself (not of adapters) with its name; a shared one once for each place it is used.
@@ -80,8 +88,24 @@ class network_of final : public network<typename Transformer::backend_type, type
  public:
   network_of(Transformer parts, network_sizes sizes) : network<B, T>(sizes), parts_(std::move(parts)) {}
 
-  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const override { return parts_.logits(p, rows); }
-  bool head_learns(const pass<B, T>& p) const override { return parts_.lm_head.learns(p); }
+  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const override {
+    if constexpr (requires { parts_.logits(p, rows); })
+      return parts_.logits(p, rows);
+    else
+      throw error(errc::unsupported, "model", detail::no_next_token);
+  }
+  variable<B, T> summary(pass<B, T>& p, variable<B, T> rows) const override {
+    if constexpr (requires { parts_.summary(p, rows); })
+      return parts_.summary(p, rows);
+    else
+      return rows;
+  }
+  bool head_learns(const pass<B, T>& p) const override {
+    if constexpr (requires { parts_.lm_head.learns(p); })
+      return parts_.lm_head.learns(p);
+    else
+      return false;
+  }
   void for_each_weight(function_ref<void(const std::string&, weight_ptr<B, T>&)> visit) override {
     for_each<weight_ptr<B, T>>(visit);
   }

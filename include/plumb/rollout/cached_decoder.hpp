@@ -22,6 +22,7 @@ class cached_decoder {
   /// few rows read them fastest, where the backend has one; it takes the weights' memory once more.
   cached_decoder(const language_model<B, T>& model, bool adapters, bool panels = true)
       : model_(model), adapters_(adapters), wants_panels_(panels), tape_(model.device()) {
+    if (model.config().encodes()) throw error(errc::unsupported, model.source(), detail::no_next_token);
     tape_.set_recording(false);
   }
 
@@ -139,7 +140,7 @@ void check_prompts(const language_model<B, T>& model, std::span<const std::vecto
     if (length == 0)
       throw error(errc::bad_argument, join("prompt ", i),
                   "it is empty; a model needs at least one token to go on from");
-    if (length >= sizes.positions)
+    if (length > sizes.positions - (model.config().encodes() ? 0 : 1))
       throw error(errc::bad_argument, join("prompt ", i),
                   join("it has ", length, " tokens; the model has ", sizes.positions,
                        " positions, so there is no room for a reply"));

@@ -11,14 +11,23 @@
 
 namespace plumb::inline v0 {
 
+/// What of a text's states stands for it.
+enum class pooling {
+  mean,  ///< their mean
+  first  ///< the first token's, of an encoder ([CLS])
+};
+
 /// The mean over its tokens of the states that the head reads, for each sequence: [sequences, width], one after another.
 /// At most `batch_tokens` tokens go through the network at once (a longer sequence alone); what one sequence gets does not
-/// depend on the others. `adapters` off: the frozen network's. Throws errc::bad_argument, naming the sequence, for what
+/// depend on the others. `adapters` off: the frozen network's. `how`: the mean, or the first token's state. Throws errc::bad_argument, naming the sequence, for what
 /// check_prompts refuses.
 template <class B, class T>
 std::vector<double> embed(const language_model<B, T>& model, std::span<const std::vector<token_id>> sequences,
-                          bool adapters = false, index_t batch_tokens = 2048) {
+                          bool adapters = false, index_t batch_tokens = 2048, pooling how = pooling::mean) {
   check_prompts(model, sequences);
+  if (how == pooling::first && !model.config().encodes())
+    throw error(errc::bad_argument, "pooling",
+                "the first token of a decoder sees nothing of the text; take the mean, or an encoder");
   const index_t width = model.network().sizes().width;
   std::vector<double> out;
   tape<B, T> memory(model.device());
@@ -40,10 +49,11 @@ std::vector<double> embed(const language_model<B, T>& model, std::span<const std
     for (const segment& s : batch.segments()) {
       const std::size_t begin = out.size();
       out.resize(begin + static_cast<std::size_t>(width));
-      for (index_t row = s.first; row < s.first + s.length; ++row)
+      const index_t count = how == pooling::first ? 1 : s.length;
+      for (index_t row = s.first; row < s.first + count; ++row)
         for (index_t k = 0; k < width; ++k)
           out[begin + static_cast<std::size_t>(k)] +=
-              static_cast<double>(states[static_cast<std::size_t>(row * width + k)]) / static_cast<double>(s.length);
+              static_cast<double>(states[static_cast<std::size_t>(row * width + k)]) / static_cast<double>(count);
     }
   }
   return out;

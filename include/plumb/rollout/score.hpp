@@ -17,7 +17,7 @@ struct scored_tokens {
 
 /// log p of each scored token, and the entropy of the distribution it was drawn from, in nats.
 struct token_scores {
-  std::vector<double> logp;
+  std::vector<double> logp;     ///< empty for an encoder
   std::vector<double> entropy;  ///< empty unless asked for
   double reward = missing;      ///< the score head's number at the last token; NaN without such a head
 };
@@ -41,18 +41,22 @@ std::vector<token_scores> score(const language_model<B, T>& model, std::span<con
     whole.replies.emplace_back().tokens.assign(middle, s.ids.end());
     whole.place = join("sequence ", i);
   }
+  const bool words = !(head && model.config().encodes());  // an encoder says its number alone
   std::vector<token_scores> out;
   scorer<B, T> engine(model);
   training_batch batch;
   for_each_run(data, batch_tokens, [&](std::size_t first, std::size_t count) {
     batch.assign(std::span<const example>(data).subspan(first, count));
-    const batch_scores scores = engine.run(
-        batch, {.adapters = adapters, .head = {.entropy = entropy}, .score = head, .rewards = head != nullptr});
+    const batch_scores scores = engine.run(batch, {.adapters = adapters,
+                                                   .head = {.entropy = entropy},
+                                                   .words = words,
+                                                   .score = head,
+                                                   .rewards = head != nullptr});
     for (const auto& r : batch.replies) {
       const auto begin = static_cast<std::ptrdiff_t>(r.first), end = static_cast<std::ptrdiff_t>(r.first + r.count);
       token_scores s;
-      s.logp.assign(scores.logp.begin() + begin, scores.logp.begin() + end);
-      if (entropy) s.entropy.assign(scores.entropy.begin() + begin, scores.entropy.begin() + end);
+      if (words) s.logp.assign(scores.logp.begin() + begin, scores.logp.begin() + end);
+      if (words && entropy) s.entropy.assign(scores.entropy.begin() + begin, scores.entropy.begin() + end);
       if (head) s.reward = scores.reward[static_cast<std::size_t>(end - 1)];
       out.push_back(std::move(s));
     }

@@ -12,6 +12,7 @@
 #include <plumb/nn/embedding_noise.hpp>
 #include <plumb/nn/head.hpp>
 #include <plumb/nn/score_head.hpp>
+#include <plumb/nn/whole_texts.hpp>
 #include <plumb/rollout/batch.hpp>
 #include <plumb/rollout/split.hpp>
 
@@ -45,7 +46,13 @@ class scorer {
     check(batch);
     tape_.reset();
     tape_.set_recording(what.learn);
-    pass_.emplace(pass<B, T>{tape_, upload(tape_, batch.layout), nullptr, what.adapters, what.learn, what.key});
+    const bool encodes = model_.config().encodes();
+    if (encodes && (what.words || what.values)) throw error(errc::unsupported, model_.source(), detail::no_next_token);
+    if (encodes && what.learn && what.noise > 0)
+      throw error(errc::unsupported, "noise", "NEFTune's noise is not made for encoders; leave it 0");
+    texts_ = encodes ? make_whole_texts(batch.layout, batch.own_rows) : whole_texts{};
+    const batch_layout& layout = encodes ? texts_.layout : batch.layout;
+    pass_.emplace(pass<B, T>{tape_, upload(tape_, layout), nullptr, what.adapters, what.learn, what.key});
     if (what.learn && what.noise > 0) pass_->noise = upload_noise(batch, what);
     const auto count = batch.prediction_count();
     const auto* rows = upload(tape_, std::span<const std::int32_t>(batch.rows));
@@ -143,9 +150,11 @@ class scorer {
     if (!what.score)
       throw error(errc::bad_argument, "score head",
                   "the model has no head that says one number; attach one (attach_score_head)");
+    const auto& own = model_.config().encodes() ? texts_.first_rows : batch.own_rows;
     if (what.rewards)
-      rewards_ = (*what.score)(*pass_, hidden, upload(tape_, std::span<const std::int32_t>(batch.own_rows)), count);
-    if (what.values) values_ = (*what.score)(*pass_, hidden, rows, count);
+      rewards_ =
+          (*what.score)(*pass_, model_.network(), hidden, upload(tape_, std::span<const std::int32_t>(own)), count);
+    if (what.values) values_ = (*what.score)(*pass_, model_.network(), hidden, rows, count);
   }
   static void check_length(const training_batch& batch, index_t positions, const char* place, const char* whose) {
     if (const index_t longest = batch.segments.longest_path(); longest > positions)
@@ -174,6 +183,7 @@ class scorer {
 
   language_model<B, T> model_;
   tape<B, T> tape_;
+  whole_texts texts_;  ///< of an encoder: the batch's replies, each behind its prompt
   std::optional<pass<B, T>> pass_, other_pass_;
   head_result<B, T> result_;
   variable<B, T> rewards_, values_;  ///< [predictions, 1]

@@ -109,6 +109,9 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
                      std::span<const example* const> examples, const micro_batches& parts,
                      const typename scorer<B, T>::request& asked, step_context& context, metric_list& metrics) {
   constexpr level own = Objective::level;
+  if (own == level::token && engine.model().config().encodes())
+    throw error(errc::unsupported, engine.model().source(),
+                "an encoder says one number for a whole text, none for each token; take reward or reward_regression");
   training_batch batch;
   const auto windows = count_window(method, examples, batch);
   step_result result;
