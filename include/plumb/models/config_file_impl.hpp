@@ -44,6 +44,10 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"gptj", "GPTJForCausalLM"},
     {"phi", "PhiForCausalLM"},
     {"mpt", "MptForCausalLM"},
+    {"mixtral", "MixtralForCausalLM"},
+    {"qwen2_moe", "Qwen2MoeForCausalLM"},
+    {"qwen3_moe", "Qwen3MoeForCausalLM"},
+    {"olmoe", "OlmoeForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -150,10 +154,11 @@ void read_rope(const json::object& c, model_config& out, const std::string& plac
 void read_windows(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
   const bool qwen = family.starts_with("qwen"), gemma = family == "gemma2" || family == "gemma3_text";
-  if (!(qwen || gemma || family == "mistral" || family == "phi3")) return;
+  const bool mixtral = family == "mixtral";
+  if (!(qwen || gemma || mixtral || family == "mistral" || family == "phi3")) return;
   if (qwen && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
   const json::value* given = json::find(c, "sliding_window");
-  if (given ? given->is_null() : family == "phi3") return;
+  if (given ? given->is_null() : family == "phi3" || mixtral) return;
   const index_t window = given ? json::as<index_t>(*given, "sliding_window", place) : 4096;
   if (window < 1) throw error(errc::bad_model, place, join("\"sliding_window\": expected at least 1, found ", window));
   const json::value* types = json::find(c, "layer_types");
@@ -166,7 +171,11 @@ void read_windows(const json::object& c, model_config& out, const std::string& p
     }
     return;
   }
-  const index_t from = qwen ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
+  if (family == "qwen2_moe")
+    throw error(errc::unsupported, place,
+                "\"use_sliding_window\" is true without \"layer_types\": versions of transformers disagree about which "
+                "layers have the window then; name them");
+  const index_t from = qwen && family != "qwen3_moe" ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
   const index_t every = family == "gemma2" ? 2 : json::get_or<index_t>(c, "sliding_window_pattern", 6, place);
   for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) {
     const bool sees_all = gemma ? every > 0 && (i + 1) % every == 0 : i < from;
@@ -190,6 +199,38 @@ double cap_of(const json::object& c, const char* key, double otherwise, const st
   return !v ? otherwise : v->is_null() ? 0 : json::as<double>(*v, key, place);
 }
 
+/// Mixtures of experts, of the families that have them.
+void read_experts(const json::object& c, model_config& out, const std::string& place) {
+  const std::string& family = out.family;
+  const bool mixtral = family == "mixtral", olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
+  if (!(mixtral || olmoe || qwen2 || family == "qwen3_moe")) return;
+  expert_config& e = out.experts;
+  const auto usual = [&](index_t of_mixtral, index_t of_olmoe, index_t of_qwen2, index_t of_qwen3) {
+    return mixtral ? of_mixtral : olmoe ? of_olmoe : qwen2 ? of_qwen2 : of_qwen3;
+  };
+  // Newer versions of transformers save either family under either name.
+  e.count = json::get_or<index_t>(c, "num_experts",
+                                  json::get_or<index_t>(c, "num_local_experts", usual(8, 64, 60, 128), place), place);
+  if (e.count < 1)
+    throw error(errc::unsupported, place,
+                join("\"num_experts\": expected at least 1, found ", e.count,
+                     "; plumb reads a model without mixtures "
+                     "under its family without them"));
+  e.chosen = json::get_or<index_t>(c, "num_experts_per_tok", usual(2, 8, 4, 8), place);
+  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", olmoe ? 0.01 : 0.001, place);
+  e.shared_weights = mixtral || json::get_or<bool>(c, "norm_topk_prob", false, place);
+  e.width = out.intermediate_size;
+  if (const auto noise = json::get_or<double>(c, "router_jitter_noise", 0.0, place); noise != 0)
+    throw error(errc::unsupported, place,
+                join("\"router_jitter_noise\": expected 0, found ", noise, "; plumb's routers have no noise"));
+  if (mixtral || olmoe) return;
+  e.width = json::get_or<index_t>(c, "moe_intermediate_size", qwen2 ? 1408 : 768, place);
+  e.every = json::get_or<index_t>(c, "decoder_sparse_step", 1, place);
+  if (const json::value* v = json::find(c, "mlp_only_layers"); v && !v->is_null())
+    e.dense_layers = json::as<std::vector<index_t>>(*v, "mlp_only_layers", place);
+  if (qwen2) e.shared_width = json::get_or<index_t>(c, "shared_expert_intermediate_size", 5632, place);
+}
+
 /// The keys that most families share, and each family's own.
 void read_family(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
@@ -201,20 +242,29 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
   out.kv_heads = json::get_or<index_t>(c, "num_key_value_heads", out.heads, place);
   out.max_positions = json::get_or<index_t>(c, "max_position_embeddings", 2048, place);
   const bool cohere = family == "cohere", phi3 = family == "phi3";
-  out.norm_epsilon = cohere ? json::get_or<double>(c, "layer_norm_eps", 1e-5, place)
-                            : json::get_or<double>(c, "rms_norm_eps", phi3 ? 1e-5 : 1e-6, place);
+  out.norm_epsilon = cohere
+                         ? json::get_or<double>(c, "layer_norm_eps", 1e-5, place)
+                         : json::get_or<double>(c, "rms_norm_eps",
+                                                phi3 || family == "mixtral" || family == "olmoe" ? 1e-5 : 1e-6, place);
   if (cohere) out.rope_theta = 500000;
+  if (family == "mixtral") out.rope_theta = 1e6;
   if (family == "gemma3_text") out.rope_theta = 1e6, out.local_rope_theta = 1e4;
   read_rope(c, out, place);
   read_windows(c, out, place);
   out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", gemma || cohere, place);
-  out.attention_bias = json::get_or<bool>(c, "attention_bias", family == "qwen2", place);
-  out.output_bias = out.attention_bias && family != "qwen2";
+  const bool qkv = family == "qwen2" || family == "qwen2_moe";  // biases, but not of the output
+  out.attention_bias = json::get_or<bool>(c, family == "qwen2_moe" ? "qkv_bias" : "attention_bias", qkv, place);
+  out.output_bias = out.attention_bias && !qkv;
   out.mlp_bias = json::get_or<bool>(c, "mlp_bias", false, place);
   out.gate = gemma ? read_activation(c, "hidden_activation", "gelu_pytorch_tanh", place)
                    : read_activation(c, "hidden_act", "silu", place);
-  if (family == "qwen3" || family == "gemma3_text") out.query_norms = query_norm::each_head;
+  if (family == "qwen3" || family == "qwen3_moe" || family == "gemma3_text") out.query_norms = query_norm::each_head;
   if (family == "olmo2") out.query_norms = query_norm::all_heads, out.norms = norm_place::after;
+  if (family == "olmoe") {
+    out.query_norms = query_norm::all_heads;
+    out.query_clip = cap_of(c, "clip_qkv", 0, place);
+  }
+  read_experts(c, out, place);
   if (gemma) {
     out.norm_offset = 1;
     out.embedding_factor = std::sqrt(static_cast<double>(out.hidden_size));
@@ -317,16 +367,36 @@ void write_rope(const model_config& c, json::object& o) {
 }
 
 void write_windows(const model_config& c, json::object& o) {
-  if (c.family == "llama" || c.family == "gemma" || c.family == "olmo2" || c.family == "cohere") return;
+  if (c.family == "llama" || c.family == "gemma" || c.family == "olmo2" || c.family == "olmoe" || c.family == "cohere")
+    return;
   const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
   o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);
-  if (c.family == "mistral" || c.family == "phi3") return;
+  if (c.family == "mistral" || c.family == "mixtral" || c.family == "phi3") return;
   if (c.family.starts_with("qwen")) o["use_sliding_window"] = window > 0;
+  if (c.family == "qwen3_moe") return;
   json::array types;
   for (index_t i = 0; i < c.layers; ++i)
     types.emplace_back(window > 0 && c.windows[static_cast<std::size_t>(i)] > 0 ? "sliding_attention"
                                                                                 : "full_attention");
   o["layer_types"] = std::move(types);
+}
+
+void write_experts(const model_config& c, json::object& o) {
+  const expert_config& e = c.experts;
+  if (e.count == 0) return;
+  o[c.family == "mixtral" ? "num_local_experts" : "num_experts"] = e.count;
+  o["num_experts_per_tok"] = e.chosen;
+  o["router_aux_loss_coef"] = e.loss_factor;
+  if (c.family == "mixtral") return;
+  o["norm_topk_prob"] = e.shared_weights;
+  if (c.family == "olmoe") {
+    o["clip_qkv"] = c.query_clip > 0 ? json::value(c.query_clip) : json::value(nullptr);
+    return;
+  }
+  o["moe_intermediate_size"] = e.width;
+  o["decoder_sparse_step"] = e.every;
+  o["mlp_only_layers"] = json::array(e.dense_layers.begin(), e.dense_layers.end());
+  if (c.family == "qwen2_moe") o["shared_expert_intermediate_size"] = e.shared_width;
 }
 
 /// `usual`: the family's own word for gelu_tanh, where it has one.
@@ -349,7 +419,8 @@ void write_family(const model_config& c, json::object& o) {
   if (c.family == "cohere") o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = false;
   write_rope(c, o);
   write_windows(c, o);
-  o["attention_bias"] = c.attention_bias;
+  o[c.family == "qwen2_moe" ? "qkv_bias" : "attention_bias"] = c.attention_bias;
+  write_experts(c, o);
   if (!gemma) o["mlp_bias"] = c.mlp_bias;
   if (c.family == "gemma2" || c.family == "gemma3_text") {
     const auto cap = [](double x) { return x > 0 ? json::value(x) : json::value(nullptr); };
