@@ -50,7 +50,7 @@ std::vector<std::string> names() {
 }  // namespace
 
 TEST_CASE("families compute what transformers computes", "[model][golden]") {
-  REQUIRE(names().size() >= 29);
+  REQUIRE(names().size() >= 33);
   for (const std::string& family : names()) {
     CAPTURE(family);
     const auto expected = read_expectation(family);
@@ -60,7 +60,7 @@ TEST_CASE("families compute what transformers computes", "[model][golden]") {
     e.prompt.assign(expected.ids.begin(), expected.ids.begin() + expected.from);
     e.replies.push_back({{expected.ids.begin() + expected.from, expected.ids.end()}});
     CHECK(run_gradients(p, sft{}, std::vector{e}) == Approx(expected.loss).epsilon(1e-6));
-    CHECK(worst_gradient(p, join("families/", family, "/grads.safetensors").c_str(), "") < 1e-5);
+    CHECK(worst_gradient(p, join("families/", family, "/grads.safetensors").c_str(), "") < 2e-5);
 
     const auto single = load_model<cpu>(families / family, expected.how);
     CHECK(distance(logits_of(single, expected.ids), expected.logits) < 1e-5);

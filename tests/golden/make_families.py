@@ -3,14 +3,18 @@
 
 families/<name>/            config.json and model.safetensors as transformers saves them (float32)
 families/<name>/grads.safetensors   gradient of the SFT loss for every parameter, float32
+families/<name>/grads_router.safetensors   the same with the routers' loss added, where the model has routers
 families.json               ids, logits after every token, 64 greedy tokens, loss; where angles depend on a path's length:
-                            positions, that length, and short, the logits of the first 12 ids alone
+                            positions, that length, and short, the logits of the first 12 ids alone; of models with
+                            routers: aux_loss, router_loss, its factor, and pair, a batch with a shorter second sequence
 Weights are large enough that attention, gates, norms, windows and rotary scaling all matter.
 """
 
 import json
 import shutil
+import tempfile
 
+import safetensors.torch
 import torch
 import transformers
 
@@ -39,6 +43,7 @@ PLAIN = dict(
     pad_token_id=None,
 )
 SMALL = {**PLAIN, "intermediate_size": 32, "num_key_value_heads": 3}
+EXPERTS = {**PLAIN, "intermediate_size": 16, "num_key_value_heads": 1, "router_aux_loss_coef": 0.25}
 
 
 def rope(kind, **more):
@@ -155,6 +160,18 @@ FAMILIES = {
         **{**SMALL, "num_key_value_heads": 1}, use_qkv_bias=True, rope_parameters={**rope("default"), "partial_rotary_factor": 0.5}
     ),
     "starcoder2": lambda: transformers.Starcoder2Config(**{**SMALL, "num_key_value_heads": 1}, sliding_window=6),
+    "mixtral": lambda: transformers.MixtralConfig(
+        **EXPERTS, num_local_experts=4, num_experts_per_tok=2, sliding_window=6
+    ),
+    "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
+        **EXPERTS, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12, decoder_sparse_step=2,
+        shared_expert_intermediate_size=20,
+    ),
+    "qwen3_moe": lambda: transformers.Qwen3MoeConfig(
+        **{**EXPERTS, "num_hidden_layers": 3}, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=8,
+        norm_topk_prob=True, head_dim=8, mlp_only_layers=[1],
+    ),
+    "olmoe": lambda: transformers.OlmoeConfig(**EXPERTS, num_experts=5, num_experts_per_tok=3, clip_qkv=1.0),
 }  # fmt: skip
 
 
@@ -176,6 +193,37 @@ def make(config, seed):
                 if ".wpe" in name or "embed_positions" in name:
                     parameter.copy_(0.5 * noise)
     return model.eval()
+
+
+def gradients(model):
+    """By the names of the stored files: transformers splits what it keeps in one tensor when it saves."""
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        for parameter in model.parameters():
+            kept, parameter.data = parameter.data, parameter.grad
+            parameter.kept = kept
+        model.save_pretrained(folder)
+        for parameter in model.parameters():
+            parameter.data = parameter.kept
+        return safetensors.torch.load_file(folder + "/model.safetensors")
+
+
+def routers(model, ids, entry, folder):
+    """The load-balancing loss of one sequence and of two of different lengths, and gradients with it."""
+    first = torch.tensor([ids])
+    labels = first.clone()
+    labels[:, : entry["from"]] = -100
+    model.zero_grad()
+    out = model(first, labels=labels, output_router_logits=True)
+    out.loss.backward()
+    entry["aux_loss"], entry["router_loss"] = float(str(out.aux_loss.item())), model.router_aux_loss_coef
+    entry["loss_with_routers"] = float(str(out.loss.item()))
+    golden.write_tensors(folder / "grads_router.safetensors", gradients(model))
+    second = ids[3:14]
+    both = torch.tensor([ids, second + [0] * (len(ids) - len(second))])
+    mask = torch.tensor([[1] * len(ids), [1] * len(second) + [0] * (len(ids) - len(second))])
+    with torch.no_grad():
+        aux = model(both, attention_mask=mask, output_router_logits=True).aux_loss
+    entry["pair"] = {"second": second, "aux_loss": float(str(aux.item()))}
 
 
 def main():
@@ -206,8 +254,12 @@ def main():
         model.zero_grad()
         loss.backward()
         entry["from"], entry["loss"] = 6, float(str(loss.item()))
-        named = dict(model.named_parameters())
-        golden.write_tensors(folder / "grads.safetensors", {k: p.grad for k, p in named.items()})
+        if hasattr(model, "router_aux_loss_coef"):
+            golden.write_tensors(folder / "grads.safetensors", gradients(model))
+            routers(model, ids, entry, folder)
+        else:
+            named = dict(model.named_parameters())
+            golden.write_tensors(folder / "grads.safetensors", {k: p.grad for k, p in named.items()})
         entry["config"] = json.loads((folder / "config.json").read_text())["model_type"]
         report[name] = entry
     about = "float32, eager attention; logits[t]: row after ids[..t]; loss: mean of -log p of ids[from..]"

@@ -62,6 +62,11 @@ struct silu_of {
   PLUMB_HD T slope(T x, T out) const { return sigmoid(x) * (1 + x - out); }
 };
 template <class T>
+struct sigmoid_of {
+  PLUMB_HD T operator()(T x) const { return 1 / (1 + std::exp(-x)); }
+  PLUMB_HD T slope(T, T out) const { return out * (1 - out); }
+};
+template <class T>
 struct relu_of {
   PLUMB_HD T operator()(T x) const { return x > 0 ? x : T(0); }
   PLUMB_HD T slope(T x, T) const { return x > 0 ? T(1) : T(0); }
@@ -72,6 +77,13 @@ struct soft_cap_of {
   T cap;
   PLUMB_HD T operator()(T x) const { return capped_score(x, cap); }
   PLUMB_HD T slope(T, T out) const { return cap_slope(out, cap); }
+};
+/// Numbers beyond ±most come to rest there; their slope is 0.
+template <class T>
+struct clip_of {
+  T most;
+  PLUMB_HD T operator()(T x) const { return x > most ? most : x < -most ? -most : x; }
+  PLUMB_HD T slope(T x, T) const { return x > most || x < -most ? T(0) : T(1); }
 };
 
 }  // namespace detail
@@ -106,6 +118,14 @@ variable<B, T> activate(tape<B, T>& t, variable<B, T> x, activation which) {
   if (which == activation::silu) return t.apply(number_function<B, T, detail::silu_of<T>>{x, {}, {}});
   if (which == activation::relu) return t.apply(number_function<B, T, detail::relu_of<T>>{x, {}, {}});
   return gelu(t, x, which);
+}
+template <class B, class T>
+variable<B, T> sigmoid(tape<B, T>& t, variable<B, T> x) {
+  return t.apply(number_function<B, T, detail::sigmoid_of<T>>{x, {}, {}});
+}
+template <class B, class T>
+variable<B, T> clip(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> most) {
+  return t.apply(number_function<B, T, detail::clip_of<T>>{x, {most}, {}});
 }
 template <class B, class T>
 variable<B, T> soft_cap(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> cap) {

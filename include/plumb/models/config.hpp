@@ -12,6 +12,7 @@
 
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/error.hpp>
+#include <plumb/models/expert_config.hpp>
 #include <plumb/models/rope_scaling.hpp>
 
 namespace plumb::inline v0 {
@@ -60,6 +61,8 @@ struct model_config {
   bool mlp_bias = false;
   index_t token_types = 0;  ///< kinds of text that an encoder tells apart
   bool pooled = false;      ///< an encoder has a map behind the first token's state
+  double query_clip = 0;    ///< queries, keys and values beyond ± this come to rest there (OLMoE); 0: they stay
+  expert_config experts{};  ///< of layers with several feed-forward parts
   std::optional<token_id> bos;
   std::vector<token_id> eos;      ///< any of them ends a reply
   std::string dtype = "float32";  ///< as stored
@@ -119,6 +122,7 @@ struct model_config {
         fail("hidden_size", hidden_size, join("a multiple of the number of heads (", heads, ")"));
     if (rotary_width < 0 || rotary_width > head_width || rotary_width % 2 != 0)
       fail("rotary_dim", rotary_width, join("an even number up to the head's width (", head_width, ")"));
+    experts.check(place);
     if (one_norm && !parallel)
       throw error(errc::bad_model, place, "one norm for two parts: expected them side by side");
     if (!(norm_epsilon > 0 && norm_epsilon < 1))
@@ -150,6 +154,7 @@ struct model_config {
     if (local_rope_theta != 0) number("rope_local_base_freq", local_rope_theta, 1.0000001);
     number("query_pre_attn_scalar", query_scale, 0);
     number("attn_logit_softcapping", attention_cap, 0);
+    number("clip_qkv", query_clip, 0);
     if (!(alibi >= 0 && alibi <= 64))
       throw error(errc::bad_model, place, join("\"alibi_bias_max\": expected a number up to 64, found ", alibi));
     number("final_logit_softcapping", logit_cap, 0);

@@ -52,6 +52,10 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"mpt", "MptForCausalLM"},
     {"bert", "BertModel"},
     {"roberta", "RobertaModel"},
+    {"mixtral", "MixtralForCausalLM"},
+    {"qwen2_moe", "Qwen2MoeForCausalLM"},
+    {"qwen3_moe", "Qwen3MoeForCausalLM"},
+    {"olmoe", "OlmoeForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -159,8 +163,8 @@ void read_rope(const json::object& c, model_config& out, const std::string& plac
 void read_windows(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
   const bool qwen = family.starts_with("qwen"), smollm3 = family == "smollm3", cohere2 = family == "cohere2";
-  const bool gemma = family == "gemma2" || family == "gemma3_text",
-             absent_is_none = family == "phi3" || smollm3 || family == "starcoder2";
+  const bool gemma = family == "gemma2" || family == "gemma3_text", mixtral = family == "mixtral";
+  const bool absent_is_none = family == "phi3" || smollm3 || family == "starcoder2" || mixtral;
   if (!(qwen || gemma || cohere2 || absent_is_none || family == "mistral")) return;
   if ((qwen || smollm3) && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
   const json::value* given = json::find(c, "sliding_window");
@@ -177,7 +181,11 @@ void read_windows(const json::object& c, model_config& out, const std::string& p
     }
     return;
   }
-  const index_t from = qwen ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
+  if (family == "qwen2_moe")
+    throw error(errc::unsupported, place,
+                "\"use_sliding_window\" is true without \"layer_types\": versions of transformers disagree about which "
+                "layers have the window then; name them");
+  const index_t from = qwen && family != "qwen3_moe" ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
   if (smollm3) {  // on the layers without positions
     for (const bool u : out.unturned) out.windows.push_back(u ? window : 0);
     return;
@@ -228,6 +236,38 @@ double cap_of(const json::object& c, const char* key, double otherwise, const st
   return !v ? otherwise : v->is_null() ? 0 : json::as<double>(*v, key, place);
 }
 
+/// Mixtures of experts, of the families that have them.
+void read_experts(const json::object& c, model_config& out, const std::string& place) {
+  const std::string& family = out.family;
+  const bool mixtral = family == "mixtral", olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
+  if (!(mixtral || olmoe || qwen2 || family == "qwen3_moe")) return;
+  expert_config& e = out.experts;
+  const auto usual = [&](index_t of_mixtral, index_t of_olmoe, index_t of_qwen2, index_t of_qwen3) {
+    return mixtral ? of_mixtral : olmoe ? of_olmoe : qwen2 ? of_qwen2 : of_qwen3;
+  };
+  // Newer versions of transformers save either family under either name.
+  e.count = json::get_or<index_t>(c, "num_experts",
+                                  json::get_or<index_t>(c, "num_local_experts", usual(8, 64, 60, 128), place), place);
+  if (e.count < 1)
+    throw error(errc::unsupported, place,
+                join("\"num_experts\": expected at least 1, found ", e.count,
+                     "; plumb reads a model without mixtures "
+                     "under its family without them"));
+  e.chosen = json::get_or<index_t>(c, "num_experts_per_tok", usual(2, 8, 4, 8), place);
+  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", olmoe ? 0.01 : 0.001, place);
+  e.shared_weights = mixtral || json::get_or<bool>(c, "norm_topk_prob", false, place);
+  e.width = out.intermediate_size;
+  if (const auto noise = json::get_or<double>(c, "router_jitter_noise", 0.0, place); noise != 0)
+    throw error(errc::unsupported, place,
+                join("\"router_jitter_noise\": expected 0, found ", noise, "; plumb's routers have no noise"));
+  if (mixtral || olmoe) return;
+  e.width = json::get_or<index_t>(c, "moe_intermediate_size", qwen2 ? 1408 : 768, place);
+  e.every = json::get_or<index_t>(c, "decoder_sparse_step", 1, place);
+  if (const json::value* v = json::find(c, "mlp_only_layers"); v && !v->is_null())
+    e.dense_layers = json::as<std::vector<index_t>>(*v, "mlp_only_layers", place);
+  if (qwen2) e.shared_width = json::get_or<index_t>(c, "shared_expert_intermediate_size", 5632, place);
+}
+
 /// The keys that most families share, and each family's own.
 void read_family(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
@@ -239,24 +279,33 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
   out.kv_heads = json::get_or<index_t>(c, "num_key_value_heads", out.heads, place);
   out.max_positions = json::get_or<index_t>(c, "max_position_embeddings", 2048, place);
   const bool cohere = family.starts_with("cohere"), phi3 = family == "phi3", stablelm = family == "stablelm";
-  const bool smollm3 = family == "smollm3";
+  const bool smollm3 = family == "smollm3", mixtral = family == "mixtral";
+  const double epsilon = phi3 || mixtral || family == "olmoe" ? 1e-5 : 1e-6;
   out.norm_epsilon = cohere || stablelm ? json::get_or<double>(c, "layer_norm_eps", 1e-5, place)
-                                        : json::get_or<double>(c, "rms_norm_eps", phi3 ? 1e-5 : 1e-6, place);
+                                        : json::get_or<double>(c, "rms_norm_eps", epsilon, place);
   if (cohere) out.rope_theta = family == "cohere" ? 500000 : 10000;
   if (smollm3) out.rope_theta = 2e6;
+  if (mixtral) out.rope_theta = 1e6;
   if (family == "gemma3_text") out.rope_theta = 1e6, out.local_rope_theta = 1e4;
   read_rope(c, out, place);
   if (smollm3) read_unturned(c, out, place);
   read_windows(c, out, place);
   if (family == "cohere2") read_unturned(c, out, place);
   out.tied_head = json::get_or<bool>(c, "tie_word_embeddings", gemma || cohere || smollm3, place);
-  out.attention_bias = json::get_or<bool>(c, stablelm ? "use_qkv_bias" : "attention_bias", family == "qwen2", place);
-  out.output_bias = out.attention_bias && family != "qwen2" && !stablelm;
+  const bool qkv = family == "qwen2" || family == "qwen2_moe";  // biases, but not of the output
+  const std::string_view bias = stablelm ? "use_qkv_bias" : family == "qwen2_moe" ? "qkv_bias" : "attention_bias";
+  out.attention_bias = json::get_or<bool>(c, bias, qkv, place);
+  out.output_bias = out.attention_bias && !qkv && !stablelm;
   out.mlp_bias = json::get_or<bool>(c, "mlp_bias", false, place);
   out.gate = gemma ? read_activation(c, "hidden_activation", "gelu_pytorch_tanh", place)
                    : read_activation(c, "hidden_act", "silu", place);
-  if (family == "qwen3" || family == "gemma3_text") out.query_norms = query_norm::each_head;
+  if (family == "qwen3" || family == "qwen3_moe" || family == "gemma3_text") out.query_norms = query_norm::each_head;
   if (family == "olmo2") out.query_norms = query_norm::all_heads, out.norms = norm_place::after;
+  if (family == "olmoe") {
+    out.query_norms = query_norm::all_heads;
+    out.query_clip = cap_of(c, "clip_qkv", 0, place);
+  }
+  read_experts(c, out, place);
   if (gemma) {
     out.norm_offset = 1;
     out.embedding_factor = std::sqrt(static_cast<double>(out.hidden_size));
@@ -380,17 +429,37 @@ void write_rope(const model_config& c, json::object& o) {
 }
 
 void write_windows(const model_config& c, json::object& o) {
-  for (const std::string_view never : {"llama", "gemma", "olmo2", "cohere", "granite", "stablelm"})
+  for (const std::string_view never : {"llama", "gemma", "olmo2", "olmoe", "cohere", "granite", "stablelm"})
     if (c.family == never) return;
   const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
   o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);
-  if (c.family == "mistral" || c.family == "phi3" || c.family == "starcoder2") return;
+  for (const std::string_view everywhere : {"mistral", "mixtral", "phi3", "starcoder2"})
+    if (c.family == everywhere) return;
   if (c.family.starts_with("qwen") || c.family == "smollm3") o["use_sliding_window"] = window > 0;
+  if (c.family == "qwen3_moe") return;
   json::array types;
   for (index_t i = 0; i < c.layers; ++i)
     types.emplace_back(window > 0 && c.windows[static_cast<std::size_t>(i)] > 0 ? "sliding_attention"
                                                                                 : "full_attention");
   o["layer_types"] = std::move(types);
+}
+
+void write_experts(const model_config& c, json::object& o) {
+  const expert_config& e = c.experts;
+  if (e.count == 0) return;
+  o[c.family == "mixtral" ? "num_local_experts" : "num_experts"] = e.count;
+  o["num_experts_per_tok"] = e.chosen;
+  o["router_aux_loss_coef"] = e.loss_factor;
+  if (c.family == "mixtral") return;
+  o["norm_topk_prob"] = e.shared_weights;
+  if (c.family == "olmoe") {
+    o["clip_qkv"] = c.query_clip > 0 ? json::value(c.query_clip) : json::value(nullptr);
+    return;
+  }
+  o["moe_intermediate_size"] = e.width;
+  o["decoder_sparse_step"] = e.every;
+  o["mlp_only_layers"] = json::array(e.dense_layers.begin(), e.dense_layers.end());
+  if (c.family == "qwen2_moe") o["shared_expert_intermediate_size"] = e.shared_width;
 }
 
 /// `usual`: the family's own word for gelu_tanh, where it has one.
@@ -425,7 +494,8 @@ void write_family(const model_config& c, json::object& o) {
   }
   write_rope(c, o);
   write_windows(c, o);
-  o[stablelm ? "use_qkv_bias" : "attention_bias"] = c.attention_bias;
+  o[stablelm ? "use_qkv_bias" : c.family == "qwen2_moe" ? "qkv_bias" : "attention_bias"] = c.attention_bias;
+  write_experts(c, o);
   if (!gemma) o["mlp_bias"] = c.mlp_bias;
   if (c.family == "gemma2" || c.family == "gemma3_text") {
     const auto cap = [](double x) { return x > 0 ? json::value(x) : json::value(nullptr); };

@@ -87,14 +87,17 @@ class decoder_parts {
       a.k_norm = norm(at + ".k_norm", each ? c_.head_width : kv_width);
     }
     a.options = attention_numbers(c_, layer);
+    a.clip = c_.query_clip;
     a.positions = rotary_of(layer);
     return a;
   }
-  gated_mlp<B, T> mlp(const std::string& at) const {
+  gated_mlp<B, T> mlp(const std::string& at) const { return mlp(at, c_.intermediate_size); }
+  gated_mlp<B, T> mlp(const std::string& at, index_t inner, const gated_names& names = {}) const {
     gated_mlp<B, T> m;
-    m.gate_proj = linear_map(at + ".gate_proj", c_.intermediate_size, c_.hidden_size, c_.mlp_bias);
-    m.up_proj = linear_map(at + ".up_proj", c_.intermediate_size, c_.hidden_size, c_.mlp_bias);
-    m.down_proj = linear_map(at + ".down_proj", c_.hidden_size, c_.intermediate_size, c_.mlp_bias);
+    m.names = names;
+    m.gate_proj = linear_map(detail::dotted(at, names.gate), inner, c_.hidden_size, c_.mlp_bias);
+    m.up_proj = linear_map(detail::dotted(at, names.up), inner, c_.hidden_size, c_.mlp_bias);
+    m.down_proj = linear_map(detail::dotted(at, names.down), c_.hidden_size, inner, c_.mlp_bias);
     m.gate = c_.gate;
     return m;
   }

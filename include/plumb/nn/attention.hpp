@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include <plumb/autograd/activations.hpp>
 #include <plumb/autograd/attention.hpp>
 #include <plumb/nn/linear.hpp>
 #include <plumb/nn/norm.hpp>
@@ -45,13 +46,14 @@ struct self_attention {
   std::optional<rms_norm<B, T>> q_norm;  ///< weight [1, head_width or heads · head_width]
   std::optional<rms_norm<B, T>> k_norm;  ///< weight [1, head_width or kv_heads · head_width]
   attention_options options;
+  double clip = 0;                                ///< q, k and v beyond ± this come to rest there (OLMoE); 0: they stay
   std::shared_ptr<const rotary<B, T>> positions;  ///< null: none in this layer
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    auto q = each_head(p, q_norm, q_proj(p, x));  // [tokens, heads · head_width]
-    auto k = each_head(p, k_norm, k_proj(p, x));  // [tokens, kv_heads · head_width]
+    auto q = clipped(p, each_head(p, q_norm, q_proj(p, x)));  // [tokens, heads · head_width]
+    auto k = clipped(p, each_head(p, k_norm, k_proj(p, x)));  // [tokens, kv_heads · head_width]
     if (positions) q = (*positions)(p, q), k = (*positions)(p, k);
-    const auto v = v_proj(p, x);                         // [tokens, kv_heads · head_width]
+    const auto v = clipped(p, v_proj(p, x));             // [tokens, kv_heads · head_width]
     return o_proj(p, attend_path(p, q, k, v, options));  // [tokens, width]
   }
   template <class Self, class F>
@@ -65,6 +67,9 @@ struct self_attention {
   }
 
  private:
+  variable<B, T> clipped(pass<B, T>& p, variable<B, T> x) const {
+    return clip > 0 ? plumb::clip(p.tape, x, static_cast<T>(clip)) : x;
+  }
   variable<B, T> each_head(pass<B, T>& p, const std::optional<rms_norm<B, T>>& norm, variable<B, T> x) const {
     if (!norm) return x;
     const shape whole = x.value.extent();  // [tokens, heads · head_width]

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include <plumb/autograd/operations.hpp>
 #include <plumb/nn/pass.hpp>
@@ -18,6 +19,7 @@ struct pre_norm_block {
   Norm post_attention_layernorm;
   Mlp mlp;
   double residual_factor = 1;  ///< c (Granite)
+  std::string_view mlp_name = "mlp";  ///< in files
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
@@ -32,7 +34,7 @@ struct pre_norm_block {
     f("input_layernorm", self.input_layernorm);
     f("self_attn", self.self_attn);
     f("post_attention_layernorm", self.post_attention_layernorm);
-    f("mlp", self.mlp);
+    f(self.mlp_name, self.mlp);
   }
 };
 

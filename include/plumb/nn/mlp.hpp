@@ -2,6 +2,8 @@
 // The gated feed-forward part of a block.
 #pragma once
 
+#include <string_view>
+
 #include <plumb/autograd/activations.hpp>
 #include <plumb/autograd/operations.hpp>
 #include <plumb/nn/linear.hpp>
@@ -14,6 +16,11 @@ variable<B, T> gated(tape<B, T>& t, variable<B, T> g, variable<B, T> up, activat
   return f == activation::silu ? swiglu(t, g, up) : multiply(t, activate(t, g, f), up);
 }
 
+/// What files call the maps of a gated feed-forward part.
+struct gated_names {
+  std::string_view gate = "gate_proj", up = "up_proj", down = "down_proj";
+};
+
 /// down(f(gate(x)) ⊙ up(x)); f = silu: SwiGLU, f = gelu: GeGLU (Shazeer 2020, eq. 6).
 template <class B, class T>
 struct gated_mlp {
@@ -21,6 +28,7 @@ struct gated_mlp {
   linear<B, T> up_proj;    ///< [inner, width]
   linear<B, T> down_proj;  ///< [width, inner]
   activation gate = activation::silu;
+  gated_names names{};
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     const auto g = gate_proj(p, x);                   // [tokens, inner]
@@ -29,9 +37,9 @@ struct gated_mlp {
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
-    f("gate_proj", self.gate_proj);
-    f("up_proj", self.up_proj);
-    f("down_proj", self.down_proj);
+    f(self.names.gate, self.gate_proj);
+    f(self.names.up, self.up_proj);
+    f(self.names.down, self.down_proj);
   }
 };
 

@@ -56,6 +56,8 @@ struct kv_cache {
 
 template <class B, class T>
 struct virtual_tokens;
+template <class B, class T>
+class router_balance;
 
 /// What every part of a network is given beside its input.
 template <class B, class T>
@@ -70,6 +72,7 @@ struct pass {
   index_t layer = 0;                            ///< the block that runs now
   view<const T> noise{};                        ///< [tokens, width] added to the embeddings; empty: none
   const virtual_tokens<B, T>* ahead = nullptr;  ///< set by the network where batch.ahead counts them
+  router_balance<B, T>* balance = nullptr;      ///< where routers report whom they chose; null: nobody asks
 
   /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
   variable<B, T> leaf(weight_tensor<B, T>& w) {

@@ -120,7 +120,8 @@ struct batch_scores {
   std::vector<double> collision;      ///< [predictions] Σ_v p_v²
   std::vector<double> reward;         ///< [predictions] the score head on the token itself: r(x, y_≤t)
   std::vector<double> value;          ///< [predictions] the score head on the row that predicts the token: V(x, y_<t)
-  statistic_rows rows;                ///< how the way back wants the slopes
+  double balance = missing;  ///< the load-balancing loss of the routers, where it was asked for and there are any
+  statistic_rows rows;       ///< how the way back wants the slopes
 };
 
 namespace detail {

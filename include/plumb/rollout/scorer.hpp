@@ -11,6 +11,7 @@
 #include <plumb/models/policy.hpp>
 #include <plumb/nn/embedding_noise.hpp>
 #include <plumb/nn/head.hpp>
+#include <plumb/nn/router_balance.hpp>
 #include <plumb/nn/score_head.hpp>
 #include <plumb/nn/whole_texts.hpp>
 #include <plumb/rollout/batch.hpp>
@@ -38,6 +39,8 @@ class scorer {
     const score_head<B, T>* score = nullptr;      ///< the head that says one number, for `rewards` and `values`
     bool rewards = false;                         ///< its number for every predicted token itself
     bool values = false;                          ///< its number for every row that predicts
+    bool balance = false;                         ///< give the load-balancing loss of the routers, where there are any
+    double router_loss = 0;                       ///< its factor in what is learnt; used when learning, with `balance`
   };
 
   /// Scores every prediction of the batch. Forgets the previous batch.
@@ -53,6 +56,9 @@ class scorer {
     texts_ = encodes ? make_whole_texts(batch.layout, batch.own_rows) : whole_texts{};
     const batch_layout& layout = encodes ? texts_.layout : batch.layout;
     pass_.emplace(pass<B, T>{tape_, upload(tape_, layout), nullptr, what.adapters, what.learn, what.key});
+    balance_.clear();
+    router_loss_ = what.router_loss;
+    if (what.balance) pass_->balance = &balance_;
     if (what.learn && what.noise > 0) pass_->noise = upload_noise(batch, what);
     const auto count = batch.prediction_count();
     const auto* rows = upload(tape_, std::span<const std::int32_t>(batch.rows));
@@ -76,6 +82,7 @@ class scorer {
       other = {&compared.network(), &*other_pass_, states, {}};
     }
     batch_scores out;
+    if (balance_.counted()) out.balance = balance_.loss();
     result_ = {};
     if (what.words)
       result_ = score_rows(*pass_, model_.network(), hidden, rows, targets, count, what.head,
@@ -127,6 +134,7 @@ class scorer {
       B::upload(tape_.device(), own.data(), seed.data, static_cast<index_t>(own.size()));
       B::add_scaled(tape_.device(), T(1), view<const T>(seed), tape_.gradient(each));
     }
+    if (router_loss_ > 0) balance_.seed(tape_, router_loss_);
     tape_.run_backward();
   }
 
@@ -186,6 +194,8 @@ class scorer {
   whole_texts texts_;  ///< of an encoder: the batch's replies, each behind its prompt
   std::optional<pass<B, T>> pass_, other_pass_;
   head_result<B, T> result_;
+  router_balance<B, T> balance_;
+  double router_loss_ = 0;
   variable<B, T> rewards_, values_;  ///< [predictions, 1]
 };
 

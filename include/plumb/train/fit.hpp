@@ -44,6 +44,9 @@ template <class B, class T, class Objective, class... Callbacks>
 fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objective& method, std::vector<example> data,
                        fit_options options, Callbacks&&... callbacks) {
   options.check();
+  if (options.router_loss > 0 && policy.model().config().experts.count == 0)
+    throw error(errc::bad_argument, "router_loss",
+                "the model has no mixtures of experts, whose routers it is for; leave it at 0");
   run_rows rows{.data = std::move(data), .held_out = std::move(options.eval_data)};
   const need needs = objective_needs(method);
   const need own_needs = policy.score_head() ? scored_needs : need::none;
@@ -64,6 +67,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   const objective_sums<B, T, Objective> extra(method, needs, policy.network().vocabulary());
   const head_options head = extra.options({.memory = options.head_memory, .entropy = true});
   typename scorer<B, T>::request asked{.head = head, .sums = extra.sums()};
+  asked.router_loss = options.router_loss;
   asked.other = detail::find_teacher<B, T>(callbacks...);
   ask_score_head(asked, policy, needs);
   check_comparison(objective_name(method), asked.sums, asked.other, policy.has_adapter());

@@ -33,6 +33,8 @@ struct fit_options {
   double epsilon = 1e-8;
   double lora_plus_ratio = 1;  ///< LoRA+: rate of B beside that of A; 16 is usual, with a smaller `rate`; 1: one rate
   double neftune = 0;          ///< α of NEFTune's noise on the embeddings (nn/embedding_noise.hpp); 0: none
+  double router_loss =
+      0;  ///< factor of the load-balancing loss of mixtures of experts (nn/router_balance.hpp); 0: none
   index_t reference_sync =
       0;  ///< steps between moves of the reference to the policy (train/moving_reference.hpp); 0: none
   double reference_share = 1;  ///< α: how far it moves; with an adapter all the way
@@ -68,6 +70,7 @@ struct fit_options {
     want(lora_plus_ratio > 0 && std::isfinite(lora_plus_ratio), "lora_plus_ratio", "a finite number above 0",
          lora_plus_ratio);
     want(neftune >= 0 && std::isfinite(neftune), "neftune", "a finite number from 0", neftune);
+    want(router_loss >= 0 && std::isfinite(router_loss), "router_loss", "a finite number from 0", router_loss);
     want(reference_sync >= 0, "reference_sync", "a count from 0", number(reference_sync));
     want(reference_share > 0 && reference_share <= 1, "reference_share", "a share above 0 up to 1", reference_share);
     want(reference_sync > 0 || reference_share == 1, "reference_share", "1 where reference_sync is 0", reference_share);

@@ -258,6 +258,7 @@ inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& 
                          static_cast<double>(o.reference_sync), o.reference_share})
     mix_double(x);
   if (o.lora_plus_ratio != 1) mix_double(o.lora_plus_ratio);
+  if (o.router_loss != 0) mix(derive_key(std::bit_cast<std::uint64_t>(o.router_loss), 1));
   return hash;
 }
 

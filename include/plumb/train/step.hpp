@@ -103,6 +103,9 @@ void inform(std::vector<record<L>>& records, need needs, step_context& context) 
 /// a record's loss depends on the others (bco, aot, …), all of them are scored before the first has a loss, and run again
 /// to learn, unless they fit into one micro-batch.
 ///
+/// With `asked.router_loss` the load-balancing loss of the micro-batches' routers is added, each by its share of the tokens;
+/// the metric `aux_loss` is there whenever the network has routers (nn/router_balance.hpp).
+///
 /// Every micro-batch has its own random stream (of `asked.key`) by the step's and the place of its first example.
 template <class B, class T, class Objective>
 step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
@@ -115,13 +118,31 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
   training_batch batch;
   const auto windows = count_window(method, examples, batch);
   step_result result;
+  double all_tokens = 0;  // of the step, where the routers' loss is shared out over its parts
+  if (asked.router_loss > 0 && parts.size() > 1)
+    for (const auto part : parts) {
+      batch.assign(part);
+      all_tokens += static_cast<double>(batch.layout.tokens.size());
+    }
+  const auto router_share = [&] {
+    return all_tokens > 0 ? static_cast<double>(batch.layout.tokens.size()) / all_tokens : 1;
+  };
   const auto run = [&](std::span<const example* const> part) {
     batch.assign(part);
     auto request = asked;
+    request.balance = true;
+    request.router_loss *= router_share();
     request.key = derive_key(asked.key, context.stream | static_cast<std::uint64_t>(part.data() - examples.data()));
     return engine.run(batch, request);
   };
   std::vector<T> slopes;
+  const auto count = [&](const batch_scores& scores) {
+    const auto tokens = static_cast<double>(batch.layout.tokens.size());
+    result.tokens += tokens;
+    if (std::isnan(scores.balance)) return;
+    metrics.add("aux_loss", scores.balance, tokens);
+    result.loss += asked.router_loss * router_share() * scores.balance;
+  };
   const auto learn = [&](std::span<const double> of_records, const batch_scores& scores) {
     if (!asked.learn) return;
     spread_slopes<own>(batch, of_records, slopes, scores.rows);
@@ -138,7 +159,7 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
   if (parts.size() == 1 || !detail::couples(method)) {
     for (const auto part : parts) {
       const batch_scores scores = run(part);
-      result.tokens += static_cast<double>(batch.layout.tokens.size());
+      count(scores);
       auto records = make_records<own>(batch, scores);
       const evaluation found = finish(records);
       learn(found.slopes, scores);
@@ -151,7 +172,7 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
   index_t replies = 0;
   for (const auto part : parts) {
     const batch_scores scores = run(part);
-    result.tokens += static_cast<double>(batch.layout.tokens.size());
+    count(scores);
     auto more = make_records<own>(batch, scores);
     if constexpr (own == level::token)  // completions are told apart in the whole step, not in the part
       for (auto& r : more) r.sequence += replies;

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSL-1.0
+// Models whose feed-forward parts are mixtures of experts, in some layers or in all: Mixtral, Qwen 1.5 and 3 MoE, OLMoE.
+#pragma once
+
+#include <optional>
+
+#include <plumb/models/decoder_parts.hpp>
+#include <plumb/nn/block.hpp>
+#include <plumb/nn/mixture_of_experts.hpp>
+
+namespace plumb::inline v0 {
+
+/// Either of the two kinds of feed-forward part.
+template <class B, class T>
+struct feed_forward {
+  std::optional<gated_mlp<B, T>> dense;
+  std::optional<mixture_of_experts<B, T, gated_mlp<B, T>>> sparse;
+
+  variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const { return sparse ? (*sparse)(p, x) : (*dense)(p, x); }
+  template <class Self, class F>
+  static void parts(Self& self, F&& f) {
+    if (self.dense) f("", *self.dense);
+    if (self.sparse) f("", *self.sparse);
+  }
+};
+
+template <class B, class T>
+using expert_block = pre_norm_block<rms_norm<B, T>, self_attention<B, T>, feed_forward<B, T>>;
+template <class B, class T>
+using expert_decoder = transformer<B, T, expert_block<B, T>, rms_norm<B, T>>;
+
+/// Builds the composition that `c` describes; see build_llama.
+template <class B, class T, class Make>
+expert_decoder<B, T> build_expert_decoder(const device_ptr<B>& device, const model_config& c, index_t positions,
+                                          Make&& make) {
+  const decoder_parts<B, T, Make> parts(device, c, positions, make);
+  const bool mixtral = c.family == "mixtral";
+  const gated_names names = mixtral ? gated_names{"w1", "w3", "w2"} : gated_names{};
+  const std::string_view mlp = mixtral ? "block_sparse_moe" : "mlp";
+  const auto mixture = [&](const std::string& at) {
+    mixture_of_experts<B, T, gated_mlp<B, T>> out;
+    out.gate = parts.linear_map(at + ".gate", c.experts.count, c.hidden_size, false);
+    out.chosen = c.experts.chosen;
+    out.shared_weights = c.experts.shared_weights;
+    for (index_t e = 0; e < c.experts.count; ++e)
+      out.experts.push_back(parts.mlp(join(at, ".experts.", e), c.experts.width, names));
+    if (c.experts.shared_width > 0) {
+      out.shared_expert = parts.mlp(at + ".shared_expert", c.experts.shared_width);
+      out.shared_expert_gate = parts.linear_map(at + ".shared_expert_gate", 1, c.hidden_size, false);
+    }
+    return out;
+  };
+  return parts.template decoder<expert_decoder<B, T>>([&](const std::string& at, index_t layer) {
+    expert_block<B, T> block{parts.norm(at + ".input_layernorm"),
+                             parts.attention(at + ".self_attn", layer),
+                             parts.norm(at + ".post_attention_layernorm"),
+                             {},
+                             mlp};
+    if (c.experts.in(layer))
+      block.mlp.sparse = mixture(detail::dotted(at, mlp));
+    else
+      block.mlp.dense = parts.mlp(detail::dotted(at, mlp));
+    return block;
+  });
+}
+
+}  // namespace plumb::inline v0
