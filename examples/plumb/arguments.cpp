@@ -53,6 +53,16 @@ bool read_number(std::string_view text, double& out) { return read_all(text, out
 bool read_number(std::string_view text, index_t& out) { return read_all(text, out); }
 bool read_number(std::string_view text, std::uint64_t& out) { return read_all(text, out); }
 
+std::vector<std::string_view> parts_between_commas(std::string_view text) {
+  std::vector<std::string_view> out;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    out.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
 std::span<const option> common_option_list() { return common_list; }
 
 arguments::arguments(const command& what, std::span<const std::string_view> words) : command_(what) {
@@ -151,6 +161,9 @@ common_options read_common(const arguments& given) {
   if (given.has("--seed") && !read_number(given.text("--seed"), out.seed))
     wrong("--seed", join("expected a whole number from 0, found \"", given.text("--seed"), "\""));
   out.quiet = given.has("--quiet");
+  out.positions = given.whole("--positions", 0, 1);
+  if (constexpr index_t most = index_t{1} << 20; out.positions > most)  // tables of angles grow with it
+    wrong("--positions", join("expected at most ", most, ", found ", out.positions));
 
   constexpr std::string_view backends[] = {"cpu", "reference", "cuda"};
   const std::string backend = given.text("--backend", "cpu");
