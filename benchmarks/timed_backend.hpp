@@ -52,13 +52,27 @@ struct timed : cpu {
   template <class T>
   static void multiply(device& d, plumb::product kind, std::type_identity_t<T> alpha, plumb::in<T> a, plumb::in<T> b,
                        std::type_identity_t<T> beta, plumb::view<T> c) {
-    const index_t inner = kind == plumb::product::tn ? a.rows : a.columns;
-    const auto which = std::min({c.rows, c.columns, inner}) <= 64    ? work::adapter
-                       : std::max({c.rows, c.columns, inner}) > 8000 ? work::head
-                                                                     : work::maps;
-    const stopwatch running(
-        d, which, 2 * static_cast<double>(c.rows) * static_cast<double>(c.columns) * static_cast<double>(inner));
+    const stopwatch running(d, c.rows, c.columns, depth_of(kind, a));
     cpu::multiply<T>(d, kind, alpha, a, b, beta, c);
+  }
+  /// Counts as the larger product, with the operations of both: the smaller one rides on it.
+  template <class T>
+  static void multiply_sum(device& d, plumb::product kind, plumb::product_operands<T> one,
+                           plumb::product_operands<T> more, std::type_identity_t<T> beta, plumb::view<T> c) {
+    stopwatch running(d, c.rows, c.columns, depth_of(kind, one.a));
+    running.add_operations(c.rows, c.columns, depth_of(kind, more.a));
+    cpu::multiply_sum<T>(d, kind, one, more, beta, c);
+  }
+  template <class T>
+  static void multiply_panels(device& d, std::type_identity_t<T> alpha, plumb::in<T> a, const T* panels,
+                              std::type_identity_t<T> beta, plumb::view<T> c) {
+    const stopwatch running(d, c.rows, c.columns, a.columns);
+    cpu::multiply_panels<T>(d, alpha, a, panels, beta, c);
+  }
+  template <class T>
+  static void make_panels(device& d, plumb::in<T> weight, T* to) {
+    const stopwatch running(d, work::memory);
+    cpu::make_panels<T>(d, weight, to);
   }
   template <class T>
   static void multiply(device& d, plumb::in<T> a, plumb::in<T> b, plumb::view<T> out) {
@@ -154,13 +168,25 @@ struct timed : cpu {
   }
 
  private:
+  template <class T>
+  static index_t depth_of(plumb::product kind, plumb::view<const T> a) {
+    return kind == plumb::product::tn ? a.rows : a.columns;
+  }
+
   using clock = std::chrono::steady_clock;
 
   class stopwatch {
    public:
-    stopwatch(device& d, work which, double operations = 0) : time_(d.times[static_cast<std::size_t>(which)]) {
-      time_.operations += operations;
-      ++time_.calls;
+    stopwatch(device& d, work which) : time_(d.times[static_cast<std::size_t>(which)]) { ++time_.calls; }
+    /// Of a product.
+    stopwatch(device& d, index_t rows, index_t columns, index_t depth)
+        : stopwatch(d, std::min({rows, columns, depth}) <= 64    ? work::adapter
+                       : std::max({rows, columns, depth}) > 8000 ? work::head
+                                                                 : work::maps) {
+      add_operations(rows, columns, depth);
+    }
+    void add_operations(index_t rows, index_t columns, index_t depth) {
+      time_.operations += 2 * static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(depth);
     }
     stopwatch(const stopwatch&) = delete;
     stopwatch& operator=(const stopwatch&) = delete;

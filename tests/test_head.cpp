@@ -5,6 +5,7 @@
 
 #include <plumb/backend/reference.hpp>
 #include <plumb/objective/distill.hpp>
+#include <plumb/objective/eaft.hpp>
 #include <plumb/objective/ld_dpo.hpp>
 #include <plumb/objective/tdpo.hpp>
 #include <plumb/objective/tpo.hpp>
@@ -34,6 +35,17 @@ struct own_statistic {
   template <class Real>
   constexpr Real operator()(const token_record<Real>& r) const {
     return 0.3 * r.statistic - r.logp;
+  }
+};
+
+/// asft without its detached weight, which finite differences would not see.
+struct anchored {
+  static constexpr const char* name = "anchored";
+  static constexpr auto level = plumb::level::token;
+  static constexpr auto needs = need::logp | need::sequential_kl;
+  template <class Real>
+  constexpr Real operator()(const token_record<Real>& r) const {
+    return 0.7 * r.sequential_kl - r.logp;
   }
 };
 
@@ -83,7 +95,13 @@ outcome differentiate(const policy<B, double>& p, const Objective& method, std::
     training_batch batch;
     batch.assign(std::span<const example>(data));
     const auto scores = engine.run(batch, asked);
-    const auto part = evaluate(method, make_records<Objective::level>(batch, scores));
+    const auto records = make_records<Objective::level>(batch, scores);
+    const auto part = [&] {
+      if constexpr (requires { method.evaluate(records); })  // one chosen at run time
+        return method.evaluate(records);
+      else
+        return evaluate(method, records);
+    }();
     std::vector<double> slopes;
     spread_slopes<Objective::level>(batch, part.slopes, slopes, scores.rows);
     engine.learn(slopes);
@@ -141,6 +159,7 @@ void for_each_method(F&& f) {
   f(sft{});
   f(sft{.label_smoothing = 0.2, .z_loss = 0.05});
   f(own_statistic{});
+  f(anchored{});
   for (const auto how : {distill_divergence::forward_kl, distill_divergence::reverse_kl, distill_divergence::jsd})
     for (const int words : {0, 3})
       for (const bool tail : {true, false})
@@ -365,6 +384,53 @@ TEST_CASE("wpo is dpo times a detached weight", "[head]") {
   for (std::size_t k = 0; k < plain.gradients.size(); ++k)
     for (std::size_t i = 0; i < plain.gradients[k].size(); ++i)
       CHECK(weighted.gradients[k][i] == Approx(std::exp(sum) * plain.gradients[k][i]).epsilon(1e-9).margin(1e-14));
+}
+
+TEST_CASE("eaft weighs each token by the entropy among the likeliest words", "[head]") {
+  const auto model = make_model<cpu, double>(tiny(false), {}, {.seed = 3, .gain = 3});
+  const auto p = adapted(model, {"q_proj", "lm_head"});
+  const auto data = rows();
+  // The entropies from the log-probabilities of every word, each asked for by itself.
+  scorer<cpu, double> engine(p.model());
+  std::vector<double> own, entropy[2];
+  for (const example& e : data)
+    for (const reply& r : e.replies)
+      for (std::size_t t = 0; t < r.tokens.size(); ++t) {
+        std::vector<double> row;
+        for (token_id v = 0; v < 11; ++v) {
+          example asked{.prompt = e.prompt, .replies = {{r.tokens}}};
+          asked.replies[0].tokens.resize(t + 1);
+          asked.replies[0].tokens[t] = v;
+          training_batch batch;
+          batch.assign(std::span<const example>(&asked, 1));
+          row.push_back(engine.run(batch, {.adapters = true}).logp[t]);
+        }
+        own.push_back(row[static_cast<std::size_t>(r.tokens[t])]);
+        std::sort(row.rbegin(), row.rend());
+        for (const std::size_t k : {3, 11}) {
+          double total = 0, sum = 0;
+          for (std::size_t i = 0; i < k; ++i) total += std::exp(row[i]);
+          for (std::size_t i = 0; i < k; ++i) sum -= std::exp(row[i]) / total * (row[i] - std::log(total));
+          entropy[k == 3 ? 0 : 1].push_back(sum);
+        }
+      }
+  for (const int words : {3, 0, 11, 40}) {
+    const eaft method{.alpha = 1.5, .scale = 2, .function = {words}};
+    double expected = 0;
+    for (std::size_t t = 0; t < own.size(); ++t)
+      expected -= std::pow(entropy[words == 3 ? 0 : 1][t] / 2, 1.5) * own[t] / static_cast<double>(own.size());
+    CAPTURE(words);
+    const auto found = differentiate(p, method, data);
+    CHECK(found.loss == Approx(expected).epsilon(1e-11));
+    any_objective<level::token> any = method;
+    const auto by_name = differentiate(p, any, data);
+    CHECK(by_name.loss == Approx(expected).epsilon(1e-11));
+    CHECK(by_name.gradients == found.gradients);
+  }
+  // Two terms with statistics of their own are one too many: a run makes one.
+  const any_objective<level::token> two =
+      any_objective<level::token>(eaft{}) + any_objective<level::token>(row_loss<distill>{});
+  CHECK_THROWS_WITH(differentiate(p, two, data), Contains("two of its terms"));
 }
 
 TEST_CASE("tdpo2 at the reference, ld_dpo at alpha one, and formulas on records", "[head]") {

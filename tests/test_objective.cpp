@@ -358,8 +358,9 @@ TEST_CASE("every field of a record reaches the formula") {
   CHECK(plumb::slot_paths<level::pair>() ==
         std::vector<std::string>{"chosen.logp", "chosen.reward", "chosen.tail", "chosen.sequential_kl", "rejected.logp",
                                  "rejected.reward", "rejected.tail", "rejected.sequential_kl"});
-  CHECK(plumb::slot_paths<level::token>() ==
-        std::vector<std::string>{"logp", "entropy", "value", "log_partition", "mean_logp", "statistic", "reward"});
+  CHECK(plumb::slot_paths<level::token>() == std::vector<std::string>{"logp", "entropy", "value", "log_partition",
+                                                                      "mean_logp", "statistic", "sequential_kl",
+                                                                      "reward"});
   static_assert(!plumb::has_record<level::row> && plumb::has_record<level::group>);
   static_assert(plumb::has_fixed_slots<level::pair> && !plumb::has_fixed_slots<level::group>);
 }

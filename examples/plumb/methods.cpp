@@ -92,7 +92,7 @@ int run_objectives(const arguments& given) {
       json::object row;
       row["name"] = O::name;
       std::string_view level_name = name(O::level);
-      if constexpr (requires { typename O::row_statistic; }) level_name = name(O::row_statistic::level);
+      if constexpr (requires { O::row_statistic::level; }) level_name = name(O::row_statistic::level);
       row["level"] = std::string(level_name);
       need needs = O::needs;  // with the parameters as they are by default
       if constexpr (requires { objective.active_needs(); }) needs = objective.active_needs();

@@ -116,12 +116,10 @@ void set(const std::string& key, const std::string& text, trained_biases& out) {
 /// "a, b" as a list without blanks. Throws, saying what is `expected`, for an empty item.
 std::vector<std::string> list_of(const std::string& key, const std::string& text, std::string_view expected) {
   std::vector<std::string> out;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    out.push_back(text.substr(at, end - at));
+  for (const std::string_view part : parts_between_commas(text)) {
+    out.emplace_back(part);
     std::erase(out.back(), ' ');
     if (out.back().empty()) wrong(key, expected, text);
-    at = end + 1;
   }
   return out;
 }

@@ -51,15 +51,14 @@ std::vector<named_source> sources_of(const run_settings& settings) {
 /// "20000,5000": rows of each stage; the last may be left out.
 std::vector<index_t> rows_of_stages(const std::string& text) {
   std::vector<index_t> out;
-  for (std::size_t at = 0; !text.empty() && at <= text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
+  if (text.empty()) return out;
+  for (const std::string_view part : parts_between_commas(text)) {
     index_t rows = 0;
-    if (!read_number(std::string_view(text).substr(at, end - at), rows) || rows < 1)
+    if (!read_number(part, rows) || rows < 1)
       throw error(
           errc::bad_argument, "stage_rows",
           join("expected counts of rows with commas between, one per stage (20000,5000), found \"", text, "\""));
     out.push_back(rows);
-    at = end + 1;
   }
   return out;
 }

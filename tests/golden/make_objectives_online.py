@@ -43,6 +43,13 @@ def tokens():
                 }
             )
     rows[4:12] = rows[4:12:2] + rows[5:12:2]
+    return with_sums(rows)
+
+
+def with_sums(rows):
+    """What the head adds up over the vocabulary: a divergence and an entropy, both at least 0, some exactly 0."""
+    for i, row in enumerate(rows):
+        row |= {"sequential_kl": 0.07 * (7 * i % 11), "statistic": 0.4 * (5 * i % 9)}
     return rows
 
 
@@ -53,11 +60,11 @@ def extremes():
         for advantage in (-2.0, 0.0, 2.0):
             rows.append({"logp": logp, "ref": old, "old": old, "advantage": advantage, "sequence": len(rows)})
             rows[-1] |= {"value": 1e4 * advantage, "old_value": -1e4, "return": 0.5, "entropy": 0.0, "mask": True}
-    return rows
+    return with_sums(rows)
 
 
 TOKENS = {"tokens": tokens(), "extreme_tokens": extremes()}
-KEYS = ("logp", "ref", "old", "advantage", "value", "old_value", "return", "entropy")
+KEYS = ("logp", "ref", "old", "advantage", "value", "old_value", "return", "entropy", "sequential_kl", "statistic")
 
 
 def matrix(rows):
@@ -75,7 +82,7 @@ def matrix(rows):
         setattr(out, "ret" if key == "return" else key, table)
     for r, place in zip(rows, places, strict=True):
         out.mask[place] = float(r["mask"])
-    for key in ("logp", "value", "entropy"):
+    for key in ("logp", "value", "entropy", "sequential_kl", "statistic"):
         getattr(out, key).requires_grad_(True)
     return out
 
@@ -175,6 +182,16 @@ def dft(m, _):
     return -torch.exp(m.logp).detach() * m.logp, {}
 
 
+def asft(m, s):
+    alpha = s.get("alpha", 0.1)
+    return dft(m, s)[0] + alpha * m.sequential_kl, {"sequential_kl": m.sequential_kl} if alpha else {}
+
+
+def eaft(m, s):
+    weight = (m.statistic.detach() / s.get("scale", 3.0)) ** s.get("alpha", 1.0)
+    return -weight * m.logp, {"token_weight": weight}
+
+
 def rho1(m, s):
     """The mean over valid tokens of the chosen ones, scaled so that it is the mean over those."""
     valid = m.mask > 0
@@ -194,6 +211,10 @@ def reinforce(m, _):
 def token_losses():
     """(name, settings, losses and metrics of the matrix, reduction)."""
     yield "dft", {}, dft, token_mean
+    for s in ({}, {"alpha": 2.5}, {"alpha": 0.0}):
+        yield "asft", s, asft, token_mean
+    for s in ({}, {"alpha": 0.5, "scale": 2.0}, {"alpha": 2.0}, {"alpha": 0.0}):
+        yield "eaft", s, eaft, token_mean
     for s in ({}, {"keep": 0.25}, {"keep": 1.0}, {"keep": 0.01}):
         yield "rho1", s, rho1, token_mean
     yield "reinforce", {}, reinforce, token_mean
@@ -222,6 +243,9 @@ def token_losses():
         yield "sapo", s, sapo, reply_mean
 
 
+SLOTS = {"ppo": ("logp", "value", "entropy"), "asft": ("logp", "sequential_kl"), "eaft": ("logp", "statistic")}
+
+
 def token_case(name, settings, loss, reduce, key):
     rows = TOKENS[key]
     m = matrix(rows)
@@ -246,7 +270,7 @@ def token_case(name, settings, loss, reduce, key):
         "loss": total.item(),
         "losses": [losses[p].item() if r["mask"] else 0.0 for r, p in zip(rows, m.places, strict=True)],
         "slopes": [
-            {k: slope(getattr(m, k), p) for k in (("logp", "value", "entropy") if name == "ppo" else ("logp",))}
+            {k: slope(getattr(m, k), p) for k in SLOTS.get(name, ("logp",))}
             for p in m.places
         ],
         "metrics": logged,

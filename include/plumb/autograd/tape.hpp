@@ -109,11 +109,11 @@ class tape {
     out.slot->value = {};
   }
   /// The gradient of `v`, which nobody has begun, holding the value of `v` for the caller to turn into it: in the value's
-  /// own memory where nothing else reads that, or a copy.
-  view<T> gradient_from_value(const variable<B, T>& v) {
+  /// own memory where nothing else reads that (the caller neither, unless it says so by `keep`), or a copy.
+  view<T> gradient_from_value(const variable<B, T>& v, bool keep = false) {
     auto& slot = *v.slot;
     slot.started = true;
-    if (slot.output_is_free) return slot.value = writable(v);
+    if (slot.output_is_free && !keep) return slot.value = writable(v);
     prepare(slot, v.value.extent());
     B::copy(*device_, v.value, slot.value);
     return slot.value;

@@ -2,30 +2,12 @@
 // Copies of weights in the order in which products read them, for passes over few tokens: sampling.
 #pragma once
 
-#include <concepts>
 #include <utility>
 #include <vector>
 
 #include <plumb/tensor/tensor.hpp>
 
 namespace plumb::inline v0 {
-
-/// Does the backend's product gain from a weight whose numbers lie in its own order? Then it has three more primitives:
-/// `panel_size(d, shape)` numbers hold a weight [out, in], `make_panels(d, weight, to)` writes them, and
-/// `multiply_panels(d, alpha, a, panels, beta, c)` is multiply(nt, …) with the weight read from there, to the same bits.
-template <class B, class T>
-concept panel_products =
-    requires(typename B::device& d, shape extent, view<const T> a, const T* panels, T* to, view<T> c) {
-      { B::template panel_size<T>(d, extent) } -> std::same_as<index_t>;
-      B::make_panels(d, a, to);
-      B::multiply_panels(d, T(1), a, panels, T(0), c);
-    };
-
-/// Does the backend add two products in one trip, `multiply_sum(d, kind, {a, b, panels}, {a, b, panels}, beta, c)`?
-template <class B, class T>
-concept summed_products = requires(typename B::device& d, view<const T> a, view<T> c) {
-  B::template multiply_sum<T>(d, product::nt, {a, a, nullptr}, {a, a, nullptr}, T(0), c);
-};
 
 /// Weights as panels, found by where the weight lies. They are copies: make them anew when weights have changed.
 template <class B, class T>

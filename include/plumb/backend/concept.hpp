@@ -90,4 +90,23 @@ concept backend =
     detail::elementwise_primitives<B, double> && detail::row_primitives<B, float> &&
     detail::row_primitives<B, double> && detail::heavy_primitives<B, float> && detail::heavy_primitives<B, double>;
 
+// Primitives that a backend may offer beyond these.
+
+/// Does the backend's product gain from a weight whose numbers lie in its own order? Then it has three more primitives:
+/// `panel_size(d, shape)` numbers hold a weight [out, in], `make_panels(d, weight, to)` writes them, and
+/// `multiply_panels(d, alpha, a, panels, beta, c)` is multiply(nt, …) with the weight read from there, to the same bits.
+template <class B, class T>
+concept panel_products =
+    requires(typename B::device& d, shape extent, view<const T> a, const T* panels, T* to, view<T> c) {
+      { B::template panel_size<T>(d, extent) } -> std::same_as<index_t>;
+      B::make_panels(d, a, to);
+      B::multiply_panels(d, T(1), a, panels, T(0), c);
+    };
+
+/// Does the backend add two products in one trip, `multiply_sum(d, kind, {a, b, panels}, {a, b, panels}, beta, c)`?
+template <class B, class T>
+concept summed_products = requires(typename B::device& d, view<const T> a, view<T> c) {
+  B::template multiply_sum<T>(d, product::nt, {a, a, nullptr}, {a, a, nullptr}, T(0), c);
+};
+
 }  // namespace plumb::inline v0

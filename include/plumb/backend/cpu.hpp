@@ -138,7 +138,7 @@ struct cpu {
                            std::type_identity_t<T> beta, view<T> c) {
     detail::cpu_multiply_sum<T>(d, kind, one, more, beta, c);
   }
-  // Weights in the order of products: see autograd/weight_panels.hpp.
+  // Weights in the order of products: see `panel_products` in backend/concept.hpp.
   template <class T>
   static index_t panel_size(const device& d, shape extent) {
     return detail::cpu_panel_size<T>(d, extent);

@@ -73,7 +73,7 @@ enum class activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
 /// Which operands of a product are transposed: C = A·Bᵀ, A·B or Aᵀ·B.
 enum class product : std::uint8_t { nt, nn, tn };
 
-/// Two operands of a product, for backends that add two products in one trip (autograd/weight_panels.hpp).
+/// Two operands of a product, for backends that add two products in one trip (`summed_products` in backend/concept.hpp).
 template <class T>
 struct product_operands {
   view<const T> a, b;

@@ -15,6 +15,11 @@ constexpr std::uint32_t philox_word(std::uint64_t key, std::uint64_t i) noexcept
   return words[static_cast<unsigned>(i & 3)];
 }
 
+/// Words 2i and 2i + 1 of the stream as one number, uniform over all 64-bit numbers.
+constexpr std::uint64_t philox_word64(std::uint64_t key, std::uint64_t i) noexcept {
+  return (static_cast<std::uint64_t>(philox_word(key, 2 * i)) << 32) | philox_word(key, 2 * i + 1);
+}
+
 /// A number is dropped when its word lies below this: rate · 2³², rate in [0, 1).
 constexpr std::uint32_t dropout_threshold(double rate) noexcept {
   return static_cast<std::uint32_t>(rate * 4294967296.0);

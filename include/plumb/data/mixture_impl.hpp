@@ -96,8 +96,7 @@ row_place row_mixture::draw(source& s) const {
       throw error(errc::io, s.file.path().string(), "the file had rows when it was opened and has none now");
   }
   const std::uint64_t key = derive_key(s.key, static_cast<std::uint64_t>(s.pass));
-  const auto count = static_cast<std::uint64_t>(s.of_pass++);
-  const auto word = (static_cast<std::uint64_t>(philox_word(key, 2 * count)) << 32) | philox_word(key, 2 * count + 1);
+  const auto word = philox_word64(key, static_cast<std::uint64_t>(s.of_pass++));
   const auto which = static_cast<std::size_t>(word % s.buffer.size());
   const row_place out = s.buffer[which];
   if (const auto row = s.file.next()) {

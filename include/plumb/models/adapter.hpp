@@ -71,10 +71,7 @@ template <class T>
 std::vector<T> read_finite(const weight_files& files, const std::string& key) {
   std::vector<T> host(static_cast<std::size_t>(files.info(key).elements));
   files.read(key, std::span<T>(host));
-  for (std::size_t i = 0; i < host.size(); ++i)
-    if (!std::isfinite(host[i]))
-      throw error(errc::not_finite, key,
-                  join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+  check_read(key, std::span<const T>(host));
   return host;
 }
 
@@ -159,9 +156,7 @@ void save_prompt(const policy<B, T>& p, const std::filesystem::path& folder) {
     throw error(errc::bad_argument, "policy",
                 "its virtual tokens are no longer on the model: another policy was made of the same model since");
   const std::vector<T> numbers = rows.value.host();
-  for (const T x : numbers)
-    if (!std::isfinite(x))
-      throw error(errc::not_finite, prompt_name, "the adapter holds NaN or infinite numbers; training diverged");
+  check_written(prompt_name, std::span<const T>(numbers), "the adapter");
   adapter_config about;
   about.base_model = model.source();
   about.virtual_tokens = p.prompt()->count;
@@ -212,9 +207,7 @@ void save_adapter(const policy<B, T>& p, const std::filesystem::path& folder) {
   const auto all = detail::saved_tensors(p);
   std::vector<tensor_data> tensors, values;
   for (const auto& [data, numbers] : all) {
-    for (const T x : numbers)
-      if (!std::isfinite(x))
-        throw error(errc::not_finite, data.name, "the adapter holds NaN or infinite numbers; training diverged");
+    detail::check_written(data.name, std::span<const T>(numbers), "the adapter");
     const bool apart = critic && data.name == score_name;
     (apart ? values : tensors).push_back(data);
     if (!apart) tensors.back().name = join(detail::peft_prefix, data.name);

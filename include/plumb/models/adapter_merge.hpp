@@ -215,9 +215,7 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   std::vector<std::vector<T>> numbers;
   std::vector<tensor_data> tensors;
   const auto check_finite = [&](const std::string& name) {
-    for (const T x : numbers.back())
-      if (!std::isfinite(x))
-        throw error(errc::not_finite, name, "the weight holds NaN or infinite numbers; training diverged");
+    detail::check_written(name, std::span<const T>(numbers.back()), "the weight");
   };
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (config.tied_head && name == "lm_head.weight") return;  // stored once, as the embedding

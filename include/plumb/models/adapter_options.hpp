@@ -72,6 +72,9 @@ struct lora_options {
 
 namespace detail {
 
+/// Does the weight of this name ("model.norm.weight") lie in a module whose name ends in `wanted`, dot or not?
+bool is_in_module(std::string_view weight, std::string_view wanted);
+
 /// Options made ready: the rules of PEFT for every module name. Copies what it needs.
 class lora_plan {
  public:

@@ -135,14 +135,16 @@ double lora_plan::scale(std::string_view module) const {
   return alpha(module) / (options_.rank_stabilised ? std::sqrt(r) : r);
 }
 
-bool lora_plan::saves(std::string_view weight) const {
-  for (std::size_t end = weight.rfind('.'); end != std::string_view::npos && end > 0;
-       end = weight.rfind('.', end - 1)) {
-    const std::string_view module = weight.substr(0, end);
-    for (const std::string& wanted : options_.modules_to_save)
-      if (module.ends_with(wanted)) return true;
-  }
+bool is_in_module(std::string_view weight, std::string_view wanted) {
+  for (std::size_t end = weight.rfind('.'); end != std::string_view::npos && end > 0; end = weight.rfind('.', end - 1))
+    if (weight.substr(0, end).ends_with(wanted)) return true;
   return false;
+}
+
+bool lora_plan::saves(std::string_view weight) const {
+  const auto& modules = options_.modules_to_save;
+  return std::any_of(modules.begin(), modules.end(),
+                     [&](const std::string& wanted) { return is_in_module(weight, wanted); });
 }
 
 bool lora_plan::in_layers(std::string_view module) const {

@@ -85,11 +85,7 @@ void find_copies(const language_model<B, T>& model, const lora_plan& plan, adapt
       throw error(
           errc::bad_argument, "modules_to_save",
           join("\"", name, "\" would be trained twice: as a whole, and with an adapter or as a bias; leave one"));
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      lora_options single;
-      single.modules_to_save = {o.modules_to_save[i]};
-      found[i] = found[i] || lora_plan(std::move(single)).saves(name);
-    }
+    for (std::size_t i = 0; i < found.size(); ++i) found[i] = found[i] || is_in_module(name, o.modules_to_save[i]);
     const auto table = tables.find(name);
     out.copies.push_back({bias && adapted.contains(module) ? module + ".base_layer.bias" : name, name, w,
                           table == tables.end() ? nullptr : table->second});

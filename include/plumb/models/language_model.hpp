@@ -98,10 +98,7 @@ device_ptr<B> make_device([[maybe_unused]] int threads) {
 template <class B, class T>
 weight_ptr<B, T> finite_weight(const device_ptr<B>& device, const std::string& name, shape extent,
                                const std::vector<T>& host) {
-  for (std::size_t i = 0; i < host.size(); ++i)
-    if (!std::isfinite(host[i]))
-      throw error(errc::not_finite, name,
-                  join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+  check_read(name, std::span<const T>(host));
   auto out = std::make_shared<weight_tensor<B, T>>();
   out->value = tensor<B, T>(device, extent, std::span<const T>(host));
   return out;

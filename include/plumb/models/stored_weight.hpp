@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,22 @@ inline bool lies_transposed(const model_config& c, std::string_view name) {
 }
 
 namespace detail {
+
+/// Throws errc::not_finite, naming `what`, for numbers of a file that are not.
+template <class T>
+void check_read(const std::string& what, std::span<const T> numbers) {
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    if (!std::isfinite(numbers[i]))
+      throw error(errc::not_finite, what,
+                  join("number ", i, " of the file is NaN or infinite; the file is damaged or training diverged"));
+}
+/// Throws errc::not_finite, naming `what`, where `whose` numbers that are to be written are not.
+template <class T>
+void check_written(const std::string& what, std::span<const T> numbers, std::string_view whose) {
+  for (const T x : numbers)
+    if (!std::isfinite(x))
+      throw error(errc::not_finite, what, join(whose, " holds NaN or infinite numbers; training diverged"));
+}
 
 inline std::string describe_shape(std::span<const index_t> extents) {
   std::string out = "[";

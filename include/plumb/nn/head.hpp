@@ -163,9 +163,8 @@ struct head_rows {
   }
   /// The gradient of one chunk through the head: of Σ slope log p, and with `all` slopes [statistics, rows] of the rest.
   void push_back(tape<B, T>& t, const variable<B, T>& z, index_t first, const T* slope, view<const T> all) const {
-    const bool compared = all.data && sums.count() > 0;                     // then the logits are read once more, below
-    const view<T> d = compared ? t.gradient(z) : t.gradient_from_value(z);  // [count, vocabulary]
-    if (compared) B::copy(t.device(), z.value, d);
+    const bool compared = all.data && sums.count() > 0;    // then the logits are read once more, below
+    const view<T> d = t.gradient_from_value(z, compared);  // [count, vocabulary]
     const T* const of_entropy = all.data && entropy_gradient ? all.row(1) + first : nullptr;
     const T* const of_partition = all.data && with_log_partition ? all.row(entropy ? 2 : 1) + first : nullptr;
     if (of_partition) {  // a (1[k = y] − p_k) + b p_k = (a − b)(1[k = y] − p_k) + b 1[k = y]

@@ -92,7 +92,8 @@ struct scatter_each {
 /// φ as a vocabulary_sum. φ has `static constexpr bool compares` (does it look at the other row?) and
 /// `template <class Real> Real operator()(const Real& logp, double other) const`; with a member `temperature` both rows
 /// are softened by it. With members `top_k` and `tail` (as distill has) and top_k > 0 the sum runs over the other
-/// distribution's top_k likeliest words and, with tail, all others together as one more: over short rows (core/top_words.hpp).
+/// distribution's top_k likeliest words (its own, where φ does not compare) and, with tail, all others together as one
+/// more: over short rows (core/top_words.hpp).
 template <class B, class T, class Phi>
 class vocabulary_sum_of final : public vocabulary_sum<B, T> {
  public:
@@ -129,7 +130,7 @@ class vocabulary_sum_of final : public vocabulary_sum<B, T> {
 
  private:
   static constexpr bool short_rows_possible = requires(const Phi& phi) { phi.top_k, phi.tail; };
-  /// Both distributions over the other one's likeliest words.
+  /// Both distributions over the likeliest words of the other one; of one alone, over its own.
   struct short_rows {
     const std::int32_t* ids;
     index_t words;
@@ -137,17 +138,20 @@ class vocabulary_sum_of final : public vocabulary_sum<B, T> {
   };
   short_rows shorten(device& d, arena<B>& memory, view<const T> z, const compared_rows<T>& other) const {
     const index_t all = z.columns, wanted = phi_.top_k;
-    const index_t words = other.words ? other.count : wanted < all ? wanted : all;
-    const std::int32_t* ids = other.words;
+    const index_t words = Phi::compares && other.words ? other.count : wanted < all ? wanted : all;
+    const std::int32_t* ids = Phi::compares ? other.words : nullptr;
+    const view<const T> chooser = Phi::compares ? other.logits : z;  // whose likeliest words
     const shape extent{z.rows, words + (phi_.tail ? 1 : 0)};
-    const view<T> own = memory.template make<T>(extent), beside = memory.template make<T>(extent);
+    const view<T> own = memory.template make<T>(extent);
+    const view<T> beside = Phi::compares ? memory.template make<T>(extent) : view<T>();
     if (ids) {
       B::for_each(d, z.rows, detail::place_each<T>{other.logp, all, ids, words, phi_.tail, sharpness(), beside});
     } else {
       auto* const picked = memory.template make_array<std::int32_t>(z.rows * words);
-      B::for_each(d, z.rows, detail::pick_each<T>{other.logits, picked, words});
+      B::for_each(d, z.rows, detail::pick_each<T>{chooser, picked, words});
       ids = picked;
-      B::for_each(d, z.rows, detail::gather_each<T>{other.logits, ids, words, phi_.tail, sharpness(), beside});
+      if (Phi::compares)
+        B::for_each(d, z.rows, detail::gather_each<T>{chooser, ids, words, phi_.tail, sharpness(), beside});
     }
     B::for_each(d, z.rows, detail::gather_each<T>{z, ids, words, phi_.tail, sharpness(), own});
     return {ids, words, own, beside};

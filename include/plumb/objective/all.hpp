@@ -9,6 +9,7 @@
 #include <plumb/objective/apo_down.hpp>
 #include <plumb/objective/apo_zero.hpp>
 #include <plumb/objective/apo_zero_unpaired.hpp>
+#include <plumb/objective/asft.hpp>
 #include <plumb/objective/bco.hpp>
 #include <plumb/objective/bco_pair.hpp>
 #include <plumb/objective/bnpo.hpp>
@@ -23,6 +24,7 @@
 #include <plumb/objective/dpo_norm.hpp>
 #include <plumb/objective/dpo_pl.hpp>
 #include <plumb/objective/dr_grpo.hpp>
+#include <plumb/objective/eaft.hpp>
 #include <plumb/objective/evaluate_row.hpp>
 #include <plumb/objective/exo.hpp>
 #include <plumb/objective/f_dpo.hpp>
@@ -64,7 +66,7 @@ namespace plumb::inline v0 {
 
 /// To add an objective: its header above, its type here.
 using all_objectives =
-    objective_list<sft, dft, rho1, row_loss<distill>,                                        // on tokens
+    objective_list<sft, dft, asft, eaft, rho1, row_loss<distill>,                            // on tokens
                    reinforce, ppo, grpo, dr_grpo, bnpo, dapo, cispo, gspo, sapo,             // on sampled tokens
                    dpo, robust_dpo, f_dpo, dpo_norm, ipo, hinge, exo, nca, bco_pair, sppo,   // on pairs, with reference
                    apo_zero, apo_down, discopop, wpo, tdpo, ld_dpo, aot, aot_unpaired, xpo,  //

@@ -99,6 +99,12 @@ class any_objective {
     }
     return wanted;
   }
+  /// How many terms ask for a row statistic; a run makes one at most.
+  [[nodiscard]] int statistics() const {
+    int count = 0;
+    for (const term& t : terms_) count += has(t.held->needs(), need::statistic) ? 1 : 0;
+    return count;
+  }
   /// The φ of the term whose row statistic is a Phi, or null.
   template <class Phi>
   [[nodiscard]] const Phi* find_row_function() const {

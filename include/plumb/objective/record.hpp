@@ -36,7 +36,7 @@ enum class need : unsigned {
   mean_logp = 1u << 13,  ///< mean log-probability over the whole vocabulary: a differentiable slot (label smoothing)
   statistic = 1u << 14,  ///< the objective's own row statistic: a differentiable slot (distill)
   tail = 1u << 15,       ///< the part of logp beyond the pair's shorter reply: slot, and number for the reference
-  sequential_kl = 1u << 16,  ///< Σ_t KL(π_ref ‖ π) along the completion: a differentiable slot (tdpo)
+  sequential_kl = 1u << 16,  ///< Σ_t KL(π_ref ‖ π) along the completion: a differentiable slot (tdpo, asft)
   confidence = 1u << 17,     ///< how sure the policy is of the completion, detached (wpo)
   target = 1u << 18,         ///< the number to hit: an attribute's rating, a step's label
   mean_ratio = 1u << 19,     ///< mean log-ratio of all replies that training has seen so far (bco)
@@ -85,6 +85,7 @@ struct token_record {
   Real log_partition = missing;  ///< log Σ_v exp z_v, of the logits z
   Real mean_logp = missing;      ///< (1/V) Σ_v log π(v | x, y_<t)
   Real statistic = missing;      ///< Σ_v φ(log π(v | x, y_<t), …), with the φ of the objective
+  Real sequential_kl = missing;  ///< KL(π_ref(· | x, y_<t) ‖ π(· | x, y_<t))
   Real reward = missing;         ///< the scalar head's output at the token itself, r(x, y_≤t): process_reward
   double ref = missing;          ///< logp under the reference
   double old = missing;          ///< logp when the token was sampled
@@ -108,6 +109,7 @@ struct token_record {
     visit(field{part, "log_partition", need::log_partition, role::slot}, r.log_partition...);
     visit(field{part, "mean_logp", need::mean_logp, role::slot}, r.mean_logp...);
     visit(field{part, "statistic", need::statistic, role::slot}, r.statistic...);
+    visit(field{part, "sequential_kl", need::sequential_kl, role::slot}, r.sequential_kl...);
     visit(field{part, "reward", need::reward, role::slot}, r.reward...);
     visit(field{part, "ref", need::reference, role::plain}, r.ref...);
     visit(field{part, "old", need::old_logp, role::plain}, r.old...);
@@ -239,7 +241,7 @@ concept has_fixed_slots = has_record<L> && L != level::group;
 template <level L>
 inline constexpr level unit_level = L == level::group ? level::sequence : L;
 
-/// How many differentiable slots a record has: 7 per token, 4 per sequence, 8 per pair, 4 per reply of a group.
+/// How many differentiable slots a record has: 8 per token, 4 per sequence, 8 per pair, 4 per reply of a group.
 template <level L>
 constexpr int slot_count() {
   const record<unit_level<L>> empty;

@@ -266,6 +266,7 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
             if (!scores.log_partition.empty()) r.log_partition = scores.log_partition[at];
             if (!scores.mean_logp.empty()) r.mean_logp = scores.mean_logp[at];
             if (!scores.statistic.empty()) r.statistic = scores.statistic[at];
+            if (!scores.sequential_kl.empty()) r.sequential_kl = scores.sequential_kl[at];
             if (!scores.reward.empty()) r.reward = scores.reward[at];
             if (!scores.value.empty()) r.value = scores.value[at];
             detail::fill_from_data(answer, answer.tokens.size() - static_cast<std::size_t>(span.first + span.count - i),
@@ -301,6 +302,7 @@ void spread_slopes(const training_batch& b, std::span<const double> slopes, std:
     spread(detail::slot_index<L>("", "log_partition"), where.log_partition);
     spread(detail::slot_index<L>("", "mean_logp"), where.mean_logp);
     spread(detail::slot_index<L>("", "statistic"), where.statistic);
+    spread(detail::slot_index<L>("", "sequential_kl"), where.sequential_kl);
     spread(detail::slot_index<L>("", "reward"), where.reward);
     spread(detail::slot_index<L>("", "value"), where.value);
   } else {

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <optional>
+#include <variant>
 
 #include <plumb/nn/head.hpp>
 #include <plumb/objective/distill.hpp>
+#include <plumb/objective/eaft.hpp>
 #include <plumb/objective/record.hpp>
 #include <plumb/rollout/scorer.hpp>
 
@@ -60,12 +62,16 @@ class objective_sums {
       else
         own_.emplace(function{});
     } else if (has(needs, need::statistic)) {
-      if constexpr (chosen_later)
-        if (const distill* found = method.template find_row_function<distill>()) later_.emplace(*found);
+      if constexpr (chosen_later) {
+        if (method.statistics() > 1)
+          throw error(errc::bad_argument, method.name(), "two of its terms ask for a row statistic; leave one out");
+        take<distill>(method);
+        take<top_entropy>(method);
+      }
       if (!statistic())
         throw error(errc::bad_argument, "statistic",
                     "an objective that asks for a row statistic says which: `using row_statistic = phi;`; one chosen "
-                    "at run time can be distill");
+                    "at run time can be distill or eaft");
     }
   }
   objective_sums(const objective_sums&) = delete;
@@ -89,8 +95,16 @@ class objective_sums {
  private:
   [[nodiscard]] const vocabulary_sum<B, T>* statistic() const {
     if constexpr (!std::is_same_v<function, detail::no_function>) return own_ ? &*own_ : nullptr;
-    if constexpr (chosen_later) return later_ ? &*later_ : nullptr;
+    if constexpr (chosen_later) {
+      if (const auto* const found = std::get_if<sum_of<distill>>(&later_)) return found;
+      if (const auto* const found = std::get_if<sum_of<top_entropy>>(&later_)) return found;
+    }
     return nullptr;
+  }
+  /// The statistic of an objective chosen at run time, if its φ is a Phi.
+  template <class Phi>
+  void take(const Objective& method) {
+    if (const Phi* const found = method.template find_row_function<Phi>()) later_.template emplace<sum_of<Phi>>(*found);
   }
   struct unused {};
   template <bool Used, class Phi>
@@ -100,7 +114,8 @@ class objective_sums {
   [[no_unique_address]] slot<has(possible, need::sequential_kl), forward_divergence> kl_;
   [[no_unique_address]] slot<has(possible, need::confidence), collision_probability> collision_;
   [[no_unique_address]] slot<!std::is_same_v<function, detail::no_function>, function> own_;
-  [[no_unique_address]] slot<chosen_later, distill> later_;
+  [[no_unique_address]] std::conditional_t<chosen_later, std::variant<unused, sum_of<distill>, sum_of<top_entropy>>,
+                                           unused> later_;
 };
 
 /// What a score head provides. (A token that does not say which value it had when it was sampled was sampled just now.)

@@ -147,12 +147,15 @@ class scorer {
       rewards_ = (*what.score)(*pass_, hidden, upload(tape_, std::span<const std::int32_t>(batch.own_rows)), count);
     if (what.values) values_ = (*what.score)(*pass_, hidden, rows, count);
   }
+  static void check_length(const training_batch& batch, index_t positions, const char* place, const char* whose) {
+    if (const index_t longest = batch.segments.longest_path(); longest > positions)
+      throw error(errc::bad_argument, place,
+                  join("a sequence of ", longest, " tokens is longer than the ", positions, " positions of the ", whose,
+                       "; shorten it (max_tokens)"));
+  }
   void check(const training_batch& batch) const {
     const auto& sizes = model_.network().sizes();
-    if (const index_t longest = batch.segments.longest_path(); longest > sizes.positions)
-      throw error(errc::bad_argument, "",
-                  join("a sequence of ", longest, " tokens is longer than the ", sizes.positions,
-                       " positions of the model; shorten it (max_tokens)"));
+    check_length(batch, sizes.positions, "", "model");
     for (const token_id id : batch.segments.tokens())
       if (id < 0 || id >= sizes.vocabulary)
         throw error(errc::bad_data, "",
@@ -166,10 +169,7 @@ class scorer {
       throw error(errc::bad_argument, "teacher",
                   join("expected a teacher with the model's vocabulary of ", model_.network().sizes().vocabulary,
                        " tokens, found ", sizes.vocabulary, "; take one with the same tokenizer"));
-    if (const index_t longest = batch.segments.longest_path(); longest > sizes.positions)
-      throw error(errc::bad_argument, "teacher",
-                  join("a sequence of ", longest, " tokens is longer than the ", sizes.positions,
-                       " positions of the teacher; shorten it (max_tokens)"));
+    check_length(batch, sizes.positions, "teacher", "teacher");
   }
 
   language_model<B, T> model_;
@@ -243,14 +243,17 @@ inline std::vector<double> logp_per_token(const training_batch& batch, const bat
 
 }  // namespace detail
 
+/// Does a reply lack its reference log-probability, or (`by_token`) those of its tokens?
+inline bool lacks_reference(const reply& r, bool by_token) {
+  return std::isnan(r.reference) || (by_token && r.token_references.size() != r.tokens.size());
+}
+
 /// Fills in the reference log-probability of every reply that lacks one: the network with its adapter off.
 /// `by_token`: that of each token as well.
 template <class B, class T>
 void score_references(scorer<B, T>& engine, std::span<example> data, const head_options& head = {},
                       index_t tokens = 2048, bool by_token = false) {
-  const auto lacks = [&](const reply& r) {
-    return std::isnan(r.reference) || (by_token && r.token_references.size() != r.tokens.size());
-  };
+  const auto lacks = [&](const reply& r) { return lacks_reference(r, by_token); };
   training_batch batch;
   for_each_run(data, tokens, [&](std::size_t first, std::size_t count) {
     const auto run = data.subspan(first, count);

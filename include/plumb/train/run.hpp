@@ -30,8 +30,7 @@ inline std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
   std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), std::size_t{0});
   for (std::size_t i = count; i > 1; --i) {
-    const auto word = (static_cast<std::uint64_t>(philox_word(key, 2 * i)) << 32) | philox_word(key, 2 * i + 1);
-    std::swap(order[i - 1], order[word % i]);
+    std::swap(order[i - 1], order[philox_word64(key, i) % i]);
   }
   return order;
 }

@@ -43,9 +43,8 @@ inline run_plan plan_streamed(index_t rows, const fit_options& o) {
 inline bool lack_references(const run_rows& rows, bool by_token) {
   const auto lacks = [](std::span<const example> data, bool tokens) {
     return std::any_of(data.begin(), data.end(), [&](const example& e) {
-      return std::any_of(e.replies.begin(), e.replies.end(), [&](const reply& r) {
-        return std::isnan(r.reference) || (tokens && r.token_references.size() != r.tokens.size());
-      });
+      return std::any_of(e.replies.begin(), e.replies.end(),
+                         [&](const reply& r) { return lacks_reference(r, tokens); });
     });
   };
   return lacks(rows.data, by_token) || lacks(rows.mismatched.rows, false);
