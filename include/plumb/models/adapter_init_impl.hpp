@@ -131,6 +131,17 @@ lora_factors first_lora_factors(lora_init how, index_t iterations, shape extent,
   return out;
 }
 
+lora_factors first_embedding_factors(lora_init how, shape extent, index_t rank, std::uint64_t key) {
+  const philox_stream numbers{key, 0x656d626564};  // "embed" in letters
+  lora_factors out;
+  out.a.assign(static_cast<std::size_t>(extent.rows * rank), 0.0);
+  out.b.resize(static_cast<std::size_t>(extent.columns * rank));
+  for (std::size_t i = 0; i < out.b.size(); ++i) out.b[i] = numbers.normal_at(i);
+  if (how == lora_init::random)
+    for (std::size_t i = 0; i < out.a.size(); ++i) out.a[i] = numbers.normal_at(out.b.size() + i);
+  return out;
+}
+
 lora_factors best_lora_factors(shape extent, std::span<const double> change, index_t rank) {
   const Eigen::MatrixXd m = Eigen::Map<const detail::row_major>(change.data(), extent.rows, extent.columns);
   const bool tall = extent.rows > extent.columns;

@@ -48,8 +48,8 @@ std::map<std::string, std::vector<std::optional<low_rank_change<T>>>> changes_of
       if (!change.low_rank || change.low_rank->magnitude)
         throw error(errc::unsupported, adapters[i].folder.string(),
                     join("it changes \"", name,
-                         "\" otherwise than by a low-rank sum (DoRA, a module saved whole, a bias or "
-                         "tokens); merge it alone"));
+                         "\" otherwise than by a low-rank sum (DoRA, a table of "
+                         "tokens, a module saved whole, a bias or tokens); merge it alone"));
       const auto& of = *change.low_rank;
       auto& changes = out[name.substr(0, name.rfind('.'))];
       changes.resize(adapters.size());
