@@ -40,8 +40,13 @@ class network {
     if (p.cache) p.cache->ahead = true;
     return fresh ? rows_from(p.tape, all, ahead_->count) : all;
   }
-  /// Scores of the next token, [rows, vocabulary].
-  virtual variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const = 0;
+  /// Scores of the next token, [rows, vocabulary]. `first`: the number of the first row among all that the head reads.
+  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows, index_t first = 0) const {
+    p.head_row = first;
+    const auto z = head(p, rows);
+    p.head_row = -1;
+    return z;
+  }
   /// Would training change the head?
   [[nodiscard]] virtual bool head_learns(const pass<B, T>& p) const = 0;
   /// Every weight of the network itself (not of adapters) with its name; a shared one once for each place it is used.
@@ -65,6 +70,7 @@ class network {
   explicit network(network_sizes sizes) : sizes_(sizes) {}
   /// `hidden` for the batch as it is.
   virtual variable<B, T> states(pass<B, T>& p) const = 0;
+  virtual variable<B, T> head(pass<B, T>& p, variable<B, T> rows) const = 0;
 
  private:
   network_sizes sizes_;
@@ -80,7 +86,6 @@ class network_of final : public network<typename Transformer::backend_type, type
  public:
   network_of(Transformer parts, network_sizes sizes) : network<B, T>(sizes), parts_(std::move(parts)) {}
 
-  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const override { return parts_.logits(p, rows); }
   bool head_learns(const pass<B, T>& p) const override { return parts_.lm_head.learns(p); }
   void for_each_weight(function_ref<void(const std::string&, weight_ptr<B, T>&)> visit) override {
     for_each<weight_ptr<B, T>>(visit);
@@ -94,6 +99,7 @@ class network_of final : public network<typename Transformer::backend_type, type
 
  protected:
   variable<B, T> states(pass<B, T>& p) const override { return parts_.hidden(p); }
+  variable<B, T> head(pass<B, T>& p, variable<B, T> rows) const override { return parts_.logits(p, rows); }
 
  private:
   template <class Part, class Visit>

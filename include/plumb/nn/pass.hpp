@@ -56,6 +56,8 @@ struct kv_cache {
 
 template <class B, class T>
 struct virtual_tokens;
+template <class B, class T>
+struct adapter_mixture;
 
 /// What every part of a network is given beside its input.
 template <class B, class T>
@@ -70,6 +72,9 @@ struct pass {
   index_t layer = 0;                            ///< the block that runs now
   view<const T> noise{};                        ///< [tokens, width] added to the embeddings; empty: none
   const virtual_tokens<B, T>* ahead = nullptr;  ///< set by the network where batch.ahead counts them
+  /// Where rows run with different adapters, which with which; null: all with the one on the model.
+  const adapter_mixture<B, T>* mixture = nullptr;
+  index_t head_row = -1;  ///< the head's row that its first row is now; −1: what runs is not the head
 
   /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
   variable<B, T> leaf(weight_tensor<B, T>& w) {
