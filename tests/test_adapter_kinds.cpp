@@ -27,7 +27,9 @@ constexpr adapter_case cases[] = {{"dora", 1e-10, 1e-6},          {"dora_rank_st
                                   {"pissa", 1e-5, 1e-5},          {"pissa_converted", 1e-10, 1e-6},
                                   {"olora", 1e-5, 1e-5},          {"olora_converted", 1e-10, 1e-6},
                                   {"tied_tokens", 1e-5, 1e-5},    {"tied_head", 1e-5, 1e-5},
-                                  {"tied_embedding", 1e-5, 1e-5}, {"gpt2_dora", 1e-5, 1e-5}};
+                                  {"tied_embedding", 1e-5, 1e-5}, {"gpt2_dora", 1e-5, 1e-5},
+                                  {"embedding", 1e-10, 1e-6},     {"tied_low_rank", 1e-5, 1e-5},
+                                  {"gpt2_embedding", 1e-5, 1e-5}};
 
 json::object entry_of(const char* name) { return read_golden("adapters.json").as_object().at(name).as_object(); }
 std::filesystem::path folder_of(std::string_view name) { return golden / "adapters" / name; }
@@ -136,6 +138,52 @@ TEST_CASE("adapters of every kind in float32 on the cpu backend, saved, loaded a
     const auto q = load_adapter(other, again.path());
     CHECK(gap(logits_of(other, ids), std::vector<double>(with.begin(), with.end())) < 2e-5);
   }
+}
+
+TEST_CASE("a low-rank change of the table of tokens") {
+  // A head tied to the table keeps it, as in PEFT before merging; the merged model's head is a weight of its own.
+  const auto base = folder_of("tied_low_rank");
+  const auto entry = entry_of("tied_low_rank");
+  const auto model = load_model<cpu, double>(base_of(entry));
+  const auto p = load_adapter(model, base);
+  CHECK(model.config().tied_head);
+  const auto merged = merge_adapter(p);
+  CHECK_FALSE(merged.config().tied_head);
+  std::vector<double> head, table;
+  merged.network().for_each_weight([&](const std::string& name, weight_ptr<cpu, double>& w) {
+    if (name == "lm_head.weight") head = w->value.host();
+    if (name == "model.embed_tokens.weight") table = w->value.host();
+  });
+  model.network().for_each_weight([&](const std::string& name, weight_ptr<cpu, double>& w) {
+    if (name == "model.embed_tokens.weight") CHECK(head == w->value.host());
+  });
+  CHECK(head != table);
+
+  // A new one starts as the model, whatever its rank, and trains the table alone when nothing else is named.
+  const auto fresh = load_model<cpu, double>(golden / "tiny_llama");
+  const ids_list ids{1, 5, 9, 33};
+  const auto plain = logits_of(fresh, ids);
+  const auto q = attach_lora(fresh, {.rank = 3, .targets = {"embed_tokens"}});
+  REQUIRE(q.trainable().size() == 2);
+  CHECK(q.trainable()[0].name == "model.embed_tokens.lora_embedding_A");
+  CHECK(q.trainable()[1].name == "model.embed_tokens.lora_embedding_B");
+  CHECK(logits_of(fresh, ids) == plain);
+  lora_options random{.rank = 3, .targets = {"embed_tokens"}};
+  random.init = lora_init::random;
+  (void)attach_lora(fresh, random);
+  CHECK(logits_of(fresh, ids) != plain);
+  (void)attach_lora(fresh, {.rank = 3});  // all-linear does not mean the table
+  CHECK(logits_of(fresh, ids) == plain);
+
+  lora_options no{.rank = 3, .targets = {"embed_tokens", "q_proj"}};
+  no.dora = true;
+  CHECK(thrown([&] { (void)attach_lora(fresh, no); })->code() == errc::unsupported);
+  no.dora = false, no.init = lora_init::pissa;
+  CHECK(thrown([&] { (void)attach_lora(fresh, no); })->code() == errc::unsupported);
+  no.init = lora_init::uniform, no.modules_to_save = {"embed_tokens"};
+  CHECK(thrown([&] { (void)attach_lora(fresh, no); })->code() == errc::bad_argument);
+  no.modules_to_save.clear(), no.trainable_tokens = {5};
+  CHECK(thrown([&] { (void)attach_lora(fresh, no); })->code() == errc::bad_argument);
 }
 
 TEST_CASE("LoRA+ takes PEFT's steps") {

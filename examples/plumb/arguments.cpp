@@ -161,6 +161,9 @@ common_options read_common(const arguments& given) {
   if (given.has("--seed") && !read_number(given.text("--seed"), out.seed))
     wrong("--seed", join("expected a whole number from 0, found \"", given.text("--seed"), "\""));
   out.quiet = given.has("--quiet");
+  out.positions = given.whole("--positions", 0, 1);
+  if (constexpr index_t most = index_t{1} << 20; out.positions > most)  // tables of angles grow with it
+    wrong("--positions", join("expected at most ", most, ", found ", out.positions));
 
   constexpr std::string_view backends[] = {"cpu", "reference", "cuda"};
   const std::string backend = given.text("--backend", "cpu");

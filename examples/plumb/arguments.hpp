@@ -36,6 +36,11 @@ struct command {
   int (*run)(const arguments&);
 };
 
+/// Of the commands that run a model.
+inline constexpr option positions_option{
+    "--positions", "N",
+    "longest text in tokens (default: the model's own length, at most 32768); dynamic and longrope scaling follow it"};
+
 /// The options that every command takes.
 std::span<const option> common_option_list();
 
@@ -74,6 +79,7 @@ struct common_options {
   bool reference = false;  ///< plain loops instead of the fast backend
   bool wide = false;       ///< float64
   bool quiet = false;
+  index_t positions = 0;  ///< longest text; 0: the model's own
   [[nodiscard]] std::string_view backend() const noexcept { return reference ? "reference" : "cpu"; }
   [[nodiscard]] std::string_view dtype() const noexcept { return wide ? "f64" : "f32"; }
 };

@@ -99,9 +99,12 @@ class engine {
   /// A model folder with several adapters in its weights; the engine's own adapter is gone.
   virtual void save_merged_adapters(const std::vector<weighted_adapter>& adapters, const merge_options& how,
                                     const std::filesystem::path& folder) const = 0;
-  /// One adapter folder that does what the weighted sum of several does; likewise.
-  virtual void save_joined_adapters(const std::vector<weighted_adapter>& adapters,
-                                    const std::filesystem::path& folder) const = 0;
+  /// One adapter folder that does what several do, weighed; likewise. `rank` 0: exactly their sum, ranks added.
+  virtual void save_joined_adapters(const std::vector<weighted_adapter>& adapters, const merge_options& how,
+                                    index_t rank, const std::filesystem::path& folder) const = 0;
+  /// A model folder out of this model and others, each with its weight; `on_arc`: out of two, on the arc between them.
+  virtual void save_merged_models(const std::vector<weighted_adapter>& others, const merge_options& how, bool on_arc,
+                                  const load_options& options, const std::filesystem::path& folder) const = 0;
   virtual void save_model(const std::filesystem::path& folder) const = 0;
 };
 
@@ -113,6 +116,9 @@ struct common_options;
 
 /// Reads the model on the backend and with the number type that the user chose, and its adapter unless `adapter` is empty.
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common);
+
+/// Throws errc::not_found or unsupported when this is no model's folder or GGUF file; `option` names it.
+void check_model(const std::string& model, const char* option);
 
 /// Reads the teacher of a model that distils.
 void open_teacher(engine& model, const std::string& folder, const common_options& common);

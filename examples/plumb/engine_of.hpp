@@ -6,6 +6,7 @@
 
 #include <plumb/models/adapter.hpp>
 #include <plumb/models/describe_adapter.hpp>
+#include <plumb/models/merge_models.hpp>
 #include <plumb/train/density_ratio.hpp>
 
 #include <chrono>
@@ -162,9 +163,17 @@ class engine_of final : public engine {
                             const std::filesystem::path& folder) const override {
     plumb::save_model(merge_adapters(model_, adapters, how), folder);
   }
-  void save_joined_adapters(const std::vector<weighted_adapter>& adapters,
+  void save_joined_adapters(const std::vector<weighted_adapter>& adapters, const merge_options& how, index_t rank,
                             const std::filesystem::path& folder) const override {
-    plumb::save_adapter(join_adapters(model_, adapters), folder);
+    plumb::save_adapter(rank > 0 ? compress_adapters(model_, adapters, rank, how) : join_adapters(model_, adapters),
+                        folder);
+  }
+  void save_merged_models(const std::vector<weighted_adapter>& others, const merge_options& how, bool on_arc,
+                          const load_options& options, const std::filesystem::path& folder) const override {
+    std::vector<weighted_model<B, T>> loaded;
+    for (const auto& each : others) loaded.push_back({load_model<B, T>(each.folder, options), each.weight});
+    plumb::save_model(
+        on_arc ? slerp_models(model_, loaded[0].model, loaded[0].weight) : merge_models(model_, loaded, how), folder);
   }
   void save_model(const std::filesystem::path& folder) const override {
     if (has_score_head() && !policy_->score_head()->critic)

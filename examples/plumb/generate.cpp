@@ -102,6 +102,7 @@ const command generate_command{
     "--temperature 0",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
+     positions_option,
      {"--template", "F",
       "how messages are written: a Jinja file or chatml, zephyr ..; else by the model's own template"},
      {"--in", "F", "prompts; - is standard input"},

@@ -85,6 +85,7 @@ const command grad_command{
     "pairs.jsonl\n"
     "  plumb grad dpo --model stories260k/hf --adapter stories260k/lora_init --data pairs.jsonl --out grad.safetensors",
     {{"--model", "MODEL", "a Hugging Face folder"},
+     positions_option,
      {"--adapter", "ADAPTER", "the PEFT folder whose tensors are trainable"},
      {"--full", "", "instead of an adapter: all weights of the model"},
      {"--teacher", "MODEL", "the model that distill learns from; of the same vocabulary"},

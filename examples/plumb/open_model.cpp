@@ -17,7 +17,17 @@ extern template std::unique_ptr<engine> open_engine<reference, double>(const std
 
 namespace {
 
-void check_folder(const std::string& model, const char* option) {
+/// A model that learnt a row of weights for each position has no more of them.
+void check_positions(const engine& model, const common_options& common) {
+  if (model.positions() < common.positions)
+    throw error(errc::bad_argument, "--positions",
+                join("expected at most ", model.positions(), ", since ", model.config().family,
+                     " learns a row of weights for each position; found ", common.positions));
+}
+
+}  // namespace
+
+void check_model(const std::string& model, const char* option) {
   std::error_code failed;
   if (!std::filesystem::exists(model, failed))
     throw error(errc::not_found, option,
@@ -30,22 +40,21 @@ void check_folder(const std::string& model, const char* option) {
                 join("\"", model, "\" is a file, but not a GGUF file; give a GGUF file or a Hugging Face folder"));
 }
 
-}  // namespace
-
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common) {
-  check_folder(model, "--model");
-  const load_options options{.threads = common.threads};
+  check_model(model, "--model");
+  const load_options options{.threads = common.threads, .positions = common.positions};
   auto out = common.reference
                  ? (common.wide ? open_engine<reference, double>(model, options)
                                 : open_engine<reference, float>(model, options))
                  : (common.wide ? open_engine<cpu, double>(model, options) : open_engine<cpu, float>(model, options));
+  check_positions(*out, common);
   if (!adapter.empty()) out->load_adapter(adapter);
   return out;
 }
 
 void open_teacher(engine& model, const std::string& folder, const common_options& common) {
-  check_folder(folder, "--teacher");
-  model.load_teacher(folder, {.threads = common.threads});
+  check_model(folder, "--teacher");
+  model.load_teacher(folder, {.threads = common.threads, .positions = common.positions});
 }
 
 }  // namespace program

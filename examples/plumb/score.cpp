@@ -69,6 +69,7 @@ const command score_command{
     "stories260k/hf --in -",
     {{"--model", "MODEL", "a Hugging Face folder"},
      {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
+     positions_option,
      {"--template", "F",
       "how messages are written: a Jinja file or chatml, zephyr ..; else by the model's own template"},
      {"--in", "F", "rows to score; - is standard input"},

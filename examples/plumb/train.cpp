@@ -265,6 +265,7 @@ const command train_command{
     "  plumb train dpo --model stories260k/hf --data preference/instruction-data-with-preference.json --out run --set "
     "steps=20 batch=4 max_tokens=256",
     {{"--model", "MODEL", "a Hugging Face folder"},
+     positions_option,
      {"--data", "F", "the rows to learn from: JSON Lines, or a JSON array; several files as F, F:SHARE or F@STAGE",
       option::many},
      {"--stream", "", "draw rows from disk while the run goes on, for data that does not fit in memory"},

@@ -115,6 +115,9 @@ def main():
         ("tied_head", tied, {"modules_to_save": ["lm_head"]}),
         ("tied_embedding", tied, {"modules_to_save": ["embed_tokens"]}),
         ("gpt2_dora", gpt2, {"use_dora": True, "target_modules": ["c_attn", "c_fc"], "modules_to_save": ["wte"]}),
+        ("embedding", "tiny_llama", {"target_modules": ["q_proj", "embed_tokens"], "rank_pattern": {"embed_tokens": 2}}),
+        ("tied_low_rank", tied, {"target_modules": ["v_proj", "embed_tokens"], "use_rslora": True}),
+        ("gpt2_embedding", gpt2, {"target_modules": ["c_attn", "wte"]}),
     ):
         base = base if isinstance(base, pathlib.Path) else golden.HERE / base
         vocabulary = json.loads((base / "config.json").read_text())["vocab_size"]

@@ -40,6 +40,7 @@ struct example {
   double margin = 0;              ///< by how much chosen beats rejected, when the data says so
   bool desirable = true;          ///< of an unpaired reply
   std::string place{};            ///< "file:line", for messages
+  index_t adapter = own_adapter;  ///< which it runs with where a model has several (models/adapter_set.hpp)
   double kl = __builtin_nan("");  ///< baseline of the log-ratio of an unpaired reply, when the data brings one
 };
 

@@ -33,4 +33,14 @@ struct lora_factors {
 lora_factors first_lora_factors(lora_init how, index_t iterations, shape extent, std::span<const double> weight,
                                 index_t rank, double scale, std::uint64_t key, const std::string& module);
 
+/// First values for a table of tokens [vocabulary, width]: A [vocabulary, rank] zero, B [width, rank] normal; with `random` A
+/// is normal, too. As in PEFT, where "gaussian" changes nothing here.
+lora_factors first_embedding_factors(lora_init how, shape extent, index_t rank, std::uint64_t key);
+
+/// A [rank, inputs] and B [outputs, rank] whose product is the best approximation of this rank (Eckart and Young 1936), with
+/// the roots of the singular values in both: of a dense change [outputs, inputs] of `extent`, or of the product of longer
+/// factors, which then is never made. rank is at most the smaller extent, and at most that of `longer`.
+lora_factors best_lora_factors(shape extent, std::span<const double> change, index_t rank);
+lora_factors best_lora_factors(shape extent, const lora_factors& longer, index_t rank);
+
 }  // namespace plumb::inline v0

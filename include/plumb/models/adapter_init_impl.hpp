@@ -14,9 +14,11 @@
 #if __has_include(<Eigen/QR>)
 #include <Eigen/Eigenvalues>
 #include <Eigen/QR>
+#include <Eigen/SVD>
 #else  // where Debian puts it, for programs without CMake
 #include <eigen3/Eigen/Eigenvalues>
 #include <eigen3/Eigen/QR>
+#include <eigen3/Eigen/SVD>
 #endif
 
 #include <plumb/core/error.hpp>
@@ -81,6 +83,16 @@ std::vector<double> uniform_numbers(index_t count, double bound, std::uint64_t k
   return out;
 }
 
+/// L [rows, rank] and R [rank, columns] as the factors of an adapter, B and A.
+lora_factors as_factors(const Eigen::MatrixXd& left, const Eigen::MatrixXd& right) {
+  lora_factors out;
+  out.a.resize(static_cast<std::size_t>(right.size()));
+  out.b.resize(static_cast<std::size_t>(left.size()));
+  Eigen::Map<row_major>(out.a.data(), right.rows(), right.cols()) = right;
+  Eigen::Map<row_major>(out.b.data(), left.rows(), left.cols()) = left;
+  return out;
+}
+
 lora_factors factors_of_weight(lora_init how, index_t iterations, shape extent, std::span<const double> weight,
                                index_t rank, double scale, std::uint64_t key, const std::string& module) {
   if (const index_t most = std::min(extent.rows, extent.columns); rank > most)
@@ -88,23 +100,14 @@ lora_factors factors_of_weight(lora_init how, index_t iterations, shape extent, 
                 join("expected a rank of at most ", most, " for ", name(how), ", since the map is ", extent.rows, " x ",
                      extent.columns, "; found ", rank));
   const Eigen::MatrixXd w = Eigen::Map<const row_major>(weight.data(), extent.rows, extent.columns);
-  lora_factors out;
-  out.a.resize(static_cast<std::size_t>(rank * extent.columns));
-  out.b.resize(static_cast<std::size_t>(extent.rows * rank));
-  Eigen::Map<row_major> a(out.a.data(), rank, extent.columns), b(out.b.data(), extent.rows, rank);
   if (how == lora_init::pissa) {
     const bool tall = extent.rows > extent.columns;
     const auto [left, right] = best_factors(tall ? Eigen::MatrixXd(w.transpose()) : w, rank, iterations, scale, key);
-    b = tall ? Eigen::MatrixXd(right.transpose()) : left;
-    a = tall ? Eigen::MatrixXd(left.transpose()) : right;
-  } else {
-    const Eigen::HouseholderQR<Eigen::MatrixXd> qr(w);
-    const Eigen::MatrixXd upper = qr.matrixQR().topRows(rank).triangularView<Eigen::Upper>();
-    const Eigen::MatrixXd first = qr.householderQ() * Eigen::MatrixXd::Identity(extent.rows, rank);
-    a = upper;
-    b = first;
+    return tall ? as_factors(right.transpose(), left.transpose()) : as_factors(left, right);
   }
-  return out;
+  const Eigen::HouseholderQR<Eigen::MatrixXd> qr(w);
+  const Eigen::MatrixXd upper = qr.matrixQR().topRows(rank).triangularView<Eigen::Upper>();
+  return as_factors(qr.householderQ() * Eigen::MatrixXd::Identity(extent.rows, rank), upper);
 }
 
 }  // namespace detail
@@ -126,6 +129,45 @@ lora_factors first_lora_factors(lora_init how, index_t iterations, shape extent,
   else
     out.b.assign(static_cast<std::size_t>(extent.rows * rank), 0.0);
   return out;
+}
+
+lora_factors first_embedding_factors(lora_init how, shape extent, index_t rank, std::uint64_t key) {
+  const philox_stream numbers{key, 0x656d626564};  // "embed" in letters
+  lora_factors out;
+  out.a.assign(static_cast<std::size_t>(extent.rows * rank), 0.0);
+  out.b.resize(static_cast<std::size_t>(extent.columns * rank));
+  for (std::size_t i = 0; i < out.b.size(); ++i) out.b[i] = numbers.normal_at(i);
+  if (how == lora_init::random)
+    for (std::size_t i = 0; i < out.a.size(); ++i) out.a[i] = numbers.normal_at(out.b.size() + i);
+  return out;
+}
+
+lora_factors best_lora_factors(shape extent, std::span<const double> change, index_t rank) {
+  const Eigen::MatrixXd m = Eigen::Map<const detail::row_major>(change.data(), extent.rows, extent.columns);
+  const bool tall = extent.rows > extent.columns;
+  const auto [left, right] = detail::best_factors(tall ? Eigen::MatrixXd(m.transpose()) : m, rank, 0, 1, 0);
+  return tall ? detail::as_factors(right.transpose(), left.transpose()) : detail::as_factors(left, right);
+}
+
+lora_factors best_lora_factors(shape extent, const lora_factors& longer, index_t rank) {
+  const auto inner = static_cast<Eigen::Index>(longer.b.size()) / std::max<Eigen::Index>(1, extent.rows);
+  const Eigen::MatrixXd b = Eigen::Map<const detail::row_major>(longer.b.data(), extent.rows, inner);
+  const Eigen::MatrixXd a = Eigen::Map<const detail::row_major>(longer.a.data(), inner, extent.columns).transpose();
+  // B A = Q_b (R_b R_aᵀ) Q_aᵀ: only the small matrix in the middle is decomposed.
+  const Eigen::HouseholderQR<Eigen::MatrixXd> of_b(b), of_a(a);
+  const auto upper = [inner](const auto& qr) -> Eigen::MatrixXd {
+    const Eigen::Index rows = std::min(qr.matrixQR().rows(), inner);
+    return qr.matrixQR().topRows(rows).template triangularView<Eigen::Upper>();
+  };
+  const Eigen::MatrixXd middle = upper(of_b) * upper(of_a).transpose();
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(middle, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  const Eigen::VectorXd roots = svd.singularValues().head(rank).cwiseSqrt();
+  Eigen::MatrixXd left = Eigen::MatrixXd::Zero(extent.rows, rank), right = Eigen::MatrixXd::Zero(extent.columns, rank);
+  left.topRows(middle.rows()) = svd.matrixU().leftCols(rank) * roots.asDiagonal();
+  right.topRows(middle.cols()) = svd.matrixV().leftCols(rank) * roots.asDiagonal();
+  left.applyOnTheLeft(of_b.householderQ());
+  right.applyOnTheLeft(of_a.householderQ());
+  return detail::as_factors(left, right.transpose());
 }
 
 }  // namespace plumb::inline v0

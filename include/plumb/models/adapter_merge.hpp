@@ -45,12 +45,14 @@ std::vector<T> side_by_side(const std::vector<T>& first, const std::vector<T>& s
   return out;
 }
 
-/// What an adapter makes of one weight: a low-rank change, a copy, or rows of a few tokens; one of them is set.
+/// What an adapter makes of one weight: a low-rank change (of a map or a table), a copy, or rows of a few tokens; one of
+/// them is set.
 template <class B, class T>
 struct changed_weight {
   const lora<B, T>* low_rank = nullptr;
   const weight_tensor<B, T>* copy = nullptr;
   const token_rows<B, T>* tokens = nullptr;
+  const embedding_lora<B, T>* table = nullptr;  ///< a low-rank change of a table of tokens
   friend bool operator==(const changed_weight&, const changed_weight&) = default;
 };
 
@@ -85,6 +87,13 @@ template <class B, class T>
 tensor<B, T> merged_weight(const weight_tensor<B, T>& weight, const changed_weight<B, T>& change) {
   if (change.low_rank) return low_rank_merged(weight, *change.low_rank);
   if (change.copy) return change.copy->value.clone();
+  if (change.table) {
+    tensor<B, T> out = weight.clone();
+    B::multiply(*weight.device(), product::nt, static_cast<T>(change.table->scale),
+                std::as_const(change.table->a->value).get(), std::as_const(change.table->b->value).get(), T(1),
+                out.get());
+    return out;
+  }
   auto numbers = weight.host();
   const auto rows = change.tokens->rows->value.host();
   const auto tokens = change.tokens->tokens.host();
@@ -109,6 +118,8 @@ weight_changes<B, T> changes_on(network<B, T>& net) {
       out[name + ".weight"].copy = table.stand_in.get();
     else if (table.learnt)
       out[name + ".weight"].tokens = table.learnt.get();
+    else if (table.low_rank)
+      out[name + ".weight"].table = table.low_rank.get();
   });
   net.for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (w->stand_in && !tables.contains(name)) out[name].copy = w->stand_in.get();
@@ -135,6 +146,7 @@ weight_changes<B, T> changed_weights(const policy<B, T>& p) {
   for (const auto& [name, change] : out) {
     if (change.copy) there.insert(change.copy);
     if (change.tokens) there.insert(change.tokens->rows.get());
+    if (change.table) there.insert(change.table->a.get()), there.insert(change.table->b.get());
     if (!change.low_rank) continue;
     for (const auto* each : {&change.low_rank->a, &change.low_rank->b, &change.low_rank->magnitude})
       if (*each) there.insert(each->get());

@@ -44,7 +44,8 @@ struct lora_options {
   index_t rank = 16;   ///< inner width r
   double alpha = 0;    ///< s = alpha / rank; 0 takes alpha = 2 · rank
   double dropout = 0;  ///< share of the adapter's inputs dropped in training, [0, 1)
-  /// Names of linear maps ("q_proj"; a module matches when its name ends so), or "all-linear": all but the head.
+  /// Names of linear maps ("q_proj"; a module matches when its name ends so), or "all-linear": all but the head. The table
+  /// of tokens ("embed_tokens") may be named, too.
   std::vector<std::string> targets = {"all-linear"};
   std::string pattern = {};  ///< instead of `targets`: a regular expression for the whole module name
   std::uint64_t seed = 0;    ///< of A's first values
@@ -86,6 +87,8 @@ class lora_plan {
 
   /// Does the linear map of this name get an adapter?
   [[nodiscard]] bool takes(std::string_view module) const;
+  /// Does the table of tokens of this name? "all-linear" does not mean it.
+  [[nodiscard]] bool takes_table(std::string_view module) const;
   [[nodiscard]] index_t rank(std::string_view module) const;
   [[nodiscard]] double alpha(std::string_view module) const;
   /// s: alpha / rank, or alpha / √rank when rank-stabilised, with the module's own alpha and rank.
@@ -94,6 +97,7 @@ class lora_plan {
   [[nodiscard]] bool saves(std::string_view weight) const;
 
  private:
+  [[nodiscard]] bool means(std::string_view module, bool linear) const;
   /// Is the number of the module's block among `layers`? The number is the first one that follows the name of a list
   /// ("model.layers.3.mlp.up_proj": 3), not that of an expert further in.
   [[nodiscard]] bool in_layers(std::string_view module) const;

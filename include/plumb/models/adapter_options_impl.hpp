@@ -109,12 +109,16 @@ lora_plan::lora_plan(lora_options options) : options_(std::move(options)) {
   for (const std::string& name : options_.layer_lists) lists_.emplace_back(name_ending(name));
 }
 
-bool lora_plan::takes(std::string_view module) const {
+bool lora_plan::takes(std::string_view module) const { return means(module, true); }
+bool lora_plan::takes_table(std::string_view module) const { return means(module, false); }
+
+bool lora_plan::means(std::string_view module, bool linear) const {
   if (exclude_ ? exclude_->matches(module) : names_module(options_.excludes, module)) return false;
   if (target_) return target_->matches(module);
   const auto& targets = options_.targets;
   if (std::find(targets.begin(), targets.end(), module) != targets.end()) return true;  // named in full: any layer
-  const bool every = module != "lm_head" && std::find(targets.begin(), targets.end(), "all-linear") != targets.end();
+  const bool every =
+      linear && module != "lm_head" && std::find(targets.begin(), targets.end(), "all-linear") != targets.end();
   return (every || names_module(targets, module)) && in_layers(module);
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <plumb/models/adapter_init.hpp>
 #include <plumb/models/adapter_options.hpp>
 #include <plumb/models/language_model.hpp>
 
@@ -19,6 +20,12 @@ template <class B, class T>
 struct adapted_map {
   std::string name;  ///< of the module
   linear<B, T>* map = nullptr;
+};
+/// A table of tokens with a low-rank change.
+template <class B, class T>
+struct adapted_table {
+  std::string name;  ///< of the module
+  embedding<B, T>* table = nullptr;
 };
 /// A weight that is trained as a copy.
 template <class B, class T>
@@ -32,6 +39,7 @@ struct copied_weight {
 template <class B, class T>
 struct adapter_places {
   std::vector<adapted_map<B, T>> maps;
+  std::vector<adapted_table<B, T>> tables;
   std::vector<copied_weight<B, T>> copies;
   embedding<B, T>* table = nullptr;   ///< with trainable tokens
   linear<B, T>* tied_head = nullptr;  ///< that scores with the same tokens' rows
@@ -45,6 +53,11 @@ struct adapter_places {
       visit(name + ".lora_A.weight", shape{rank, map->inputs()});
       visit(name + ".lora_B.weight", shape{map->outputs(), rank});
       if (plan.options().dora) visit(name + ".lora_magnitude_vector", shape{1, map->outputs()});
+    }
+    for (const auto& [name, looked_up] : tables) {
+      const shape extent = looked_up->weight->value.extent();
+      visit(name + ".lora_embedding_A", shape{extent.rows, plan.rank(name)});
+      visit(name + ".lora_embedding_B", shape{extent.columns, plan.rank(name)});
     }
     for (const auto& each : copies) visit(each.name, each.own->extent());
     if (table)
@@ -74,6 +87,7 @@ void find_copies(const language_model<B, T>& model, const lora_plan& plan, adapt
       [&](const std::string& name, embedding<B, T>& table) { tables.emplace(name + ".weight", &table); });
   std::set<std::string> adapted;
   for (const auto& each : out.maps) adapted.insert(each.name);
+  for (const auto& each : out.tables) adapted.insert(each.name);
   std::vector<bool> found(o.modules_to_save.size());
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     const std::string module = name.substr(0, name.rfind('.'));
@@ -119,7 +133,8 @@ void find_tokens(const language_model<B, T>& model, const lora_plan& plan, adapt
   const bool changed =
       std::any_of(out.copies.begin(), out.copies.end(),
                   [&](const auto& each) { return each.own == out.table->weight; }) ||
-      std::any_of(out.maps.begin(), out.maps.end(), [&](const auto& each) { return each.map == out.tied_head; });
+      std::any_of(out.maps.begin(), out.maps.end(), [&](const auto& each) { return each.map == out.tied_head; }) ||
+      std::any_of(out.tables.begin(), out.tables.end(), [&](const auto& each) { return each.table == out.table; });
   if (changed)
     throw error(errc::bad_argument, "trainable_tokens",
                 "the table, or the head tied to it, is trained already; leave one out");
@@ -132,9 +147,16 @@ adapter_places<B, T> find_places(const language_model<B, T>& model, const lora_p
   model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
     if (plan.takes(name)) out.maps.push_back({name, &map});
   });
-  if (out.maps.empty())
+  model.network().for_each_table([&](const std::string& name, embedding<B, T>& table) {
+    if (plan.takes_table(name)) out.tables.push_back({name, &table});
+  });
+  if (const auto& o = plan.options(); !out.tables.empty() && (o.dora || starts_from_weight(o.init)))
+    throw error(errc::unsupported, out.tables[0].name,
+                join("a table of tokens takes plain LoRA, found ", o.dora ? "dora" : name(o.init),
+                     "; leave it out of the targets, or train it whole (modules_to_save)"));
+  if (out.maps.empty() && out.tables.empty())
     throw error(errc::bad_argument, "targets",
-                join("no linear map of the model matches; it has: ", linear_kinds(model)));
+                join("no linear map of the model matches; it has: ", linear_kinds(model), ", and a table of tokens"));
   find_copies(model, plan, out);
   find_tokens(model, plan, out);
   return out;

@@ -131,6 +131,8 @@ adapter_reader llama_cpp_reads(const adapter_facts& a) {
         "llama.cpp's adapter files hold low-rank changes alone: no magnitudes (DoRA), biases, tokens, norms or weights "
         "saved "
         "whole; merge the adapter and convert the model (plumb merge, plumb convert)");
+  if (a.has.embedding_pairs)
+    add(out, refused, "plumb convert writes no low-rank change of the embedding; merge the adapter (plumb merge)");
   if (a.belongs_to_changed_base)
     add(out, refused,
         "the adapter belongs to a changed base model; load and save it with plumb, which makes a plain one of it");

@@ -93,6 +93,18 @@ void put_on_map(const device_ptr<B>& device, const adapted_map<B, T>& at, const 
   at.map->adapter = std::move(adapter);
 }
 
+template <class B, class T>
+void put_on_table(const adapted_table<B, T>& at, const lora_plan& plan, adapter_tensors<B, T>& values,
+                  std::vector<named_parameter<B, T>>& trainable) {
+  const auto change = std::make_shared<embedding_lora<B, T>>();
+  for (auto& [end, to] : {std::pair(".lora_embedding_A", &change->a), std::pair(".lora_embedding_B", &change->b)}) {
+    *to = learnable(std::move(values.at(at.name + end)));
+    trainable.push_back({at.name + end, *to});
+  }
+  change->scale = plan.scale(at.name);
+  at.table->low_rank = change;
+}
+
 /// The rows of a table that these tokens have, [tokens, width].
 template <class B, class T>
 tensor<B, T> rows_of(const device_ptr<B>& device, const tensor<B, T>& table, std::span<const token_id> tokens) {
@@ -129,6 +141,7 @@ policy<B, T> put_adapter(const language_model<B, T>& model, const lora_plan& pla
   std::vector<named_parameter<B, T>> trainable;
   for (std::size_t i = 0; i < places.maps.size(); ++i)
     put_on_map(device, places.maps[i], plan, first.empty() ? nullptr : &first[i], values, trainable);
+  for (const auto& each : places.tables) put_on_table(each, plan, values, trainable);
   for (const auto& each : places.copies) {
     const auto stored = values.find(each.name);
     const auto copy = learnable<B, T>(stored != values.end() ? std::move(stored->second) : each.own->plain());
@@ -160,6 +173,16 @@ policy<B, T> attach_lora(const language_model<B, T>& model, lora_options options
     values.emplace(name + ".lora_A.weight", detail::rounded<B, T>(device, {rank, map->inputs()}, factors.a));
     values.emplace(name + ".lora_B.weight", detail::rounded<B, T>(device, {map->outputs(), rank}, factors.b));
     if (from_weight) first.push_back(std::move(factors));
+  }
+  for (std::size_t i = 0; i < places.tables.size(); ++i) {
+    const auto& [name, table] = places.tables[i];
+    const shape extent = table->weight->value.extent();
+    const auto factors = first_embedding_factors(plan.options().init, extent, plan.rank(name),
+                                                 derive_key(plan.options().seed, places.maps.size() + i));
+    values.emplace(name + ".lora_embedding_A",
+                   detail::rounded<B, T>(device, {extent.rows, plan.rank(name)}, factors.a));
+    values.emplace(name + ".lora_embedding_B",
+                   detail::rounded<B, T>(device, {extent.columns, plan.rank(name)}, factors.b));
   }
   return detail::put_adapter(model, plan, places, first, std::move(values));
 }

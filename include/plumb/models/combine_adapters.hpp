@@ -48,8 +48,8 @@ std::map<std::string, std::vector<std::optional<low_rank_change<T>>>> changes_of
       if (!change.low_rank || change.low_rank->magnitude)
         throw error(errc::unsupported, adapters[i].folder.string(),
                     join("it changes \"", name,
-                         "\" otherwise than by a low-rank sum (DoRA, a module saved whole, a bias or "
-                         "tokens); merge it alone"));
+                         "\" otherwise than by a low-rank sum (DoRA, a table of "
+                         "tokens, a module saved whole, a bias or tokens); merge it alone"));
       const auto& of = *change.low_rank;
       auto& changes = out[name.substr(0, name.rfind('.'))];
       changes.resize(adapters.size());
@@ -117,49 +117,103 @@ language_model<B, T> merge_adapters(const language_model<B, T>& model, const std
   });
 }
 
+namespace detail {
+
+/// A new adapter on `model` with these factors, scale 1, by the names of the maps; each map has a rank of its own.
+template <class B, class T>
+policy<B, T> attach_factors(const language_model<B, T>& model, const std::map<std::string, lora_factors>& factors) {
+  lora_options o;
+  o.targets.clear();
+  index_t largest = 1;
+  std::map<std::string, index_t> ranks;
+  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
+    const auto at = factors.find(name);
+    if (at == factors.end()) return;
+    o.targets.push_back(name);
+    const auto rank = static_cast<index_t>(at->second.a.size()) / std::max<index_t>(1, map.inputs());
+    ranks.emplace(name, rank);
+    largest = std::max(largest, rank);
+  });
+  o.rank = largest, o.alpha = static_cast<double>(largest);  // scale 1
+  for (const auto& [name, rank] : ranks) {
+    if (rank == largest) continue;
+    o.rank_pattern.emplace_back(as_pattern(name), rank);
+    o.alpha_pattern.emplace_back(as_pattern(name), static_cast<double>(rank));
+  }
+  auto out = attach_lora(model, o);
+  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
+    if (!map.adapter) return;
+    const index_t rank = map.adapter->rank();
+    const lora_factors& own = factors.at(name);
+    map.adapter->a->value = rounded<B, T>(model.device(), {rank, map.inputs()}, own.a);
+    map.adapter->b->value = rounded<B, T>(model.device(), {map.outputs(), rank}, own.b);
+  });
+  return out;
+}
+
+/// The weighted sum of changes as one pair of factors, ranks added: A = [w_1 s_1 A_1; …], B = [B_1, …].
+template <class T>
+lora_factors joined_factors(const std::vector<std::optional<low_rank_change<T>>>& changes,
+                            const std::vector<weighted_adapter>& adapters, index_t outputs) {
+  lora_factors out;
+  for (std::size_t i = 0; i < changes.size(); ++i)
+    if (changes[i])
+      for (const T x : changes[i]->a) out.a.push_back(adapters[i].weight * changes[i]->scale * static_cast<double>(x));
+  for (index_t row = 0; row < outputs; ++row)
+    for (const auto& change : changes)
+      for (index_t r = 0; change && r < change->rank; ++r)
+        out.b.push_back(static_cast<double>(change->b[static_cast<std::size_t>(row * change->rank + r)]));
+  return out;
+}
+
+}  // namespace detail
+
 /// One adapter that does exactly what the weighted sum of all does: Σ w_i scale_i B_i A_i, ranks added. It sits on
 /// `model` afterwards; save it with save_adapter.
 template <class B, class T>
 policy<B, T> join_adapters(const language_model<B, T>& model, const std::vector<weighted_adapter>& adapters) {
   const auto changes = detail::changes_of(model, adapters);
-  lora_options o;
-  o.targets.clear();
-  index_t largest = 1;
-  std::map<std::string, index_t> ranks;
-  for (const auto& [name, list] : changes) {
-    o.targets.push_back(name);
-    index_t rank = 0;
-    for (const auto& change : list) rank += change ? change->rank : 0;
-    ranks.emplace(name, rank);
-    largest = std::max(largest, rank);
-  }
-  o.rank = largest, o.alpha = static_cast<double>(largest);  // scale 1
-  for (const auto& [name, rank] : ranks) {
-    if (rank == largest) continue;
-    o.rank_pattern.emplace_back(detail::as_pattern(name), rank);
-    o.alpha_pattern.emplace_back(detail::as_pattern(name), static_cast<double>(rank));
-  }
-  auto out = attach_lora(model, o);
+  std::map<std::string, lora_factors> factors;
   model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
-    if (!map.adapter) return;
-    const index_t rank = map.adapter->rank(), outputs = map.outputs(), inputs = map.inputs();
-    std::vector<T> a, b(static_cast<std::size_t>(outputs * rank));
-    index_t first = 0;
-    for (std::size_t i = 0; i < adapters.size(); ++i) {
-      const auto& change = changes.at(name)[i];
-      if (!change) continue;
-      for (const T x : change->a)
-        a.push_back(static_cast<T>(adapters[i].weight * change->scale * static_cast<double>(x)));
-      for (index_t row = 0; row < outputs; ++row)
-        for (index_t r = 0; r < change->rank; ++r)
-          b[static_cast<std::size_t>(row * rank + first + r)] =
-              change->b[static_cast<std::size_t>(row * change->rank + r)];
-      first += change->rank;
-    }
-    map.adapter->a->value = tensor<B, T>(model.device(), {rank, inputs}, std::span<const T>(a));
-    map.adapter->b->value = tensor<B, T>(model.device(), {outputs, rank}, std::span<const T>(b));
+    if (const auto at = changes.find(name); at != changes.end())
+      factors.emplace(name, detail::joined_factors(at->second, adapters, map.outputs()));
   });
-  return out;
+  return detail::attach_factors(model, factors);
+}
+
+/// One adapter of this rank that comes closest to what `how` makes of all: in every map the largest singular values of
+/// merge(Δ_1, …, Δ_n), Δ_i = scale_i B_i A_i. Adapters of any ranks go in; a map with a smaller side gets that as its rank,
+/// and sums never more than the ranks together, where nothing is lost. It sits on `model` afterwards.
+///
+/// PEFT calls these svd, ties_svd, dare_linear_svd, dare_ties_svd and magnitude_prune_svd; some of its versions apply each
+/// scale twice, w_i scale_i² B_i A_i, which is the same only where alpha is the rank.
+/// Errors: as merge_adapters; errc::bad_argument for a rank below 1.
+template <class B, class T>
+policy<B, T> compress_adapters(const language_model<B, T>& model, const std::vector<weighted_adapter>& adapters,
+                               index_t rank, const merge_options& how = {}) {
+  if (rank < 1) throw error(errc::bad_argument, "rank", join("expected at least 1, found ", rank));
+  how.check();
+  const auto changes = detail::changes_of(model, adapters);
+  std::vector<double> weights;
+  for (const auto& each : adapters) weights.push_back(each.weight);
+  std::map<std::string, lora_factors> factors;
+  std::uint64_t place = 0;
+  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
+    const auto at = changes.find(name);
+    if (at == changes.end()) return;
+    const shape extent{map.outputs(), map.inputs()};
+    const index_t most = std::min({rank, extent.rows, extent.columns});
+    if (how.method == merge_method::linear) {
+      const auto joined = detail::joined_factors(at->second, adapters, extent.rows);
+      const auto inner = static_cast<index_t>(joined.a.size()) / extent.columns;
+      factors.emplace(name, best_lora_factors(extent, joined, std::min(most, inner)));
+    } else {
+      std::vector<std::vector<double>> dense;
+      for (const auto& each : at->second) dense.push_back(detail::dense_change(each, extent.rows, extent.columns));
+      factors.emplace(name, best_lora_factors(extent, merge_changes(std::move(dense), weights, how, place++), most));
+    }
+  });
+  return detail::attach_factors(model, factors);
 }
 
 }  // namespace plumb::inline v0

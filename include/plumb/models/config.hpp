@@ -67,6 +67,8 @@ struct model_config {
   std::vector<token_id> eos;      ///< any of them ends a reply
   std::string dtype = "float32";  ///< as stored
 
+  friend bool operator==(const model_config&, const model_config&) = default;
+
   /// The longest path to prepare for unless more is asked: the model's limit, of longrope's the one up to which it is the
   /// model of short texts.
   [[nodiscard]] index_t usual_positions() const noexcept {

@@ -36,12 +36,16 @@ json::object describe_adapter(const policy<B, T>& p) {
   if (!p.lora()) return out;
   const lora_options& o = *p.lora();
   index_t modules = 0, least = o.rank, most = o.rank;
-  p.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
-    if (!map.adapter) return;
-    const index_t rank = map.adapter->rank();
+  const auto count = [&](index_t rank) {
     least = modules == 0 ? rank : std::min(least, rank);
     most = modules == 0 ? rank : std::max(most, rank);
     ++modules;
+  };
+  p.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
+    if (map.adapter) count(map.adapter->rank());
+  });
+  p.network().for_each_table([&](const std::string&, embedding<B, T>& table) {
+    if (table.low_rank) count(table.low_rank->rank());
   });
   out["peft_type"] = "LORA";
   out["r"] = o.rank;

@@ -55,6 +55,7 @@ expert_decoder<B, T> build_expert_decoder(const device_ptr<B>& device, const mod
                              parts.attention(at + ".self_attn", layer),
                              parts.norm(at + ".post_attention_layernorm"),
                              {},
+                             1,
                              mlp};
     if (c.experts.in(layer))
       block.mlp.sparse = mixture(detail::dotted(at, mlp));

@@ -98,6 +98,7 @@ void bare(const language_model<B, T>& model) {
   net.for_each_table([](const std::string&, embedding<B, T>& table) {
     table.stand_in.reset();
     table.learnt.reset();
+    table.low_rank.reset();
   });
 }
 

@@ -20,6 +20,7 @@ namespace plumb::inline v0 {
 
 /// Do files hold this weight as [inputs, outputs]? plumb keeps every map as [outputs, inputs]; GPT-2's files do not.
 inline bool lies_transposed(const model_config& c, std::string_view name) {
+  if (name.ends_with(".lora_embedding_A")) return true;  // PEFT holds a column for each token
   if (c.family != "gpt2") return false;
   for (const std::string_view end : {"c_attn.weight", "c_proj.weight", "c_fc.weight"})
     if (name.ends_with(end)) return true;

@@ -23,13 +23,14 @@ namespace plumb::inline v0 {
 ///   dare       each number is dropped with probability 1 − density, those left are divided by density; then as linear
 ///              (Yu et al. 2023, arXiv:2311.03099)
 ///   dare_ties  dropped like dare, then signs and means like ties
-enum class merge_method { linear, ties, dare, dare_ties };
+///   prune      each d_i keeps its largest numbers (share `density`); then as linear
+enum class merge_method { linear, ties, dare, dare_ties, prune };
 
-inline constexpr std::string_view merge_method_names[] = {"linear", "ties", "dare", "dare_ties"};
+inline constexpr std::string_view merge_method_names[] = {"linear", "ties", "dare", "dare_ties", "prune"};
 
 struct merge_options {
   merge_method method = merge_method::linear;
-  double density = 0.5;    ///< share of numbers that ties and dare keep, (0, 1]
+  double density = 0.5;    ///< share of numbers that all but linear keep, (0, 1]
   std::uint64_t seed = 0;  ///< of what dare drops
 
   void check() const {
@@ -71,7 +72,7 @@ inline std::vector<double> merge_changes(std::vector<std::vector<double>> change
   for (const auto& d : changes)
     if (d.size() != n) throw error(errc::bad_argument, "merge", "changes of different sizes");
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    if (how.method == merge_method::ties && n > 0)
+    if ((how.method == merge_method::ties || how.method == merge_method::prune) && n > 0)
       detail::keep_largest(changes[i], static_cast<std::size_t>(how.density * static_cast<double>(n)));
     if (how.method == merge_method::dare || how.method == merge_method::dare_ties)
       detail::drop_and_rescale(changes[i], how.density, derive_key(derive_key(how.seed, place), i));

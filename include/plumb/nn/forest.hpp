@@ -15,10 +15,11 @@ namespace plumb::inline v0 {
 
 /// A run of tokens that continues its parent. A prompt is a root; its replies are children.
 struct segment {
-  index_t parent = -1;   ///< segment that this one continues; −1: none
-  index_t first = 0;     ///< row of its first token
-  index_t length = 0;    ///< number of tokens
-  index_t position = 0;  ///< position of its first token: where the parent ends
+  index_t parent = -1;            ///< segment that this one continues; −1: none
+  index_t first = 0;              ///< row of its first token
+  index_t length = 0;             ///< number of tokens
+  index_t position = 0;           ///< position of its first token: where the parent ends
+  index_t adapter = own_adapter;  ///< that of its root: what segments share is computed with one adapter
 
   [[nodiscard]] constexpr index_t end_position() const noexcept { return position + length; }
 };
@@ -29,6 +30,23 @@ struct prediction {
   token_id token = 0;
 };
 
+/// Rows [first, first + count) run with this adapter.
+struct adapter_range {
+  index_t first = 0;
+  index_t count = 0;
+  index_t adapter = own_adapter;
+};
+
+/// Appends rows to ranges that follow each other without a gap.
+inline void append_rows(std::vector<adapter_range>& ranges, index_t count, index_t adapter) {
+  if (count == 0) return;
+  const index_t first = ranges.empty() ? 0 : ranges.back().first + ranges.back().count;
+  if (!ranges.empty() && ranges.back().adapter == adapter)
+    ranges.back().count += count;
+  else
+    ranges.push_back({first, count, adapter});
+}
+
 /// The plan of a batch in host memory: what the model needs to know of it, as plain integer arrays.
 struct batch_layout {
   std::vector<std::int32_t> tokens;     ///< [tokens]
@@ -36,6 +54,12 @@ struct batch_layout {
   std::vector<query_segment> segments;
   std::vector<std::int32_t> key_rows;
   std::vector<std::int32_t> row_segment;  ///< [tokens]
+  std::vector<adapter_range> adapters;    ///< which adapter each row runs with, one range after another
+
+  /// Does every row run with what is on the model?
+  [[nodiscard]] bool one_adapter() const noexcept {
+    return adapters.empty() || (adapters.size() == 1 && adapters[0].adapter == own_adapter);
+  }
 };
 
 /// Segments of tokens laid end to end, parents before children.
@@ -43,6 +67,12 @@ class forest {
  public:
   static constexpr index_t root = -1;
 
+  /// Adds a root that runs with an adapter of its own; what continues it runs with the same.
+  index_t add_root(std::span<const token_id> tokens, index_t adapter) {
+    const index_t out = add(tokens);
+    segments_.back().adapter = adapter;
+    return out;
+  }
   /// Adds a segment after all others and returns its number. An empty segment is allowed (its children continue the
   /// grandparent's end). Throws errc::bad_argument for an unknown parent or more than 2³¹ − 1 tokens or key rows.
   index_t add(std::span<const token_id> tokens, index_t parent = root) {
@@ -50,8 +80,8 @@ class forest {
     if (parent < root || parent >= count)
       throw error(errc::bad_argument, "",
                   join("segment ", count, " continues segment ", parent, ", which is not there yet"));
-    segment s{parent, static_cast<index_t>(tokens_.size()), static_cast<index_t>(tokens.size()), 0};
-    if (parent != root) s.position = segments_[static_cast<std::size_t>(parent)].end_position();
+    segment s{parent, static_cast<index_t>(tokens_.size()), static_cast<index_t>(tokens.size())};
+    if (parent != root) s.position = (*this)[parent].end_position(), s.adapter = (*this)[parent].adapter;
     path_total_ += s.end_position();
     if (s.first + s.length > limit || path_total_ > limit)
       throw error(errc::bad_argument, "", "a batch holds at most 2147483647 tokens and path entries; make it smaller");
@@ -101,10 +131,12 @@ class forest {
     out.segments.clear();
     out.key_rows.clear();
     out.row_segment.clear();
+    out.adapters.clear();
     out.key_rows.reserve(static_cast<std::size_t>(path_total_));
     for (std::size_t s = 0; s < segments_.size(); ++s) {
       const segment& own = segments_[s];
       const auto keys = static_cast<std::int32_t>(out.key_rows.size());
+      append_rows(out.adapters, own.length, own.adapter);
       if (own.length > 0) {
         out.key_rows.resize(out.key_rows.size() + static_cast<std::size_t>(own.end_position()));
         for (auto a = static_cast<index_t>(s); a != root; a = (*this)[a].parent)

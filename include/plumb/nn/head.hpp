@@ -96,7 +96,7 @@ struct head_rows {
       const index_t count = std::min(chunk, rows - first);
       typename tape<B, T>::scope forgotten(t, way_back);
       const auto x = t.input(hidden.value.slice(first, count));  // [count, width]
-      const auto z = network->logits(*p, x);                     // [count, vocabulary]
+      const auto z = network->logits(*p, x, first);              // [count, vocabulary]
       statistics(t, z.value, first);
       if (sums.count() > 0) make_sums(t, z.value, first);
       if (!way_back) continue;
@@ -123,7 +123,7 @@ struct head_rows {
       typename tape<B, T>::scope forgotten(t, true);
       const auto rows = hidden.value.slice(first, count);
       const auto x = d_hidden.data ? t.input(rows) : t.constant(rows);  // [count, width]
-      const auto z = network->logits(*p, x);                            // [count, vocabulary]
+      const auto z = network->logits(*p, x, first);                     // [count, vocabulary]
       push_back(t, z, first, slope.data + first, slope);
       if (d_hidden.data) B::add_scaled(t.device(), T(1), t.gradient(x), d_hidden.slice(first, count));
     }

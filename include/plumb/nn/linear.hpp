@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include <plumb/nn/adapter_mixture.hpp>
 #include <plumb/nn/lora.hpp>
 #include <plumb/nn/token_rows.hpp>
 
@@ -22,15 +23,19 @@ struct linear {
   /// Would training change anything here? (A frozen head gives unit gradients; see head.hpp.)
   [[nodiscard]] bool learns(const pass<B, T>& p) const noexcept {
     return p.learns(*weight) || (bias && p.learns(*bias)) ||
-           (p.adapters && ((adapter && adapter->learns()) || (learnt && learnt->rows->trainable())));
+           (p.adapters && ((adapter && adapter->learns()) || (learnt && learnt->rows->trainable()) ||
+                           (p.mixture && p.mixture->learns(this))));
   }
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     auto& t = p.tape;
     const auto w = p.leaf(*weight);
-    auto y = adapter && p.adapters ? (*adapter)(p, x, w) : product_with(t, x, w);  // [tokens, out]
-    if (p.adapters && learnt) y = learnt->scored(p, y, x);                         // [tokens, out]
-    if (bias) y = add_row(t, y, p.leaf(*bias));                                    // [tokens, out]
+    const lora<B, T>* const own = adapter ? &*adapter : nullptr;
+    auto y = p.mixture && p.adapters ? p.mixture->product(p, x, w, this, own)
+             : own && p.adapters     ? (*own)(p, x, w)
+                                     : product_with(t, x, w);   // [tokens, out]
+    if (p.adapters && learnt) y = learnt->scored(p, y, x);  // [tokens, out]
+    if (bias) y = add_row(t, y, p.leaf(*bias));             // [tokens, out]
     return y;
   }
 

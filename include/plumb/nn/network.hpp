@@ -46,8 +46,14 @@ class network {
     if (p.cache) p.cache->ahead = true;
     return fresh ? rows_from(p.tape, all, ahead_->count) : all;
   }
-  /// Scores of the next token, [rows, vocabulary]. Throws errc::unsupported for an encoder, which has none.
-  virtual variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const = 0;
+  /// Scores of the next token, [rows, vocabulary]. `first`: the number of the first row among all that the head reads.
+  /// Throws errc::unsupported for an encoder, which has none.
+  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows, index_t first = 0) const {
+    p.head_row = first;
+    const auto z = head(p, rows);
+    p.head_row = -1;
+    return z;
+  }
   /// What a score head reads of these states, [rows, width]: an encoder's pooled ones, of a decoder the states themselves.
   virtual variable<B, T> summary(pass<B, T>& p, variable<B, T> rows) const = 0;
   /// Would training change the head?
@@ -73,6 +79,7 @@ class network {
   explicit network(network_sizes sizes) : sizes_(sizes) {}
   /// `hidden` for the batch as it is.
   virtual variable<B, T> states(pass<B, T>& p) const = 0;
+  virtual variable<B, T> head(pass<B, T>& p, variable<B, T> rows) const = 0;
 
  private:
   network_sizes sizes_;
@@ -88,12 +95,6 @@ class network_of final : public network<typename Transformer::backend_type, type
  public:
   network_of(Transformer parts, network_sizes sizes) : network<B, T>(sizes), parts_(std::move(parts)) {}
 
-  variable<B, T> logits(pass<B, T>& p, variable<B, T> rows) const override {
-    if constexpr (requires { parts_.logits(p, rows); })
-      return parts_.logits(p, rows);
-    else
-      throw error(errc::unsupported, "model", detail::no_next_token);
-  }
   variable<B, T> summary(pass<B, T>& p, variable<B, T> rows) const override {
     if constexpr (requires { parts_.summary(p, rows); })
       return parts_.summary(p, rows);
@@ -118,6 +119,12 @@ class network_of final : public network<typename Transformer::backend_type, type
 
  protected:
   variable<B, T> states(pass<B, T>& p) const override { return parts_.hidden(p); }
+  variable<B, T> head(pass<B, T>& p, variable<B, T> rows) const override {
+    if constexpr (requires { parts_.logits(p, rows); })
+      return parts_.logits(p, rows);
+    else
+      throw error(errc::unsupported, "model", detail::no_next_token);
+  }
 
  private:
   template <class Part, class Visit>

@@ -58,6 +58,7 @@ template <class B, class T>
 struct virtual_tokens;
 template <class B, class T>
 class router_balance;
+struct adapter_mixture;
 
 /// What every part of a network is given beside its input.
 template <class B, class T>
@@ -73,6 +74,9 @@ struct pass {
   view<const T> noise{};                        ///< [tokens, width] added to the embeddings; empty: none
   const virtual_tokens<B, T>* ahead = nullptr;  ///< set by the network where batch.ahead counts them
   router_balance<B, T>* balance = nullptr;      ///< where routers report whom they chose; null: nobody asks
+  /// Where rows run with different adapters, which with which; null: all with the one on the model.
+  const adapter_mixture<B, T>* mixture = nullptr;
+  index_t head_row = -1;  ///< the head's row that its first row is now; −1: what runs is not the head
 
   /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
   variable<B, T> leaf(weight_tensor<B, T>& w) {

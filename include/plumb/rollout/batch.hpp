@@ -31,7 +31,7 @@ struct training_batch {
   std::vector<span_of_reply> replies;  ///< in the order of the examples
   std::vector<const example*> examples;
 
-  /// Lays out examples, which must outlive the batch. Neighbours with equal prompts share one prompt segment.
+  /// Lays out examples, which must outlive the batch. Neighbours with equal prompts and one adapter share one prompt segment.
   /// Throws errc::bad_data, with the row's place, for a reply without a token to predict.
   void assign(std::span<const example> given) {
     examples.clear();
@@ -72,7 +72,8 @@ struct training_batch {
     index_t prompt = forest::root;
     for (std::size_t i = 0; i < examples.size(); ++i) {
       const example& e = *examples[i];
-      if (i == 0 || e.prompt != examples[i - 1]->prompt) prompt = segments.add(e.prompt);
+      if (i == 0 || e.prompt != examples[i - 1]->prompt || e.adapter != examples[i - 1]->adapter)
+        prompt = segments.add_root(e.prompt, e.adapter);
       for (const reply& r : e.replies) {
         const auto first = static_cast<index_t>(predictions_.size());
         const index_t own = segments.add(r.tokens, prompt);

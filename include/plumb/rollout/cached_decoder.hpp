@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <plumb/models/adapter_set.hpp>
 #include <plumb/models/policy.hpp>
 
 namespace plumb::inline v0 {
@@ -20,9 +21,12 @@ class cached_decoder {
  public:
   /// `adapters` off: the reference. `panels`: the first `advance` copies the weights into the order in which products of
   /// few rows read them fastest, where the backend has one; it takes the weights' memory once more.
-  cached_decoder(const language_model<B, T>& model, bool adapters, bool panels = true)
+  /// `named`: adapters that sequences choose among; null: all run with what is on the model. It must outlive the decoder.
+  cached_decoder(const language_model<B, T>& model, bool adapters, bool panels = true,
+                 const adapter_table<B, T>* named = nullptr)
       : model_(model), adapters_(adapters), wants_panels_(panels), tape_(model.device()) {
     if (model.config().encodes()) throw error(errc::unsupported, model.source(), detail::no_next_token);
+    mixture_.table = named;
     tape_.set_recording(false);
   }
 
@@ -52,10 +56,13 @@ class cached_decoder {
   }
 
   /// Reads prompts into the fresh cache; gives each one's path and, `copies` times one after another, the logits after
-  /// its last token, [prompts · copies, vocabulary]. They live until the next call.
-  variable<B, T> start(std::span<const std::vector<token_id>> prompts, index_t copies, std::vector<token_path>& paths) {
+  /// its last token, [prompts · copies, vocabulary]. They live until the next call. `adapters`: each prompt's, by number;
+  /// empty: what is on the model.
+  variable<B, T> start(std::span<const std::vector<token_id>> prompts, index_t copies, std::vector<token_path>& paths,
+                       std::span<const index_t> adapters = {}) {
     forest all;
-    for (const auto& p : prompts) all.add(p);
+    for (std::size_t i = 0; i < prompts.size(); ++i)
+      all.add_root(prompts[i], adapters.empty() ? own_adapter : adapters[i]);
     all.lay_out(layout_);
     paths.clear();
     std::vector<std::int32_t> last;
@@ -68,7 +75,8 @@ class cached_decoder {
     return run(last);
   }
   /// Appends tokens[i] to paths[i]; the logits after them, [paths, vocabulary], live until the next call.
-  variable<B, T> advance(std::span<token_path* const> paths, std::span<const token_id> tokens) {
+  variable<B, T> advance(std::span<token_path* const> paths, std::span<const token_id> tokens,
+                         std::span<const index_t> adapters = {}) {
     if (std::exchange(wants_panels_, false)) make_panels();
     layout_ = {};
     std::vector<std::int32_t> last;
@@ -81,6 +89,7 @@ class cached_decoder {
       layout_.row_segment.push_back(row);
       path.push_back(static_cast<std::int32_t>(cache_.used) + row);
       layout_.key_rows.insert(layout_.key_rows.end(), path.begin(), path.end());
+      append_rows(layout_.adapters, 1, adapters.empty() ? own_adapter : adapters[i]);
       last.push_back(row);
     }
     return run(last);
@@ -106,15 +115,25 @@ class cached_decoder {
 
  private:
   void make_panels() {
+    const auto add = [&](const lora<B, T>& change) {
+      panels_.add(change.a->value);
+      panels_.add(change.b->value);
+    };
     model_.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
       panels_.add(map.weight->value);
-      if (adapters_ && map.adapter) panels_.add(map.adapter->a->value), panels_.add(map.adapter->b->value);
+      if (adapters_ && map.adapter) add(*map.adapter);
     });
+    if (adapters_ && mixture_.table) mixture_.table->for_each(add);
     tape_.set_panels(&panels_);
   }
   variable<B, T> run(std::span<const std::int32_t> rows) {
     tape_.reset();
     pass<B, T> p{tape_, upload(tape_, layout_), &cache_, adapters_};
+    if (mixture_.table && !layout_.one_adapter()) {
+      mixture_.rows = layout_.adapters;
+      mixture_.head_rows = ranges_of(layout_.adapters, rows);
+      p.mixture = &mixture_;
+    }
     const auto hidden = model_.network().hidden(p);  // [tokens, width]
     cache_.used += static_cast<index_t>(layout_.tokens.size());
     const auto count = static_cast<index_t>(rows.size());
@@ -124,6 +143,7 @@ class cached_decoder {
 
   language_model<B, T> model_;
   bool adapters_, wants_panels_;
+  adapter_mixture<B, T> mixture_;
   weight_panels<B, T> panels_;
   plumb::tape<B, T> tape_;
   kv_cache<B, T> cache_;

@@ -49,29 +49,40 @@ namespace detail {
 template <class B, class T>
 class generation {
  public:
-  generation(const language_model<B, T>& model, const generate_options& options, token_listener listen)
-      : decoder_(model, options.adapters, options.copy_weights), options_(options), listen_(listen) {}
+  generation(const language_model<B, T>& model, const generate_options& options, token_listener listen,
+             const adapter_table<B, T>* named)
+      : decoder_(model, options.adapters, options.copy_weights, named), options_(options), listen_(listen) {}
 
-  /// Replies to prompts[first …), `samples` each.
-  void run(std::span<const std::vector<token_id>> prompts, std::size_t first,
-           std::vector<std::vector<generated>>& out) {
+  /// Replies to the prompts of these numbers, `samples` each. `adapters`: every prompt's, or empty.
+  void run(std::span<const std::vector<token_id>> prompts, std::span<const index_t> adapters,
+           std::span<const std::size_t> numbers, std::vector<std::vector<generated>>& out) {
+    std::vector<std::vector<token_id>> group;
+    std::vector<index_t> chosen;
     index_t rows = 0;
-    for (const auto& p : prompts) rows += rows_for(p);
+    for (const std::size_t n : numbers) {
+      group.push_back(prompts[n]);
+      if (!adapters.empty()) chosen.push_back(adapters[n]);
+      rows += rows_for(prompts[n]);
+    }
     decoder_.reset(rows);
     std::vector<token_path> paths;
-    auto logits = decoder_.start(prompts, options_.samples, paths);  // [sequences, vocabulary]
+    auto logits = decoder_.start(group, options_.samples, paths, chosen);  // [sequences, vocabulary]
     sequences_.clear();
-    for (std::size_t i = 0; i < prompts.size(); ++i)
+    for (std::size_t i = 0; i < numbers.size(); ++i)
       for (std::size_t k = 0; k < static_cast<std::size_t>(options_.samples); ++k)
-        sequences_.push_back({&out[first + i][k], prompts[i], first + i, k,
-                              derive_key(options_.first_prompt + first + i, static_cast<std::uint64_t>(k)), paths[i]});
+        sequences_.push_back({&out[numbers[i]][k], prompts[numbers[i]], numbers[i], k,
+                              derive_key(options_.first_prompt + numbers[i], static_cast<std::uint64_t>(k)),
+                              chosen.empty() ? own_adapter : chosen[i], paths[i]});
     draw(logits);
     std::vector<token_path*> where;
     std::vector<token_id> tokens;
     while (!sequences_.empty()) {
-      where.clear(), tokens.clear();
-      for (sequence& q : sequences_) where.push_back(&q.path), tokens.push_back(q.reply->tokens.back());
-      logits = decoder_.advance(where, tokens);  // [sequences, vocabulary]
+      where.clear(), tokens.clear(), chosen.clear();
+      for (sequence& q : sequences_) {
+        where.push_back(&q.path), tokens.push_back(q.reply->tokens.back());
+        chosen.push_back(q.adapter);
+      }
+      logits = decoder_.advance(where, tokens, chosen);  // [sequences, vocabulary]
       draw(logits);
     }
   }
@@ -89,6 +100,7 @@ class generation {
     std::span<const token_id> prompt;
     std::size_t number, sample;  ///< of the prompt in the list, of the reply to it
     std::uint64_t stream;        ///< random stream: a function of prompt and sample number
+    index_t adapter;
     token_path path;
   };
 
@@ -136,13 +148,14 @@ class generation {
 
 }  // namespace detail
 
-/// `samples` replies to each prompt of token ids. A reply depends on the prompt's number, the seed and the model alone,
-/// not on what else is in the batch. `listen` is called for every token as it is drawn.
-/// Throws errc::bad_argument for options out of range and what check_prompts refuses.
+namespace detail {
+
+/// `adapters`: the number in `named` of every prompt's; both empty: what is on the model.
 template <class B, class T>
-std::vector<std::vector<generated>> generate(const language_model<B, T>& model,
-                                             std::span<const std::vector<token_id>> prompts,
-                                             const generate_options& options, token_listener listen) {
+std::vector<std::vector<generated>> generate_with(const language_model<B, T>& model,
+                                                  std::span<const std::vector<token_id>> prompts,
+                                                  const generate_options& options, token_listener listen,
+                                                  const adapter_table<B, T>* named, std::span<const index_t> adapters) {
   options.sampling.check();
   if (options.max_tokens < 1)
     throw error(errc::bad_argument, "max_tokens", join("expected at least 1, found ", options.max_tokens));
@@ -153,24 +166,51 @@ std::vector<std::vector<generated>> generate(const language_model<B, T>& model,
   check_prompts(model, prompts);
   std::vector<std::vector<generated>> out(prompts.size(),
                                           std::vector<generated>(static_cast<std::size_t>(options.samples)));
-  detail::generation<B, T> engine(model, options, listen);
+  generation<B, T> engine(model, options, listen, named);
   const index_t affordable = engine.affordable_rows();
+  const std::vector<index_t> same(adapters.empty() ? prompts.size() : 0, own_adapter);
+  const auto order = grouped_by_adapter(adapters.empty() ? std::span<const index_t>(same) : adapters);
   for (std::size_t first = 0; first < prompts.size();) {
     std::size_t end = first;
     for (index_t rows = 0; end < prompts.size(); ++end) {
-      rows += engine.rows_for(prompts[end]);
+      rows += engine.rows_for(prompts[order[end]]);
       if (end > first && rows > affordable) break;
     }
-    engine.run(prompts.subspan(first, end - first), first, out);
+    engine.run(prompts, adapters, std::span(order).subspan(first, end - first), out);
     first = end;
   }
   return out;
+}
+
+}  // namespace detail
+
+/// `samples` replies to each prompt of token ids. A reply depends on the prompt's number, the seed and the model alone,
+/// not on what else is in the batch. `listen` is called for every token as it is drawn.
+/// Throws errc::bad_argument for options out of range and what check_prompts refuses.
+template <class B, class T>
+std::vector<std::vector<generated>> generate(const language_model<B, T>& model,
+                                             std::span<const std::vector<token_id>> prompts,
+                                             const generate_options& options, token_listener listen) {
+  return detail::generate_with<B, T>(model, prompts, options, listen, nullptr, {});
 }
 template <class B, class T>
 std::vector<std::vector<generated>> generate(const language_model<B, T>& model,
                                              std::span<const std::vector<token_id>> prompts,
                                              const generate_options& options = {}) {
   return generate(model, prompts, options, [](const token_event&) { return true; });
+}
+
+/// Replies to prompts[i] with the adapter called names[i], all in one batch; "" is the bare model. A reply is that of its
+/// adapter alone, to the bit. Throws errc::bad_argument for a name that the set lacks, listing those it has.
+template <class B, class T>
+std::vector<std::vector<generated>> generate(const adapter_set<B, T>& adapters,
+                                             std::span<const std::vector<token_id>> prompts,
+                                             std::span<const std::string> names, const generate_options& options = {}) {
+  detail::check_names(prompts.size(), names.size());
+  adapters.check_bare();
+  const auto numbers = adapters.numbers(names);
+  return detail::generate_with<B, T>(
+      adapters.model(), prompts, options, [](const token_event&) { return true; }, &adapters.table(), numbers);
 }
 
 /// Replies to prompts given as text (with the tokenizer's own special tokens before it).

@@ -28,9 +28,10 @@ class scorer {
   /// What a pass is asked for.
   struct request {
     bool adapters = true;
-    bool learn = false;     ///< keep what the way back needs
-    std::uint64_t key = 0;  ///< random stream of dropout and noise; used when learning
-    double noise = 0;       ///< α of NEFTune's noise on the embeddings; used when learning
+    const adapter_table<B, T>* named = nullptr;  ///< the adapters that examples name by number; null: they name none
+    bool learn = false;                          ///< keep what the way back needs
+    std::uint64_t key = 0;                       ///< random stream of dropout and noise; used when learning
+    double noise = 0;                            ///< α of NEFTune's noise on the embeddings; used when learning
     head_options head{};
     head_sums<B, T> sums{};                       ///< sums over the vocabulary, beside log p
     const language_model<B, T>* other = nullptr;  ///< whom sums compare with; null: the model itself, adapter off
@@ -59,6 +60,12 @@ class scorer {
     balance_.clear();
     router_loss_ = what.router_loss;
     if (what.balance) pass_->balance = &balance_;
+    if (what.adapters && !batch.layout.one_adapter()) {
+      if (!what.named) throw error(errc::bad_argument, "", "examples name adapters, but none were given to the pass");
+      if (encodes) throw error(errc::unsupported, model_.source(), "an encoder runs with one adapter at a time");
+      mixture_ = {what.named, batch.layout.adapters, ranges_of(batch.layout.adapters, batch.rows)};
+      pass_->mixture = &mixture_;
+    }
     if (what.learn && what.noise > 0) pass_->noise = upload_noise(batch, what);
     const auto count = batch.prediction_count();
     const auto* rows = upload(tape_, std::span<const std::int32_t>(batch.rows));
@@ -192,6 +199,7 @@ class scorer {
   language_model<B, T> model_;
   tape<B, T> tape_;
   whole_texts texts_;  ///< of an encoder: the batch's replies, each behind its prompt
+  adapter_mixture<B, T> mixture_;
   std::optional<pass<B, T>> pass_, other_pass_;
   head_result<B, T> result_;
   router_balance<B, T> balance_;
