@@ -91,8 +91,8 @@ struct attention_tiles {
     for (index_t j = 0; j < key_panels; ++j)
       for (index_t c = 0; c < chunks; ++c)
         multiply_tile<Set, T>(rows, panel, std::min(depth_block, width - c * depth_block),
-                              left + c * most * panel_stride<T>, keys + (j * width + c * depth_block) * panel, panel,
-                              to + j * most * panel, c > 0);
+                              left + c * most * panel_stride<T>, panel_stride<T>,
+                              keys + (j * width + c * depth_block) * panel, panel, to + j * most * panel, c > 0);
   }
   /// Row r of such scores, scaled and then capped (cap 0: not), to 32 numbers that follow one another.
   [[gnu::always_inline]] inline void row_of_scores(const T* scores, index_t r, T scale, T cap, T* to) const {
@@ -203,8 +203,8 @@ struct attention_task {
                       highest + g * query_tile + i, totals + (g * query_tile + i) * s::lanes,
                       sums + g * sums_size + i * t.value_panels * panel);
           for (index_t j = 0; j < t.value_panels; ++j)
-            multiply_tile<Set, T>(here, t.across(j), count, weights, values + j * key_tile * panel, t.wide(j),
-                                  sums + g * sums_size + (i * t.value_panels + j * most) * panel, true);
+            multiply_tile<Set, T>(here, t.across(j), count, weights, panel_stride<T>, values + j * key_tile * panel,
+                                  t.wide(j), sums + g * sums_size + (i * t.value_panels + j * most) * panel, true);
         }
     }
 

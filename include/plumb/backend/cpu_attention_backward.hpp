@@ -110,8 +110,9 @@ struct attention_backward_task {
             for (index_t r = here; r < kernel_rows<Set>(here); ++r)
               std::fill_n(slopes_left + r * panel_stride<T>, key_tile, T(0));
             for (index_t j = 0; j < t.value_panels; ++j)
-              multiply_tile<Set, T>(here, t.across(j), count, slopes_left, key_rows_right + j * key_tile * panel,
-                                    t.wide(j), dq_sums + g * sums_size + (i * t.value_panels + j * most) * panel, true);
+              multiply_tile<Set, T>(here, t.across(j), count, slopes_left, panel_stride<T>,
+                                    key_rows_right + j * key_tile * panel, t.wide(j),
+                                    dq_sums + g * sums_size + (i * t.value_panels + j * most) * panel, true);
           }
           add_transposed<Set>(t, rows, slopes, q_right + g * right_size, transposed, dk_sums);
           add_transposed<Set>(t, rows, weights, d_right + g * right_size, transposed, dk_sums + key_sums_size);
@@ -195,7 +196,7 @@ struct attention_backward_task {
       call_with<Set, transpose<T>>(matrix + i, key_tile, rows, here, key_tile - i, left, panel_stride<T>);
       for (index_t r = here; r < kernel_rows<Set>(here); ++r) std::fill_n(left + r * panel_stride<T>, rows, T(0));
       for (index_t j = 0; j < t.value_panels; ++j)
-        multiply_tile<Set, T>(here, t.across(j), rows, left, right + j * rows * panel, t.wide(j),
+        multiply_tile<Set, T>(here, t.across(j), rows, left, panel_stride<T>, right + j * rows * panel, t.wide(j),
                               sums + (i * t.value_panels + j * most) * panel, true);
     }
   }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Matrix products on the cpu: C is cut into tasks, operands are packed for cpu_tile.hpp, partial sums wait in scratch
-// memory between the blocks of K. Every number of either operand is packed once in 2,048 rows of C.
+// Matrix products on the cpu: C is cut into tasks, the right operand is packed for cpu_tile.hpp, once in 2,048 rows of C.
+// Rows of the left one are read where they lie; its columns are packed, and so are the rows of a product of few.
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 
 #include <plumb/backend/cpu_device.hpp>
-#include <plumb/backend/cpu_packed.hpp>
-#include <plumb/backend/cpu_tile.hpp>
+#include <plumb/backend/cpu_product_panels.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/view.hpp>
 
@@ -17,16 +15,6 @@ namespace plumb::inline v0::detail {
 /// A part of C, and of the sums behind it: [row, row + rows) x [column, column + columns), over [k, k + depth).
 struct product_part {
   index_t row = 0, rows = 0, column = 0, columns = 0, k = 0, depth = 0;
-};
-
-/// The operands of a sum over K: op(A, B), `depth` long.
-template <class T>
-struct product_term {
-  const T* a = nullptr;
-  const T* b = nullptr;
-  const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
-  index_t a_stride = 0, b_stride = 0, depth = 0;
-  const packed_matrix* packed = nullptr;  ///< B in fewer bits; null: B lies at `b`
 };
 
 /// One product and how it is cut; see `reference::multiply`. The sums may go on over the operands of a second term, at
@@ -40,98 +28,12 @@ struct product_job {
   index_t rows = 0, columns = 0;
   product_part part;                        ///< what is computed now
   index_t task_rows = 0, task_columns = 0;  ///< how much of it is one task
+  bool left_in_place = false;               ///< full tiles of A are read where they lie
   T* left = nullptr;  ///< the part's rows of A, packed once for all tasks; null: each task packs its own
   T* sums = nullptr;  ///< where sums wait between parts; null: the part holds the whole depth
 };
 
 constexpr index_t parts_of(index_t n, index_t part) { return (n + part - 1) / part; }
-
-/// Packs `rows` rows from `first`, [k, k + depth), of the left operand as panels of kernel rows.
-template <class Set, class T>
-[[gnu::always_inline]] inline void pack_left(const product_job<T>& job, const product_term<T>& term, index_t first,
-                                             index_t rows, index_t k, index_t depth, T* to) {
-  constexpr index_t most = Set::tile_rows;
-  for (index_t i = 0; i < rows; i += most, to += most * panel_stride<T>) {
-    const index_t here = std::min(most, rows - i);
-    if (job.kind == product::tn)
-      call_with<Set, transpose<T>>(term.a + k * term.a_stride + first + i, term.a_stride, depth, here,
-                                   job.rows - first - i, to, panel_stride<T>);
-    else
-      for (index_t r = 0; r < here; ++r)
-        std::memcpy(to + r * panel_stride<T>, term.a + (first + i + r) * term.a_stride + k,
-                    sizeof(T) * static_cast<std::size_t>(depth));
-    for (index_t r = here; r < kernel_rows<Set>(here); ++r) std::fill_n(to + r * panel_stride<T>, depth, T(0));
-  }
-}
-
-/// `pack_right` for a B in fewer bits: a stretch of its rows at a time becomes floats in the nearest cache, and goes from
-/// there to its places. So the floats of a weight are never all there, and the result is that of multiplying with them.
-template <class Set, class T>
-[[gnu::always_inline]] inline void pack_packed(product kind, const packed_matrix* m, index_t first, index_t columns,
-                                               index_t k, index_t depth, T* to) {
-  constexpr index_t panel = panel_columns<Set, T>, stretch = 128;
-  if (kind == product::nt) {
-    alignas(64) T staged[panel * stretch];
-    for (index_t j = 0; j < columns; j += panel) {
-      const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
-      T* const block = to + j * depth;
-      for (index_t i = 0; i < depth; i += stretch) {
-        const index_t length = std::min(stretch, depth - i);
-        for (index_t r = 0; r < across; ++r)
-          call_with<Set, unpack_row<T>>(m, first + j + r, k + i, length, staged + r * stretch);
-        call_with<Set, transpose<T>>(static_cast<const T*>(staged), stretch, across, length, stretch, block + i * wide,
-                                     wide);
-      }
-      if (across < wide)
-        for (index_t i = 0; i < depth; ++i) std::fill_n(block + i * wide + across, wide - across, T(0));
-    }
-    return;
-  }
-  alignas(64) T staged[stretch] = {};
-  for (index_t i = 0; i < depth; ++i)
-    for (index_t begin = 0; begin < columns; begin += stretch) {
-      const index_t length = std::min(stretch, columns - begin);
-      call_with<Set, unpack_row<T>>(m, k + i, first + begin, length, static_cast<T*>(staged));
-      for (index_t j = 0; j < length; j += panel) {
-        const index_t across = std::min(panel, length - j), wide = kernel_columns<Set, T>(across);
-        T* const place = to + (begin + j) * depth + i * wide;
-        std::memcpy(place, staged + j, sizeof(T) * static_cast<std::size_t>(across));
-        std::fill_n(place + across, wide - across, T(0));
-      }
-    }
-}
-
-/// Packs `columns` columns from `first`, [k, k + depth), of the right operand as panels: to[panel, depth, wide], where the
-/// last panel may be narrower than panel_columns.
-template <class Set, class T>
-[[gnu::always_inline]] inline void pack_right(product kind, const product_term<T>& term, index_t first, index_t columns,
-                                              index_t k, index_t depth, T* to) {
-  using s = simd<Set, T>;
-  constexpr index_t panel = panel_columns<Set, T>;
-  if (term.packed) return pack_packed<Set, T>(kind, term.packed, first, columns, k, depth, to);
-  if (kind == product::nt) {
-    for (index_t j = 0; j < columns; j += panel) {
-      const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
-      T* const block = to + j * depth;
-      call_with<Set, transpose<T>>(term.b + (first + j) * term.b_stride + k, term.b_stride, across, depth, depth, block,
-                                   wide);
-      if (across < wide)
-        for (index_t i = 0; i < depth; ++i) std::fill_n(block + i * wide + across, wide - across, T(0));
-    }
-    return;
-  }
-  for (index_t i = 0; i < depth; ++i) {  // row after row, as memory likes it
-    const T* const from = term.b + (k + i) * term.b_stride + first;
-    for (index_t j = 0; j < columns; j += panel) {
-      const index_t wide = kernel_columns<Set, T>(std::min(panel, columns - j));
-      for (index_t l = 0; l < wide; l += s::lanes) {
-        typename s::vector numbers;
-        s::load_some(numbers, from + j + l, std::max<index_t>(columns - j - l, 0));
-        s::store(to + j * depth + i * wide + l, numbers);
-      }
-    }
-  }
-}
 
 /// c = alpha · sums + beta · c, `rows` by `columns`; the rows of sums are `wide` apart, those of c `c_stride`.
 template <class T>
@@ -161,10 +63,9 @@ struct finish_tile {
 template <class Set, class T>
 index_t product_scratch(const product_job<T>& job) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
-  const index_t rows = up_to(job.task_rows, most), columns = up_to(job.task_columns, panel);
+  const index_t columns = up_to(job.task_columns, panel);
   const index_t left = job.left ? 0 : 2 * most * panel_stride<T>;
-  const index_t sums = job.term.depth <= depth_block ? most * panel : job.sums ? 0 : rows * columns;
-  return columns * (depth_block + job.more.depth) + left + sums;
+  return columns * (job.part.depth + job.more.depth) + left + (job.sums ? 0 : most * columns);
 }
 
 /// Packs `tiles` tiles of the left operand's rows, for every block of the part's depth and one for the second term:
@@ -179,8 +80,9 @@ struct pack_left_task {
     const index_t row = job.part.row + first * most, down = std::min(rows, job.part.rows - first * most);
     T* to = job.left + first * most * panel_stride<T>;
     for (index_t k = 0; k < job.part.depth; k += depth_block, to += all * most * panel_stride<T>)
-      pack_left<Set, T>(job, job.term, row, down, job.part.k + k, std::min(depth_block, job.part.depth - k), to);
-    if (job.more.depth > 0) pack_left<Set, T>(job, job.more, row, down, 0, job.more.depth, to);
+      pack_left<Set, T>(job.kind, job.term, job.rows, row, down, job.part.k + k,
+                        std::min(depth_block, job.part.depth - k), to);
+    if (job.more.depth > 0) pack_left<Set, T>(job.kind, job.more, job.rows, row, down, 0, job.more.depth, to);
   }
 };
 
@@ -195,58 +97,67 @@ struct product_task {
     const index_t rows = std::min(job.task_rows, job.part.rows - row), tiles = parts_of(rows, most);
     const index_t columns = std::min(job.task_columns, job.part.columns - column);
     const index_t all_tiles = parts_of(job.part.rows, most), first_row = job.part.row + row;
+    const index_t first_column = job.part.column + column, across = up_to(job.task_columns, panel);
+    const bool ends = job.part.k + job.part.depth >= job.term.depth, more = ends && job.more.depth > 0;
     T* const right = scratch;
-    T* const more_right = right + up_to(job.task_columns, panel) * depth_block;
-    T* const own_left = more_right + up_to(job.task_columns, panel) * job.more.depth;
+    T* const more_right = right + across * job.part.depth;
+    T* const own_left = more_right + across * job.more.depth;
+    T* const own_more = own_left + most * panel_stride<T>;
     T* const own_sums = own_left + (job.left ? 0 : 2 * most * panel_stride<T>);
-    const bool once = job.term.depth <= depth_block;
-    for (index_t k = 0; k == 0 || k < job.part.depth; k += depth_block) {
-      const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
-      const bool last = at + depth >= job.term.depth, more = last && job.more.depth > 0;
-      // A right operand that is used once is not worth packing.
-      const bool direct =
-          job.kind != product::nt && !job.term.packed && rows <= most && columns % simd<Set, T>::lanes == 0;
-      const index_t first_column = job.part.column + column;
-      if (!direct && !job.term.panels) pack_right<Set, T>(job.kind, job.term, first_column, columns, at, depth, right);
-      if (more && !job.more.panels)
-        pack_right<Set, T>(job.kind, job.more, first_column, columns, 0, job.more.depth, more_right);
-      // A tile of rows stays in the nearest cache while all columns of the task, which stay in the next, go by.
-      for (index_t i = 0; i < rows; i += most) {
-        const index_t down = std::min(most, rows - i), tile_row = (row + i) / most;
-        const T* left = own_left;
-        const T* more_left = own_left + most * panel_stride<T>;
-        if (job.left) {
-          left = job.left + (k / depth_block * all_tiles + tile_row) * most * panel_stride<T>;
-          more_left = left + all_tiles * most * panel_stride<T>;
+    // A right operand that is used once is not worth packing.
+    const bool direct =
+        job.kind != product::nt && !job.term.packed && rows <= most && columns % simd<Set, T>::lanes == 0;
+    if (!direct && !job.term.panels)
+      for (index_t k = 0; k < job.part.depth; k += depth_block)
+        pack_right<Set, T>(job.kind, job.term, first_column, columns, job.part.k + k,
+                           std::min(depth_block, job.part.depth - k), right + k * across);
+    if (more && !job.more.panels)
+      pack_right<Set, T>(job.kind, job.more, first_column, columns, 0, job.more.depth, more_right);
+    for (index_t i = 0; i < rows; i += most) {
+      const index_t down = std::min(most, rows - i), tile = (row + i) / most;
+      for (index_t k = 0; k == 0 || k < job.part.depth; k += depth_block) {
+        const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
+        const bool last = ends && k + depth >= job.part.depth, adds = last && more;
+        rows_of_tile left{own_left, panel_stride<T>}, more_left{own_more, panel_stride<T>};
+        if (job.left_in_place && down == most) {
+          left = {job.term.a + (first_row + i) * job.term.a_stride + at, job.term.a_stride};
+          more_left = {job.more.a + (first_row + i) * job.more.a_stride, job.more.a_stride};
+        } else if (job.left) {
+          left.first = job.left + (k / depth_block * all_tiles + tile) * most * panel_stride<T>;
+          more_left.first = left.first + all_tiles * most * panel_stride<T>;
         } else {
-          pack_left<Set, T>(job, job.term, first_row + i, down, at, depth, own_left);
-          if (more)
-            pack_left<Set, T>(job, job.more, first_row + i, down, 0, job.more.depth, own_left + most * panel_stride<T>);
+          pack_left<Set, T>(job.kind, job.term, job.rows, first_row + i, down, at, depth, own_left);
+          if (adds) pack_left<Set, T>(job.kind, job.more, job.rows, first_row + i, down, 0, job.more.depth, own_more);
         }
         for (index_t j = 0; j < columns; j += panel) {
-          const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
+          const index_t here = std::min(panel, columns - j), wide = kernel_columns<Set, T>(here);
           const index_t c_column = first_column + j;
           const T* const b = job.term.panels ? job.term.panels + c_column * job.term.depth + at * wide
                              : direct        ? job.term.b + at * job.term.b_stride + c_column
-                                             : right + j * depth;
-          T* tile = own_sums;
-          if (job.sums)
-            tile = job.sums + ((column + j) / panel * all_tiles + tile_row) * most * panel;
-          else if (!once)
-            tile += (j / panel * tiles + i / most) * most * panel;
-          multiply_tile<Set, T>(down, across, depth, left, b, direct ? job.term.b_stride : wide, tile, at > 0);
-          if (more)
-            multiply_tile<Set, T>(
-                down, across, job.more.depth, more_left,
-                job.more.panels ? job.more.panels + c_column * job.more.depth : more_right + j * job.more.depth, wide,
-                tile, true);
+                                             : right + k * across + j * depth;
+          T* const sums =
+              job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * most * panel : own_sums + j * most;
+          multiply_tile<Set, T>(down, here, depth, left.first, left.stride, b, direct ? job.term.b_stride : wide, sums,
+                                at > 0);
+          if (adds) {
+            const T* const more_b =
+                job.more.panels ? job.more.panels + c_column * job.more.depth : more_right + j * job.more.depth;
+            multiply_tile<Set, T>(down, here, job.more.depth, more_left.first, more_left.stride, more_b, wide, sums,
+                                  true);
+          }
           if (last)
-            call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, across, static_cast<const T*>(tile), wide,
+            call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, here, static_cast<const T*>(sums), wide,
                                            job.c + (first_row + i) * job.columns + c_column, job.columns);
         }
       }
     }
   }
+
+ private:
+  struct rows_of_tile {
+    const T* first;
+    index_t stride;
+  };
 };
 
 /// Cuts the part into tasks: large enough that packing costs little, small enough that every thread has some. The cut
@@ -254,13 +165,15 @@ struct product_task {
 template <class Set, class T>
 void cut_product(product_job<T>& job, int threads) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
-  index_t down = 1, across = parts_of(job.part.columns, 8 * panel);
+  // What a task packs of the right operand stays in the second cache: 8 panels of a block.
+  const index_t blocks = std::max<index_t>(parts_of(job.part.depth, depth_block), 1);
+  index_t down = 1, across = parts_of(job.part.columns, std::max<index_t>(8 / blocks, 1) * panel);
   const auto sized = [](index_t n, index_t count, index_t multiple) { return up_to(parts_of(n, count), multiple); };
   constexpr index_t least_work = index_t{1} << 16;  // multiply-adds: about a microsecond
   while (down * across < 4 * threads && threads > 1) {
     const index_t tall = sized(job.part.rows, down, most), broad = sized(job.part.columns, across, panel);
     if (tall * broad * std::max<index_t>(job.part.depth, 1) < 2 * least_work) break;
-    const bool narrow = job.part.columns <= 8 * panel;  // then rows: no thread reads what another one packed
+    const bool narrow = job.part.columns <= 8 * panel || blocks > 1;  // then rows: the left operand is read less often
     if (narrow && tall > 4 * most)
       down *= 2;
     else if (broad > 2 * panel || (broad > panel && tall <= 8 * most))
@@ -282,7 +195,9 @@ void multiply_part(cpu_device& d, product_job<T>& job, T* left) {
   const product_job<T>* const the_job = &job;
   const index_t across = parts_of(job.part.columns, job.task_columns);
   const index_t down = parts_of(job.part.rows, job.task_rows);
-  job.left = across > 1 && job.part.rows > 2 * most ? left : nullptr;  // few rows: packed again sooner than waited for
+  const bool few = job.part.rows <= 2 * most;  // packed sooner than waited for
+  job.left_in_place = job.kind != product::tn && !few;
+  job.left = job.kind == product::tn && across > 1 && !few ? left : nullptr;
   if (job.left) {
     const index_t tiles = parts_of(job.part.rows, most), group = std::clamp<index_t>(tiles / d.threads(), 1, 8);
     d.run(parts_of(tiles, group),
@@ -295,18 +210,21 @@ void multiply_part(cpu_device& d, product_job<T>& job, T* left) {
   });
 }
 
-/// The whole product, in parts whose packed rows and waiting sums take a few megabytes.
+/// The whole product, in parts: of K so much that a task's panels stay in the second cache, of columns so many that waiting
+/// sums take a few megabytes.
 template <class Set, class T>
 void multiply_with(cpu_device& d, product_job<T>& job) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
   constexpr index_t room = (index_t{1} << 22) / static_cast<index_t>(sizeof(T));
   const index_t rows = std::min(job.rows, up_to(2048, most)), tall = up_to(rows, most);
-  const index_t depth = std::min(job.term.depth, std::max<index_t>(room / tall / depth_block, 1) * depth_block);
+  const bool packs = job.kind == product::tn && rows > 2 * most;  // the left operand, for all tasks
+  const index_t blocks = packs ? std::max<index_t>(room / tall / depth_block, 1) : 4;
+  const index_t depth = std::min(job.term.depth, blocks * depth_block);
   const bool whole = depth == job.term.depth;
   const index_t columns =
       whole ? job.columns : std::min(job.columns, std::max<index_t>(room / tall / panel, 1) * panel);
-  const index_t blocks = parts_of(depth, depth_block) + (job.more.depth > 0 ? 1 : 0);
-  const index_t left = rows > 2 * most ? tall * blocks * panel_stride<T> : 0;
+  const index_t left =
+      packs ? tall * (parts_of(depth, depth_block) + (job.more.depth > 0 ? 1 : 0)) * panel_stride<T> : 0;
   const index_t sums = whole ? 0 : tall * up_to(columns, panel);
   T* const memory = left + sums > 0 ? d.shared_scratch<T>(left + sums) : nullptr;
   if (!whole) job.sums = memory + left;

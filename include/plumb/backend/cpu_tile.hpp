@@ -32,38 +32,40 @@ inline constexpr index_t panel_stride = depth_block + 64 / static_cast<index_t>(
 template <class Set, class T>
 inline constexpr index_t panel_columns = Set::tile_vectors * simd<Set, T>::lanes;
 
-/// sums[Rows, columns] (+)= a[Rows, depth] · b[depth, columns], columns = Vectors · lanes; the rows of a are
-/// panel_stride apart, those of b `b_stride`, those of sums `columns`.
+/// sums[Rows, columns] (+)= a[Rows, depth] · b[depth, columns], columns = Vectors · lanes; the rows of a are `a_stride`
+/// apart, those of b `b_stride`, those of sums `columns`.
 template <class T, int Rows, int Vectors>
 struct product_tile {
   template <class Set>
-  [[gnu::always_inline]] static inline void run(index_t depth, const T* a, const T* b, index_t b_stride, T* sums,
-                                                bool accumulate) {
+  [[gnu::always_inline]] static inline void run(index_t depth, const T* a, index_t a_stride, const T* b,
+                                                index_t b_stride, T* sums, bool accumulate) {
     unrolled<Set>(std::make_integer_sequence<int, Rows * Vectors>{}, std::make_integer_sequence<int, Rows>{}, depth, a,
-                  b, b_stride, sums, accumulate);
+                  a_stride, b, b_stride, sums, accumulate);
   }
 
  private:
   /// `I` numbers the vectors of the tile, row by row; `R` the rows. Folds over them unroll at every optimisation level.
   template <class Set, int... I, int... R>
   [[gnu::always_inline]] static inline void unrolled(std::integer_sequence<int, I...>, std::integer_sequence<int, R...>,
-                                                     index_t depth, const T* a, const T* b, index_t b_stride, T* sums,
-                                                     bool accumulate) {
+                                                     index_t depth, const T* a, index_t a_stride, const T* b,
+                                                     index_t b_stride, T* sums, bool accumulate) {
     using s = simd<Set, T>;
     using vector = typename s::vector;
-    static_assert(Vectors == 1 || Vectors == 2);
+    static_assert(Rows <= 15 && (Vectors == 1 || Vectors == 2));
     vector sum[Rows * Vectors];
     if (accumulate)
       (s::load(sum[I], sums + I * s::lanes), ...);
     else
       ((sum[I] = vector{}), ...);
-    for (index_t k = 0; k < depth; ++k, ++a, b += b_stride) {
+    // Every fifth row has a pointer: the rows between are reached by adding 1 to 4 strides, which registers can hold.
+    const T* row[3] = {a, a + std::min(5, Rows - 1) * a_stride, a + std::min(10, Rows - 1) * a_stride};
+    for (index_t k = 0; k < depth; ++k, ++row[0], ++row[1], ++row[2], b += b_stride) {
       vector left, right;
       __builtin_prefetch(b + rows_ahead * b_stride);
       __builtin_prefetch(b + rows_ahead * b_stride + (Vectors - 1) * s::lanes);
       s::load(left, b);
       s::load(right, b + (Vectors - 1) * s::lanes);
-      (step<Set>(sum + R * Vectors, a[R * panel_stride<T>], left, right), ...);
+      (step<Set>(sum + R * Vectors, row[R / 5][R % 5 * a_stride], left, right), ...);
     }
     (s::store(sums + I * s::lanes, sum[I]), ...);
   }
@@ -80,17 +82,18 @@ struct product_tile {
 /// A tile of `rows` ≤ Set::tile_rows by `columns` ≤ panel_columns through the smallest kernel that covers it. Panels
 /// are padded with zeros up to the rows and columns of that kernel.
 template <class Set, class T>
-[[gnu::always_inline]] inline void multiply_tile(index_t rows, index_t columns, index_t depth, const T* a, const T* b,
-                                                 index_t b_stride, T* sums, bool accumulate) {
+[[gnu::always_inline]] inline void multiply_tile(index_t rows, index_t columns, index_t depth, const T* a,
+                                                 index_t a_stride, const T* b, index_t b_stride, T* sums,
+                                                 bool accumulate) {
   constexpr int most = Set::tile_rows, wide = Set::tile_vectors;
   if (columns > simd<Set, T>::lanes) {
-    if (rows > 4) return call_with<Set, product_tile<T, most, wide>>(depth, a, b, b_stride, sums, accumulate);
-    if (rows > 1) return call_with<Set, product_tile<T, 4, wide>>(depth, a, b, b_stride, sums, accumulate);
-    return call_with<Set, product_tile<T, 1, wide>>(depth, a, b, b_stride, sums, accumulate);
+    if (rows > 4) return call_with<Set, product_tile<T, most, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+    if (rows > 1) return call_with<Set, product_tile<T, 4, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+    return call_with<Set, product_tile<T, 1, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
   }
-  if (rows > 4) return call_with<Set, product_tile<T, most, 1>>(depth, a, b, b_stride, sums, accumulate);
-  if (rows > 1) return call_with<Set, product_tile<T, 4, 1>>(depth, a, b, b_stride, sums, accumulate);
-  return call_with<Set, product_tile<T, 1, 1>>(depth, a, b, b_stride, sums, accumulate);
+  if (rows > 4) return call_with<Set, product_tile<T, most, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+  if (rows > 1) return call_with<Set, product_tile<T, 4, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+  return call_with<Set, product_tile<T, 1, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
 }
 /// The rows of the kernel that `multiply_tile` takes, which a panel of A must hold.
 template <class Set>

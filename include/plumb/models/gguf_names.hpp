@@ -30,8 +30,8 @@ std::optional<std::string> hub_name(const model_config& config, std::string_view
 /// by group (GPT-NeoX, Falcon), it wants all queries, then all keys, then all values. Other rows stay.
 void reorder_rows(const model_config& config, std::string_view hub_name, std::span<float> numbers, index_t rows,
                   bool to_gguf);
-void reorder_rows(const model_config& config, std::string_view hub_name, std::span<std::uint8_t> row_bytes, index_t rows,
-                  bool to_gguf);
+void reorder_rows(const model_config& config, std::string_view hub_name, std::span<std::uint8_t> row_bytes,
+                  index_t rows, bool to_gguf);
 
 /// Does llama.cpp store this norm with the offset added in (Gemma's 1 + weight)?
 bool has_offset_inside(const model_config& config, std::string_view hub_name) noexcept;

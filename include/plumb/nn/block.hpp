@@ -18,7 +18,7 @@ struct pre_norm_block {
   Attention self_attn;
   Norm post_attention_layernorm;
   Mlp mlp;
-  double residual_factor = 1;  ///< c (Granite)
+  double residual_factor = 1;         ///< c (Granite)
   std::string_view mlp_name = "mlp";  ///< in files
 
   template <class B, class T>

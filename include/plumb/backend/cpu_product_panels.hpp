@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSL-1.0
+// The operands of a matrix product on the cpu, and how they are packed for the tiles of cpu_tile.hpp.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include <plumb/backend/cpu_packed.hpp>
+#include <plumb/backend/cpu_tile.hpp>
+#include <plumb/backend/plan.hpp>
+
+namespace plumb::inline v0::detail {
+
+/// The operands of a sum over K: op(A, B), `depth` long.
+template <class T>
+struct product_term {
+  const T* a = nullptr;
+  const T* b = nullptr;
+  const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
+  index_t a_stride = 0, b_stride = 0, depth = 0;
+  const packed_matrix* packed = nullptr;  ///< B in fewer bits; null: B lies at `b`
+};
+
+/// Packs `rows` rows from `first`, [k, k + depth), of the left operand, which has `all`, as panels of kernel rows.
+template <class Set, class T>
+[[gnu::always_inline]] inline void pack_left(product kind, const product_term<T>& term, index_t all, index_t first,
+                                             index_t rows, index_t k, index_t depth, T* to) {
+  constexpr index_t most = Set::tile_rows;
+  for (index_t i = 0; i < rows; i += most, to += most * panel_stride<T>) {
+    const index_t here = std::min(most, rows - i);
+    if (kind == product::tn)
+      call_with<Set, transpose<T>>(term.a + k * term.a_stride + first + i, term.a_stride, depth, here, all - first - i,
+                                   to, panel_stride<T>);
+    else
+      for (index_t r = 0; r < here; ++r)
+        std::memcpy(to + r * panel_stride<T>, term.a + (first + i + r) * term.a_stride + k,
+                    sizeof(T) * static_cast<std::size_t>(depth));
+    for (index_t r = here; r < kernel_rows<Set>(here); ++r) std::fill_n(to + r * panel_stride<T>, depth, T(0));
+  }
+}
+
+/// `pack_right` for a B in fewer bits: a stretch of its rows at a time becomes floats in the nearest cache, and goes from
+/// there to its places. So the floats of a weight are never all there, and the result is that of multiplying with them.
+template <class Set, class T>
+[[gnu::always_inline]] inline void pack_packed(product kind, const packed_matrix* m, index_t first, index_t columns,
+                                               index_t k, index_t depth, T* to) {
+  constexpr index_t panel = panel_columns<Set, T>, stretch = 128;
+  if (kind == product::nt) {
+    alignas(64) T staged[panel * stretch];
+    for (index_t j = 0; j < columns; j += panel) {
+      const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
+      T* const block = to + j * depth;
+      for (index_t i = 0; i < depth; i += stretch) {
+        const index_t length = std::min(stretch, depth - i);
+        for (index_t r = 0; r < across; ++r)
+          call_with<Set, unpack_row<T>>(m, first + j + r, k + i, length, staged + r * stretch);
+        call_with<Set, transpose<T>>(static_cast<const T*>(staged), stretch, across, length, stretch, block + i * wide,
+                                     wide);
+      }
+      if (across < wide)
+        for (index_t i = 0; i < depth; ++i) std::fill_n(block + i * wide + across, wide - across, T(0));
+    }
+    return;
+  }
+  alignas(64) T staged[stretch] = {};
+  for (index_t i = 0; i < depth; ++i)
+    for (index_t begin = 0; begin < columns; begin += stretch) {
+      const index_t length = std::min(stretch, columns - begin);
+      call_with<Set, unpack_row<T>>(m, k + i, first + begin, length, static_cast<T*>(staged));
+      for (index_t j = 0; j < length; j += panel) {
+        const index_t across = std::min(panel, length - j), wide = kernel_columns<Set, T>(across);
+        T* const place = to + (begin + j) * depth + i * wide;
+        std::memcpy(place, staged + j, sizeof(T) * static_cast<std::size_t>(across));
+        std::fill_n(place + across, wide - across, T(0));
+      }
+    }
+}
+
+/// Packs `columns` columns from `first`, [k, k + depth), of the right operand as panels: to[panel, depth, wide], where the
+/// last panel may be narrower than panel_columns.
+template <class Set, class T>
+[[gnu::always_inline]] inline void pack_right(product kind, const product_term<T>& term, index_t first, index_t columns,
+                                              index_t k, index_t depth, T* to) {
+  using s = simd<Set, T>;
+  constexpr index_t panel = panel_columns<Set, T>;
+  if (term.packed) return pack_packed<Set, T>(kind, term.packed, first, columns, k, depth, to);
+  if (kind == product::nt) {
+    for (index_t j = 0; j < columns; j += panel) {
+      const index_t across = std::min(panel, columns - j), wide = kernel_columns<Set, T>(across);
+      T* const block = to + j * depth;
+      call_with<Set, transpose<T>>(term.b + (first + j) * term.b_stride + k, term.b_stride, across, depth, depth, block,
+                                   wide);
+      if (across < wide)
+        for (index_t i = 0; i < depth; ++i) std::fill_n(block + i * wide + across, wide - across, T(0));
+    }
+    return;
+  }
+  for (index_t i = 0; i < depth; ++i) {  // row after row, as memory likes it
+    const T* const from = term.b + (k + i) * term.b_stride + first;
+    for (index_t j = 0; j < columns; j += panel) {
+      const index_t wide = kernel_columns<Set, T>(std::min(panel, columns - j));
+      for (index_t l = 0; l < wide; l += s::lanes) {
+        typename s::vector numbers;
+        s::load_some(numbers, from + j + l, std::max<index_t>(columns - j - l, 0));
+        s::store(to + j * depth + i * wide + l, numbers);
+      }
+    }
+  }
+}
+
+}  // namespace plumb::inline v0::detail
