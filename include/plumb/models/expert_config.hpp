@@ -22,6 +22,7 @@ struct expert_config {
   index_t every = 1;                    ///< every how many layers there is one: those where (layer + 1) % every is 0
   std::vector<index_t> dense_layers{};  ///< that have none even so
 
+  friend bool operator==(const expert_config&, const expert_config&) = default;
   /// Is there a mixture in this layer?
   [[nodiscard]] bool in(index_t layer) const noexcept {
     return count > 0 && (layer + 1) % every == 0 &&

@@ -96,19 +96,19 @@ class scorer {
                            static_cast<const T*>(nullptr), what.sums, other);
     rewards_ = values_ = {};
     if (what.rewards || what.values) run_score_head(batch, what, hidden, rows, count);
-    std::vector<T> host;
+    host_.clear();
     for (const variable<B, T>& each : outputs()) {
       if (each.value.empty()) continue;
-      const auto first = host.size();
-      host.resize(first + static_cast<std::size_t>(each.value.size()));
-      B::download(tape_.device(), each.value.data, host.data() + first, each.value.size());
+      const auto first = host_.size();
+      host_.resize(first + static_cast<std::size_t>(each.value.size()));
+      B::download(tape_.device(), each.value.data, host_.data() + first, each.value.size());
     }
     out.rows.count = 0;
     out.rows.logp = -1;
     const auto take = [&](bool asked, std::vector<double>& numbers, index_t* row) {
       if (!asked) return;
       *row = out.rows.count;
-      const auto begin = host.begin() + static_cast<std::ptrdiff_t>(out.rows.count++ * count);
+      const auto begin = host_.begin() + static_cast<std::ptrdiff_t>(out.rows.count++ * count);
       numbers.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
     };
     const bool words = what.words;
@@ -122,10 +122,10 @@ class scorer {
     take(what.rewards, out.reward, &out.rows.reward);
     take(what.values, out.value, &out.rows.value);
     if (!words) return out;
-    std::vector<std::int32_t> best(static_cast<std::size_t>(count));
-    B::download(tape_.device(), result_.best, best.data(), count);
-    out.correct.resize(best.size());
-    for (std::size_t i = 0; i < best.size(); ++i) out.correct[i] = best[i] == batch.targets[i];
+    best_.resize(static_cast<std::size_t>(count));
+    B::download(tape_.device(), result_.best, best_.data(), count);
+    out.correct.resize(best_.size());
+    for (std::size_t i = 0; i < best_.size(); ++i) out.correct[i] = best_[i] == batch.targets[i];
     return out;
   }
 
@@ -146,6 +146,8 @@ class scorer {
   }
 
   [[nodiscard]] const language_model<B, T>& model() const noexcept { return model_; }
+  /// A batch for the caller's use, whose memory stays from step to step.
+  [[nodiscard]] training_batch& scratch() noexcept { return scratch_; }
   /// Bytes that steps have needed so far, at most.
   [[nodiscard]] std::size_t memory() noexcept { return tape_.memory().capacity(); }
 
@@ -205,6 +207,9 @@ class scorer {
   router_balance<B, T> balance_;
   double router_loss_ = 0;
   variable<B, T> rewards_, values_;  ///< [predictions, 1]
+  training_batch scratch_;
+  std::vector<T> host_;  ///< what the heads said, before it is sorted
+  std::vector<std::int32_t> best_;
 };
 
 /// The network that a training run compares with: a distilling policy's teacher. Handed to `fit` beside its callbacks.

@@ -115,7 +115,7 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
   if (own == level::token && engine.model().config().encodes())
     throw error(errc::unsupported, engine.model().source(),
                 "an encoder says one number for a whole text, none for each token; take reward or reward_regression");
-  training_batch batch;
+  training_batch& batch = engine.scratch();
   const auto windows = count_window(method, examples, batch);
   step_result result;
   double all_tokens = 0;  // of the step, where the routers' loss is shared out over its parts
