@@ -34,7 +34,7 @@ void check_folder(const std::string& model, const char* option) {
 
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common) {
   check_folder(model, "--model");
-  const load_options options{.threads = common.threads};
+  const load_options options{.threads = common.threads, .storage = common.storage};
   auto out = common.reference
                  ? (common.wide ? open_engine<reference, double>(model, options)
                                 : open_engine<reference, float>(model, options))
@@ -45,7 +45,7 @@ std::unique_ptr<engine> open_model(const std::string& model, const std::string& 
 
 void open_teacher(engine& model, const std::string& folder, const common_options& common) {
   check_folder(folder, "--teacher");
-  model.load_teacher(folder, {.threads = common.threads});
+  model.load_teacher(folder, {.threads = common.threads, .storage = common.storage});
 }
 
 }  // namespace program

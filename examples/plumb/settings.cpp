@@ -215,7 +215,10 @@ void read_config(const std::string& path, run_settings& out, common_options& com
       if (given.has(option)) continue;
       const std::string_view words[] = {option, value};
       const common_options stated = read_common(arguments(given.what(), words));
-      (key == "backend" ? common.reference : common.wide) = key == "backend" ? stated.reference : stated.wide;
+      if (key == "backend")
+        common.reference = stated.reference;
+      else
+        common.wide = stated.wide, common.storage = stated.storage;
     } else {
       texts.push_back({key, trimmed_number(as_text(v, key, path)), path});
     }

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include <plumb/tensor/tensor.hpp>
+#include <plumb/tensor/packed_tensor.hpp>
 
 namespace plumb::inline v0 {
 
@@ -27,6 +27,19 @@ concept summed_products = requires(typename B::device& d, view<const T> a, view<
   B::template multiply_sum<T>(d, product::nt, {a, a, nullptr}, {a, a, nullptr}, T(0), c);
 };
 
+/// Does the backend multiply with packed weights as they are? `multiply_packed(d, kind, alpha, a, b, panels, beta, c)` is
+/// multiply(d, kind, …) for kind nt or nn with the numbers of b, to the same bits. `panels` is null, or for nt what
+/// `make_packed_panels(d, b, to)` wrote: the codes in the order of products, `packed_panel_size(d, b)` bytes (0: it has no
+/// kernel for this format). Where a backend lacks these three, a weight becomes plain numbers in the step's memory for the
+/// time of one product: right everywhere, and no more than one weight at a time.
+template <class B, class T>
+concept packed_products = requires(typename B::device& d, view<const T> a, const packed_matrix& b, std::uint8_t* to,
+                                   const std::uint8_t* panels, view<T> c) {
+  { B::template packed_panel_size<T>(d, b) } -> std::same_as<index_t>;
+  B::template make_packed_panels<T>(d, b, to);
+  B::multiply_packed(d, product::nt, T(1), a, b, panels, T(0), c);
+};
+
 /// Weights as panels, found by where the weight lies. They are copies: make them anew when weights have changed.
 template <class B, class T>
 class weight_panels {
@@ -39,6 +52,22 @@ class weight_panels {
       panels_.emplace_back(weight.get().data, std::move(copy));
     }
   }
+  /// The codes of a packed weight, in the order of products.
+  void add(const packed_tensor<B>& weight) {
+    if constexpr (packed_products<B, T>) {
+      const index_t bytes = B::template packed_panel_size<T>(*weight.device(), weight.get());
+      if (bytes == 0 || find_packed(weight.get())) return;
+      tensor<B, std::uint8_t> copy(weight.device(), {1, bytes});
+      B::template make_packed_panels<T>(*weight.device(), weight.get(), copy.get().data);
+      packed_.emplace_back(weight.get().codes, std::move(copy));
+    }
+  }
+  /// The panels of this matrix, or null.
+  [[nodiscard]] const std::uint8_t* find_packed(const packed_matrix& weight) const {
+    for (const auto& [of, panels] : packed_)
+      if (of == weight.codes) return panels.get().data;
+    return nullptr;
+  }
   /// The panels of the weight at `weight`, or null.
   [[nodiscard]] const T* find(const T* weight) const {
     for (const auto& [of, panels] : panels_)
@@ -48,6 +77,7 @@ class weight_panels {
 
  private:
   std::vector<std::pair<const T*, tensor<B, T>>> panels_;
+  std::vector<std::pair<const std::uint8_t*, tensor<B, std::uint8_t>>> packed_;
 };
 
 }  // namespace plumb::inline v0

@@ -7,8 +7,7 @@
 #include <cstring>
 
 #include <plumb/backend/cpu_device.hpp>
-#include <plumb/backend/cpu_packed.hpp>
-#include <plumb/backend/cpu_tile.hpp>
+#include <plumb/backend/cpu_packed_tile.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/view.hpp>
 
@@ -26,7 +25,8 @@ struct product_term {
   const T* b = nullptr;
   const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
   index_t a_stride = 0, b_stride = 0, depth = 0;
-  const packed_matrix* packed = nullptr;  ///< B in fewer bits; null: B lies at `b`
+  const packed_matrix* packed = nullptr;        ///< B in fewer bits; null: B lies at `b`
+  const std::uint8_t* packed_panels = nullptr;  ///< the codes of `packed` in panels; null: as they lie
 };
 
 /// One product and how it is cut; see `reference::multiply`. The sums may go on over the operands of a second term, at
@@ -207,7 +207,9 @@ struct product_task {
       const bool direct =
           job.kind != product::nt && !job.term.packed && rows <= most && columns % simd<Set, T>::lanes == 0;
       const index_t first_column = job.part.column + column;
-      if (!direct && !job.term.panels) pack_right<Set, T>(job.kind, job.term, first_column, columns, at, depth, right);
+      const bool as_codes = std::is_same_v<T, float> && job.term.packed_panels != nullptr;
+      if (!direct && !job.term.panels && !as_codes)
+        pack_right<Set, T>(job.kind, job.term, first_column, columns, at, depth, right);
       if (more && !job.more.panels)
         pack_right<Set, T>(job.kind, job.more, first_column, columns, 0, job.more.depth, more_right);
       // A tile of rows stays in the nearest cache while all columns of the task, which stay in the next, go by.
@@ -234,7 +236,16 @@ struct product_task {
             tile = job.sums + ((column + j) / panel * all_tiles + tile_row) * most * panel;
           else if (!once)
             tile += (j / panel * tiles + i / most) * most * panel;
-          multiply_tile<Set, T>(down, across, depth, left, b, direct ? job.term.b_stride : wide, tile, at > 0);
+          if constexpr (std::is_same_v<T, float>) {
+            if (as_codes) {
+              const panel_order order = order_of_panels<Set>(*job.term.packed);
+              multiply_packed_tile<Set>(order, down, depth, left,
+                                        job.term.packed_panels + order.place(c_column / panel, at),
+                                        table_of(*job.term.packed), tile, wide < panel, at > 0);
+            }
+          }
+          if (!as_codes)
+            multiply_tile<Set, T>(down, across, depth, left, b, direct ? job.term.b_stride : wide, tile, at > 0);
           if (more)
             multiply_tile<Set, T>(
                 down, across, job.more.depth, more_left,
@@ -334,8 +345,9 @@ void multiply_job(cpu_device& d, product_job<T> job) {
 /// The operands of a product of this kind; `panels` or `packed` in place of b where they are there.
 template <class T>
 product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T* panels = nullptr,
-                        const packed_matrix* packed = nullptr) {
-  return {a.data, b.data, panels, a.columns, b.columns, kind == product::tn ? a.rows : a.columns, packed};
+                        const packed_matrix* packed = nullptr, const std::uint8_t* packed_panels = nullptr) {
+  return {a.data, b.data,       panels, a.columns, b.columns, kind == product::tn ? a.rows : a.columns,
+          packed, packed_panels};
 }
 
 /// C = β C + α op(A, B).
@@ -352,14 +364,15 @@ void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<co
                       .part = {}});
 }
 
-/// C = β C + α op(A, B), B in fewer bits: A Bᵀ or A B. The bits of `cpu_multiply` with B as floats.
+/// C = β C + α op(A, B), B in fewer bits: A Bᵀ or A B. The bits of `cpu_multiply` with B as floats. `panels` of
+/// `cpu_make_packed_panels`, for A Bᵀ alone, or null.
 template <class T>
-void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b, T beta,
-                         view<T> c) {
+void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b,
+                         const std::uint8_t* panels, T beta, view<T> c) {
   multiply_job<T>(d, {.kind = kind,
                       .alpha = alpha,
                       .beta = beta,
-                      .term = term_of<T>(kind, a, {}, nullptr, &b),
+                      .term = term_of<T>(kind, a, {}, nullptr, &b, panels),
                       .more = {},
                       .c = c.data,
                       .rows = c.rows,
@@ -371,10 +384,10 @@ void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, 
 template <class T>
 void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
                       view<T> c) {
-  const auto second = term_of<T>(kind, more.a, more.b, more.panels, more.packed);
+  const auto second = term_of<T>(kind, more.a, more.b, more.panels, more.packed, more.packed_panels);
   product_job<T> job{.kind = kind,
                      .beta = beta,
-                     .term = term_of<T>(kind, one.a, one.b, one.panels, one.packed),
+                     .term = term_of<T>(kind, one.a, one.b, one.panels, one.packed, one.packed_panels),
                      .more = {},
                      .c = c.data,
                      .rows = c.rows,
@@ -413,7 +426,7 @@ struct make_panel_task {
 
 template <class T>
 void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
-  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr};
+  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr, nullptr};
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, T>;
     d.run(parts_of(weight.rows, panel), [&](index_t task, int) {
@@ -421,6 +434,34 @@ void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
       call_with<Set, make_panel_task<T>>(&term, first, std::min(panel, weight.rows - first), to + first * term.depth);
     });
   });
+}
+
+/// Bytes of a packed weight in the order of products; 0 where the device has no kernel for it.
+inline index_t packed_panel_bytes(const cpu_device& d, const packed_matrix& m) {
+  index_t bytes = 0;
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    bytes = parts_of(m.rows, panel_columns<Set, float>) * order_of_panels<Set>(m).panel_bytes;
+  });
+  return bytes;
+}
+inline void make_all_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to) {
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    constexpr index_t panel = panel_columns<Set, float>;
+    const panel_order order = order_of_panels<Set>(m);
+    d.run(parts_of(m.rows, panel), [&](index_t task, int) {
+      const index_t first = task * panel;
+      make_packed_panel<Set>(m, order, first, std::min(panel, m.rows - first), to + task * order.panel_bytes);
+    });
+  });
+}
+/// Only floats have kernels that read codes.
+template <class T>
+index_t cpu_packed_panel_size(const cpu_device& d, const packed_matrix& m) {
+  return std::is_same_v<T, float> ? packed_panel_bytes(d, m) : 0;
+}
+template <class T>
+void cpu_make_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to) {
+  make_all_packed_panels(d, m, to);
 }
 
 /// C = β C + α A Bᵀ, B from `cpu_make_panels`.

@@ -67,6 +67,17 @@ class language_model {
     return total;
   }
 
+  /// Bytes that the network's own weights take; a shared one counts once.
+  [[nodiscard]] index_t weight_bytes() const {
+    index_t total = 0;
+    std::set<const void*> seen;
+    network().for_each_weight([&](const std::string&, weight_ptr<B, T>& w) {
+      if (!seen.insert(w.get()).second) return;
+      total += w->packed ? w->packed->bytes() : w->value.size() * static_cast<index_t>(sizeof(T));
+    });
+    return total;
+  }
+
  private:
   struct state {
     device_ptr<B> device;

@@ -106,7 +106,10 @@ class cached_decoder {
  private:
   void make_panels() {
     model_.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
-      panels_.add(map.weight->value);
+      if (map.weight->packed)
+        panels_.add(*map.weight->packed);
+      else
+        panels_.add(map.weight->value);
       if (adapters_ && map.adapter) panels_.add(map.adapter->a->value), panels_.add(map.adapter->b->value);
     });
     tape_.set_panels(&panels_);
