@@ -62,6 +62,7 @@ TEST_CASE("weights that bitsandbytes packed are read to the bit", "[packed]") {
     const plumb::shape extent{sizes[0], sizes[1]};
     const auto m = plumb::read_bitsandbytes(files, name + ".weight", extent);
     check_same(unpacked(m.what), floats(files, name + ".decoded"));
+    CHECK(plumb::bitsandbytes_shape(files, name + ".weight") == extent);
     if (name == "plain" || name == "fp4") continue;  // plumb writes NF4 with second quantisation
     const auto own = plumb::pack(floats(files, name + ".original"), extent, m.what.format);
     CHECK(own.what.offset == m.what.offset);

@@ -9,6 +9,7 @@
 #include <plumb/backend/reference.hpp>
 #include <plumb/models/adapter_merge.hpp>
 #include <plumb/models/attach_lora.hpp>
+#include <plumb/models/model_files.hpp>
 #include <plumb/rollout/generate.hpp>
 
 namespace {
@@ -63,6 +64,29 @@ TEMPLATE_TEST_CASE("bitsandbytes' checkpoints are read as they are, and agree wi
       worst = std::max(worst, plumb_test::distance(each.parameter->gradient.host(),
                                                    expected(kind + ".base_model.model." + each.name)));
     CHECK(worst < 2e-5);
+  }
+}
+
+TEST_CASE("checkpoints of bitsandbytes are converted by the numbers they stand for", "[packed]") {
+  const plumb_test::temporary_folder out;
+  for (const std::string kind : {"nf4", "int8"}) {
+    write_model_folder(*open_model_files(folder(kind)), out.path() / kind, dtype::f32);
+    CHECK((logits_of(load_model<cpu>(out.path() / kind), ids) == logits_of(load_model<cpu>(folder(kind)), ids)));
+  }
+}
+
+TEST_CASE("blocks of a GGUF file are kept as they are", "[packed]") {
+  const auto data = plumb_test::shared_data("stories260k");
+  if (!data) SKIP("no ../shared/data beside the repository");
+  const plumb_test::temporary_folder out;
+  for (const auto type : {ggml_type::q8_0, ggml_type::bf16, ggml_type::f16}) {
+    CAPTURE(name(type));
+    const auto path = out.path() / join(name(type), ".gguf");
+    write_gguf_model(*open_model_files(*data / "hf"), path, type);
+    const auto plain = load_model<cpu>(path, {.threads = 1});
+    const auto packed = load_model<cpu>(path, {.threads = 1, .storage = weight_storage::stored});
+    CHECK(packed.weight_bytes() < plain.weight_bytes());
+    CHECK((logits_of(plain, ids) == logits_of(packed, ids)));
   }
 }
 
