@@ -51,7 +51,7 @@ struct settings {
     samples = a.number("--samples", 16, 1);
     repeats = a.number("--repeats", 3, 1);
     threads = a.number("--threads", 0, 0);
-    if (const std::string dtype = a.text("--dtype", "f32"); dtype != "f32") storage = plumb::weight_storage_of(dtype);
+    storage = bench::storage_of(a.text("--dtype", "f32"));
     model = a.text("--model", "");
     exported = a.text("--export", "");
     report = a.text("--json", "");
@@ -105,7 +105,8 @@ class benchmark {
         {"samples", 1e3 * many.wall, 1e3 * many.processor, 1e3 * (prefill + steps * std::max(read, each))},
     };
     std::printf("%s, %s, %d threads, peak %.0f GFLOP/s, reads %.1f GB/s, peak memory %.0f MB\n", set_.shape.c_str(),
-                std::string(precision()).c_str(), device.threads(), 1e-9 * peak, 1e-9 * bandwidth, memory);
+                std::string(bench::precision_of(set_.storage)).c_str(), device.threads(), 1e-9 * peak, 1e-9 * bandwidth,
+                memory);
     json::array rows;
     for (const figure& f : figures) {
       std::printf("%-8s %10.2f ms   floor %10.2f ms, %5.1f %% of it\n", f.name, f.ms, f.floor, 100 * f.floor / f.ms);
@@ -117,7 +118,7 @@ class benchmark {
                            {"version", plumb::version},
                            {"processor", plumb::describe_environment("cpu").processor},
                            {"shape", set_.shape},
-                           {"precision", precision()},
+                           {"precision", bench::precision_of(set_.storage)},
                            {"threads", device.threads()},
                            {"peak_gflops", 1e-9 * peak},
                            {"read_gbs", 1e-9 * bandwidth},
@@ -170,9 +171,6 @@ class benchmark {
     const auto cached = static_cast<double>(set_.prompt) + static_cast<double>(set_.tokens) / 2;
     const auto row = static_cast<double>(2 * config_.layers * config_.kv_heads * config_.head_width);
     return static_cast<double>(model_.weight_bytes()) + sizeof(float) * cached * row;
-  }
-  [[nodiscard]] std::string_view precision() const {
-    return set_.storage == plumb::weight_storage::plain ? "fp32" : plumb::name(set_.storage);
   }
 
   settings set_;
