@@ -2,7 +2,7 @@
 // How fast plumb generates with a Llama of SmolLM2's shape, beside what the machine can do at most.
 //
 //     bench_generation [--shape small|135m|360m] [--small] [--360m] [--prompt 512] [--tokens 64] [--samples 16]
-//                      [--repeats 3] [--threads 0] [--model DIR] [--export DIR] [--json FILE]
+//                      [--repeats 3] [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]
 //
 // Three figures: the time until the first token of a reply to the prompt (prefill); the time of each further token of one
 // greedy reply (decode); the time of all samples of one prompt together, prompt included (samples). Medians.
@@ -33,12 +33,13 @@ using plumb::index_t;
 
 constexpr const char* usage =
     "bench_generation [--shape small|135m|360m] [--small] [--360m] [--prompt N] [--tokens N] [--samples N] "
-    "[--repeats N] [--threads N] [--model DIR] [--export DIR] [--json FILE]";
+    "[--repeats N] [--threads N] [--dtype TYPE] [--model DIR] [--export DIR] [--json FILE]";
 
 struct settings {
   std::string shape;
   index_t prompt = 512, tokens = 64, samples = 16, repeats = 3;
   int threads = 0;
+  plumb::weight_storage storage = plumb::weight_storage::plain;
   std::filesystem::path model, exported, report;
 
   settings(int count, char** words) {
@@ -50,6 +51,7 @@ struct settings {
     samples = a.number("--samples", 16, 1);
     repeats = a.number("--repeats", 3, 1);
     threads = a.number("--threads", 0, 0);
+    storage = bench::storage_of(a.text("--dtype", "f32"));
     model = a.text("--model", "");
     exported = a.text("--export", "");
     report = a.text("--json", "");
@@ -102,8 +104,9 @@ class benchmark {
          1e3 * read},
         {"samples", 1e3 * many.wall, 1e3 * many.processor, 1e3 * (prefill + steps * std::max(read, each))},
     };
-    std::printf("%s, float, %d threads, peak %.0f GFLOP/s, reads %.1f GB/s, peak memory %.0f MB\n", set_.shape.c_str(),
-                device.threads(), 1e-9 * peak, 1e-9 * bandwidth, memory);
+    std::printf("%s, %s, %d threads, peak %.0f GFLOP/s, reads %.1f GB/s, peak memory %.0f MB\n", set_.shape.c_str(),
+                std::string(bench::precision_of(set_.storage)).c_str(), device.threads(), 1e-9 * peak, 1e-9 * bandwidth,
+                memory);
     json::array rows;
     for (const figure& f : figures) {
       std::printf("%-8s %10.2f ms   floor %10.2f ms, %5.1f %% of it\n", f.name, f.ms, f.floor, 100 * f.floor / f.ms);
@@ -115,7 +118,7 @@ class benchmark {
                            {"version", plumb::version},
                            {"processor", plumb::describe_environment("cpu").processor},
                            {"shape", set_.shape},
-                           {"precision", "fp32"},
+                           {"precision", bench::precision_of(set_.storage)},
                            {"threads", device.threads()},
                            {"peak_gflops", 1e-9 * peak},
                            {"read_gbs", 1e-9 * bandwidth},
@@ -133,7 +136,7 @@ class benchmark {
   /// Random weights, or those of --model. No token ends a reply; the tokenizer is there because llama.cpp wants one.
   static plumb::language_model<cpu> make(const settings& s, plumb::model_config& config) {
     config.eos.clear();
-    const plumb::load_options load{.threads = s.threads, .positions = config.max_positions};
+    const plumb::load_options load{.threads = s.threads, .positions = config.max_positions, .storage = s.storage};
     if (!s.model.empty()) return plumb::load_model<cpu>(s.model / "model", load);
     const std::vector<std::string> texts = {"the quick brown fox jumps over the lazy dog"};
     return plumb::make_model<cpu>(config, plumb::train_bpe(texts, 300), {}, load);
@@ -167,7 +170,7 @@ class benchmark {
   [[nodiscard]] double bytes_read() const {
     const auto cached = static_cast<double>(set_.prompt) + static_cast<double>(set_.tokens) / 2;
     const auto row = static_cast<double>(2 * config_.layers * config_.kv_heads * config_.head_width);
-    return sizeof(float) * (static_cast<double>(model_.parameter_count()) + cached * row);
+    return static_cast<double>(model_.weight_bytes()) + sizeof(float) * cached * row;
   }
 
   settings set_;

@@ -2,7 +2,7 @@
 // How fast plumb trains a Llama of SmolLM2's shape on random tokens, beside what the machine can do at most.
 //
 //     bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto] [--steps 5]
-//                    [--threads 0] [--model DIR] [--export DIR] [--json FILE]
+//                    [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]
 //
 // One optimiser step takes: sft 4 × 256 tokens; dpo and orpo one prompt of 512 with two replies of 256; kto two prompts
 // of 512 with a reply of 256. LoRA of rank 16 on all maps of the blocks, or with --full all weights. The first step
@@ -31,7 +31,7 @@ using plumb::index_t;
 
 constexpr const char* usage =
     "bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto] [--steps N] "
-    "[--threads N] [--model DIR] [--export DIR] [--json FILE]";
+    "[--threads N] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]";
 
 struct settings {
   std::string shape;
@@ -39,6 +39,7 @@ struct settings {
   std::vector<std::string> methods;
   index_t steps = 5;  ///< that count
   int threads = 0;
+  plumb::weight_storage storage = plumb::weight_storage::plain;
   std::filesystem::path model, exported, report;
 
   settings(int count, char** words) {
@@ -49,6 +50,7 @@ struct settings {
     methods = bench::parts_of(a.text("--methods", "sft,dpo,orpo,kto"));
     steps = a.number("--steps", 5, 1);
     threads = a.number("--threads", 0, 0);
+    storage = bench::storage_of(a.text("--dtype", "f32"));
     model = a.text("--model", "");
     exported = a.text("--export", "");
     report = a.text("--json", "");
@@ -96,8 +98,9 @@ class benchmark {
 
   void run() {
     if (!set_.exported.empty()) return write();
-    std::printf("%s, %s, float, %d threads, peak %.0f GFLOP/s\n", set_.shape.c_str(),
-                set_.full ? "all weights" : "LoRA of rank 16", policy_.model().device()->threads(), peak_);
+    std::printf("%s, %s, %s, %d threads, peak %.0f GFLOP/s\n", set_.shape.c_str(),
+                set_.full ? "all weights" : "LoRA of rank 16", std::string(bench::precision_of(set_.storage)).c_str(),
+                policy_.model().device()->threads(), peak_);
     std::printf("%-6s %7s %12s %10s %10s %10s %10s %10s %10s\n", "", "tokens", "ms a step", "tokens/s", "GFLOP/s",
                 "floor ms", "of floor", "peak MB", "loss");
     json::array results;
@@ -107,7 +110,7 @@ class benchmark {
                            {"version", plumb::version},
                            {"processor", plumb::describe_environment("cpu").processor},
                            {"shape", set_.shape},
-                           {"precision", "fp32"},
+                           {"precision", bench::precision_of(set_.storage)},
                            {"trained", trained()},
                            {"threads", policy_.model().device()->threads()},
                            {"peak_gflops", peak_},
@@ -118,7 +121,7 @@ class benchmark {
 
  private:
   static plumb::policy<cpu> make_policy(const settings& s, const plumb::model_config& config) {
-    const plumb::load_options load{.threads = s.threads, .positions = config.max_positions};
+    const plumb::load_options load{.threads = s.threads, .positions = config.max_positions, .storage = s.storage};
     const auto model = s.model.empty() ? plumb::make_model<cpu>(config, std::nullopt, {}, load)
                                        : plumb::load_model<cpu>(s.model / "model", load);
     if (s.full) return plumb::train_all(model);

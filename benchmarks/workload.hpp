@@ -36,6 +36,14 @@ inline plumb::model_config shape_of(std::string_view name) {
   return c;
 }
 
+/// How --dtype keeps the maps of a model: "f32", or the name of a storage.
+inline plumb::weight_storage storage_of(std::string_view dtype) {
+  return dtype == "f32" ? plumb::weight_storage::plain : plumb::weight_storage_of(dtype);
+}
+inline std::string_view precision_of(plumb::weight_storage s) {
+  return s == plumb::weight_storage::plain ? "fp32" : plumb::name(s);
+}
+
 /// Random ids; 0 ends a text and does not occur.
 inline std::vector<plumb::token_id> random_tokens(index_t count, std::uint64_t key, index_t vocabulary) {
   std::vector<plumb::token_id> out;

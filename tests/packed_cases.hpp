@@ -31,8 +31,8 @@ void check_packed_products(const plumb::device_ptr<B>& device, plumb::packed_for
   packed.packed = std::make_shared<const packed_tensor<B>>(device, pack(numbers, {out, in}, format));
   plain.value = packed.plain();
   CHECK(packed.extent() == plain.extent());
-  CHECK(packed.host() == plain.host());
-  CHECK(packed.host() != numbers);
+  CHECK((packed.host() == plain.host()));
+  CHECK((packed.host() != numbers));
   const auto x = random_tensor<B, T>(device, {tokens, in}, 2), a = random_tensor<B, T>(device, {rank, in}, 3),
              b = random_tensor<B, T>(device, {out, rank}, 4), seed = random_tensor<B, T>(device, {tokens, out}, 5);
   const auto run = [&](weight_tensor<B, T>& w) {
@@ -56,7 +56,7 @@ void check_packed_products(const plumb::device_ptr<B>& device, plumb::packed_for
     }
     return all;
   };
-  CHECK(run(packed) == run(plain));
+  CHECK((run(packed) == run(plain)));
 }
 
 }  // namespace plumb_test

@@ -62,6 +62,7 @@ TEST_CASE("weights that bitsandbytes packed are read to the bit", "[packed]") {
     const plumb::shape extent{sizes[0], sizes[1]};
     const auto m = plumb::read_bitsandbytes(files, name + ".weight", extent);
     check_same(unpacked(m.what), floats(files, name + ".decoded"));
+    CHECK(plumb::bitsandbytes_shape(files, name + ".weight") == extent);
     if (name == "plain" || name == "fp4") continue;  // plumb writes NF4 with second quantisation
     const auto own = plumb::pack(floats(files, name + ".original"), extent, m.what.format);
     CHECK(own.what.offset == m.what.offset);
@@ -156,6 +157,7 @@ TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits ho
   using plumb::cpu;
   using plumb::view;
   const auto& formats = plumb_test::packed_formats();
+  int with_panels = 0;
   for (const auto set : {plumb::detail::instruction_set::portable, plumb::detail::instruction_set::avx2,
                          plumb::detail::instruction_set::avx512}) {
     if (set > plumb::detail::best_instruction_set()) continue;
@@ -177,10 +179,23 @@ TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits ho
             std::vector<T> one(before.begin(), before.end()), other = one;
             cpu::device d(threads, set);
             cpu::multiply<T>(d, kind, T(0.7), a, right, T(0.3), view<T>(one.data(), m, columns));
-            cpu::multiply_packed<T>(d, kind, T(0.7), a, packed.what, T(0.3), view<T>(other.data(), m, columns));
+            cpu::multiply_packed<T>(d, kind, T(0.7), a, packed.what, nullptr, T(0.3),
+                                    view<T>(other.data(), m, columns));
             CAPTURE(plumb::name(format), static_cast<int>(set), m, n, k, threads);
-            CHECK(one == other);
+            CHECK((one == other));
+            const index_t bytes = cpu::packed_panel_size<T>(d, packed.what);
+            if (kind != plumb::product::nt || bytes == 0) continue;
+            std::vector<std::uint8_t> panels(static_cast<std::size_t>(bytes));
+            cpu::make_packed_panels<T>(d, packed.what, panels.data());
+            other.assign(before.begin(), before.end());
+            cpu::multiply_packed<T>(d, kind, T(0.7), a, packed.what, panels.data(), T(0.3),
+                                    view<T>(other.data(), m, columns));
+            CHECK((one == other));
+            ++with_panels;
           }
       }
   }
+  // Kernels that read codes are for floats in wide registers.
+  const bool wide = plumb::detail::best_instruction_set() > plumb::detail::instruction_set::portable;
+  CHECK((with_panels > 0) == (sizeof(T) == 4 && wide));
 }

@@ -121,7 +121,7 @@ class CommandLine(Case):
         self.refused("objectives", "--quiet=yes", says="takes no value")
         self.refused("objectives", "--seed", "1", "--seed", "2", says="twice")
         self.refused("objectives", "--backend", "cuda", says="plumb::cuda")
-        self.refused("objectives", "--dtype", "nf4", says="not in this version")
+        self.refused("objectives", "--dtype", "nf5", says=("did you mean", "nf4"))
         self.refused("--quiet", "objectives", says="command first")
         self.refused("loss", "dpo", "--in", "-", "--set", "beta", rows=[], says="key=value")
         self.refused("loss", "dpo", "--in", self.folder / "none.jsonl", says="there is no file")
@@ -594,6 +594,39 @@ class Tiny(Case):
         self.refused("train", "sft", "--model", TINY, "--data", self.write("x.jsonl", [{"ids": [1, 97]}]), "--out", self.folder / "x", says=("x.jsonl:1", "vocabulary"))
         self.refused("train", "sft", "--model", TINY, "--data", self.write("x.jsonl", rows), "--out", self.folder / "x", "--set", "max_tokens=100000", says="positions")
         self.assertFalse((self.folder / "x").exists())
+
+    def test_a_model_in_few_bits(self):
+        packed, row = GOLDEN / "packed" / "nf4", {"ids": [1, 17, 3, 40, 22, 5], "from": 2}
+
+        def score(*where):
+            (found,) = lines(self.ok("score", "--model", packed, "--in", "-", *where, rows=[row]))
+            return found["logp"]
+
+        plain = score()
+        for where in (("--dtype", "stored"), ("--dtype", "nf4"), ("--dtype", "stored", "--threads", "1")):
+            self.assertEqual(score(*where), plain)  # the same weights: the same bits
+        for a, b in zip(score("--dtype", "nf4", "--backend", "reference"), plain):
+            self.near(a, b, 1e-5)
+        self.assertNotEqual(score("--dtype", "bf16"), plain)
+        (info,) = lines(self.ok("info", packed, "--dtype", "nf4"))
+        self.assertEqual((info["dtype"], info["memory"]["dtype"]), ("nf4", "nf4"))
+        self.assertEqual(lines(self.ok("info", packed))[0]["memory"]["bytes"], 4 * info["parameters"])
+        self.assertLess(info["memory"]["bytes"], 2 * info["parameters"])
+        self.refused("score", "--model", packed, "--in", "-", "--dtype", "q8_0", rows=[row], says=("down_proj", "nf4"))
+        # QLoRA learns, and what it made is merged into the rounded weights, with a note.
+        rows = [{"prompt_ids": [1, i], "completion_ids": [i + 1, i + 2, 2]} for i in range(3, 43)]
+        data, run = self.write("d.jsonl", rows), self.folder / "run"
+        words = ("train", "sft", "--model", packed, "--data", data, "--dtype", "nf4")
+        self.ok(*words, "--out", run, "--set", "rate=1e-2", "steps=20", "rank=4")
+        log = lines_of(run / "log.jsonl")
+        self.assertLess(log[-1]["loss"], 0.8 * log[0]["loss"])
+        self.assertEqual(json.loads((run / "config.json").read_text())["dtype"], "nf4")
+        self.refused(*words, "--full", "--out", self.folder / "x", says=("nf4", "cannot be trained"))
+        result = self.ok("merge", "--model", packed, "--adapter", run, "--out", self.folder / "merged", "--dtype", "nf4")
+        self.assertIn("rounded", result.stderr)
+        (merged,) = lines(self.ok("score", "--model", self.folder / "merged", "--in", "-", rows=[row]))
+        for a, b in zip(merged["logp"], score("--adapter", run, "--dtype", "nf4")):
+            self.near(a, b, 1e-4)
 
     def test_full_training(self):
         rows = [{"ids": [1, i, i + 1, i + 2, 2]} for i in range(3, 43)]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Sums over the vocabulary: Thrust's blocks, run on the processor, and the cpu agree with the plain loops.
+// Sums over the vocabulary: Thrust's blocks, run on the processor, and the cpu agree with the plain loops. Products with
+// packed weights, which Thrust unpacks.
 #include <plumb/backend/cpu.hpp>
 #include <plumb/backend/reference.hpp>
 #include <plumb/backend/thrust.hpp>
@@ -7,6 +8,7 @@
 #include <plumb/objective/distill.hpp>
 
 #include "catch.hpp"
+#include "packed_cases.hpp"
 
 #include <cmath>
 #include <memory>
@@ -94,4 +96,13 @@ TEMPLATE_TEST_CASE("sums over a teacher's likeliest words are the same everywher
         CHECK(moved > 1e-6);
         CHECK(std::abs(total) < 1e-12);  // logits may all be raised without a change, the merged ones included
       }
+}
+
+TEST_CASE("products with packed weights on Thrust are those with their numbers", "[packed]") {
+  const auto device = std::make_shared<thrust_host::device>();
+  for (const packed_format format : plumb_test::packed_formats())
+    for (const index_t tokens : {1, 40}) {
+      CAPTURE(name(format), tokens);
+      plumb_test::check_packed_products<thrust_host>(device, format, tokens);
+    }
 }

@@ -24,7 +24,9 @@ constexpr std::array common_list{
     option{"--threads", "N", "processor threads; 0, the default, takes all"},
     option{"--seed", "N", "of everything random (default 0)"},
     option{"--backend", "NAME", "cpu (default) or reference (plain loops, slow, to compare with)"},
-    option{"--dtype", "TYPE", "f32 (default) or f64: the numbers to compute with"},
+    option{"--dtype", "TYPE",
+           "f32 (default) or f64: the numbers to compute with; bf16, f16, int8, nf4, q8_0, q4_0 or stored (as the "
+           "file has it): how the maps of the frozen model are kept, computing in f32"},
     option{"--quiet", "", "no progress, notes or warnings"},
     option{"--help", "", "this text"},
 };
@@ -176,13 +178,11 @@ common_options read_common(const arguments& given) {
     wrong("--backend", unknown_name("backend", backend, backends));
   out.reference = backend == "reference";
 
-  constexpr std::string_view types[] = {"f32", "f64", "bf16", "f16", "nf4", "q8_0"};
+  constexpr std::string_view types[] = {"f32", "f64", "stored", "bf16", "f16", "int8", "nf4", "q8_0", "q4_0"};
   const std::string dtype = given.text("--dtype", "f32");
   if (std::ranges::find(types, dtype) == std::end(types)) wrong("--dtype", unknown_name("dtype", dtype, types));
   out.wide = dtype == "f64";
-  if (dtype != "f32" && dtype != "f64")
-    throw error(errc::unsupported, "--dtype",
-                join(dtype, " for the frozen base is not in this version; use f32 or f64"));
+  if (dtype != "f32" && dtype != "f64") out.storage = weight_storage_of(dtype);
   return out;
 }
 

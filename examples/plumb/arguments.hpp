@@ -4,6 +4,7 @@
 
 #include <plumb/core/error.hpp>
 #include <plumb/core/types.hpp>
+#include <plumb/models/weight_storage.hpp>
 
 #include <map>
 #include <span>
@@ -76,12 +77,15 @@ class arguments {
 struct common_options {
   int threads = 0;  ///< 0: all cores
   std::uint64_t seed = 0;
-  bool reference = false;  ///< plain loops instead of the fast backend
-  bool wide = false;       ///< float64
+  bool reference = false;                          ///< plain loops instead of the fast backend
+  bool wide = false;                               ///< float64
+  weight_storage storage = weight_storage::plain;  ///< of the frozen model's maps
   bool quiet = false;
   index_t positions = 0;  ///< longest text; 0: the model's own
   [[nodiscard]] std::string_view backend() const noexcept { return reference ? "reference" : "cpu"; }
-  [[nodiscard]] std::string_view dtype() const noexcept { return wide ? "f64" : "f32"; }
+  [[nodiscard]] std::string_view dtype() const noexcept {
+    return wide ? "f64" : storage == weight_storage::plain ? "f32" : plumb::name(storage);
+  }
 };
 common_options read_common(const arguments& given);
 

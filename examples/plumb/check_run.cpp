@@ -124,7 +124,7 @@ void check_run(engine& model, const run_settings& settings, const common_options
     forecast["trainable_parameters"] = model.trainable_count();
     forecast["tokens_per_second"] = std::round(train_rate);
     forecast["seconds"] = trained / train_rate + scored / score_rate;
-    memory["weights"] = static_cast<double>(model.parameter_count()) * static_cast<double>(model.number_size());
+    memory["weights"] = static_cast<double>(model.weight_bytes());
     memory["training"] = 4 * own;  // values, gradients and two moments
     memory["activations"] = step.buffers;
     memory["total"] = static_cast<double>(peak_memory_bytes()) + 2 * own;

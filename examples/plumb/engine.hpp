@@ -66,6 +66,7 @@ class engine {
   [[nodiscard]] virtual bool ends(token_id token) const = 0;            ///< does it end a reply?
   [[nodiscard]] virtual index_t positions() const = 0;
   [[nodiscard]] virtual index_t parameter_count() const = 0;
+  [[nodiscard]] virtual index_t weight_bytes() const = 0;     ///< that the model's own weights take
   [[nodiscard]] virtual std::size_t number_size() const = 0;  ///< bytes of a number: 4 or 8
 
   virtual void load_adapter(const std::filesystem::path& folder) = 0;

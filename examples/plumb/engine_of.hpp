@@ -40,6 +40,7 @@ class engine_of final : public engine {
   bool ends(token_id token) const override { return model_.ends(token); }
   index_t positions() const override { return model_.network().sizes().positions; }
   index_t parameter_count() const override { return model_.parameter_count(); }
+  index_t weight_bytes() const override { return model_.weight_bytes(); }
   std::size_t number_size() const override { return sizeof(T); }
 
   void load_adapter(const std::filesystem::path& folder) override {

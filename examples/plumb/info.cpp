@@ -8,6 +8,7 @@
 #include <plumb/io/weights.hpp>
 #include <plumb/models/adapter_readers.hpp>
 #include <plumb/models/gguf_model.hpp>
+#include <plumb/models/read_weight.hpp>
 
 #include <map>
 
@@ -41,17 +42,27 @@ json::object describe_architecture(const model_config& c) {
   return out;
 }
 
-/// Walks through the model's composition, checks that the files have each tensor in its shape, and counts.
+/// Walks through the model's composition, checks that the files have each tensor in its shape, and counts numbers and the
+/// bytes that they take in memory with this --dtype.
 template <class Files>
-index_t count_parameters(const model_config& config, const Files& files) {
-  index_t count = 0;
+void count_parameters(const model_config& config, const Files& files, const common_options& common, json::object& out) {
+  index_t count = 0, bytes = 0;
   const auto device = std::make_shared<typename reference::device>();
   (void)make_network<reference, float>(device, config, 1, [&](const std::string& name, shape extent) {
-    plumb::detail::find_stored(files, config, name, extent);
+    const auto stored = plumb::detail::stored_format(files, config, name);
+    if (stored != packed_format::int8 && stored != packed_format::four_bits)  // those are checked when they are read
+      plumb::detail::find_stored(files, config, name, extent);
     count += extent.rows * extent.columns;
+    packed_matrix like;
+    like.rows = extent.rows, like.columns = extent.columns;
+    const auto kept = plumb::detail::kept_format(files, config, name, extent, common.storage);
+    if (kept) like.format = *kept;
+    bytes += kept ? static_cast<index_t>(parts_of_packed(like, true).total)
+                  : extent.rows * extent.columns * (common.wide ? 8 : 4);
     return weight_ptr<reference, float>();
   });
-  return count;
+  out["parameters"] = count;
+  out["memory"] = json::object{{"dtype", json::string(common.dtype())}, {"bytes", bytes}};
 }
 
 /// The format of most of the numbers, as --dtype writes it.
@@ -67,6 +78,8 @@ std::string main_type(const std::map<Type, index_t>& numbers) {
 }
 std::string main_type(const weight_files& files) {
   std::map<dtype, index_t> numbers;
+  for (const std::string& name : files.names())
+    if (const auto packed = bitsandbytes_format(files, name)) return std::string(plumb::name(*packed));
   for (const std::string& name : files.names()) numbers[files.info(name).type] += files.info(name).elements;
   return main_type(numbers);
 }
@@ -88,14 +101,14 @@ json::value describe_tokenizer(const std::optional<tokenizer>& words) {
 }
 
 /// The same three facts about a GGUF file.
-void describe_gguf(const gguf_model& model, json::object& out) {
+void describe_gguf(const gguf_model& model, const common_options& common, json::object& out) {
   std::map<ggml_type, index_t> numbers;
   std::size_t bytes = 0;
   for (const auto& tensor : model.file().tensors()) {
     numbers[tensor.type] += tensor.elements;
     bytes += tensor.bytes;
   }
-  out["parameters"] = count_parameters(model.config(), model);
+  count_parameters(model.config(), model, common, out);
   out["dtype"] = main_type(numbers);
   out["bytes"] = bytes;
   out["files"] = json::array{json::object{{"name", model.file().path().filename().string()},
@@ -169,13 +182,13 @@ int run_info(const arguments& given) {
   if (one_file) {
     const auto model = gguf_model::open(folder);
     out["architecture"] = describe_architecture(model.config());
-    describe_gguf(model, out);
+    describe_gguf(model, common, out);
   } else {
     const model_config stored = read_config(folder);
     const auto files = weight_files::open(folder);
     const model_config config = plumb::detail::as_language_model(stored, files);
     out["architecture"] = describe_architecture(config);
-    out["parameters"] = count_parameters(config, files);
+    count_parameters(config, files, common, out);
     out["dtype"] = main_type(files);
     out["bytes"] = files.total_bytes();
     out["files"] = describe_files(files);

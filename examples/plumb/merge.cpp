@@ -101,6 +101,11 @@ void merge_adapters(const arguments& given, const common_options& common, const 
                      " makes has full rank; add --rank N for the closest adapter of that rank, leave --as-adapter out, "
                      "or take --method linear"));
   const auto opened = open_model(model, several || as_adapter ? "" : adapters[0].folder.string(), common);
+  if (!as_adapter && opened->weight_bytes() < 4 * opened->parameter_count())
+    tell(common,
+         join("note: the model is kept in ", common.dtype(),
+              "; merged numbers begin from its rounded weights. Where the adapter should meet the original ones, "
+              "merge with --dtype f32 into the model as published"));
   write_folder(out, [&] {
     if (as_adapter)
       opened->save_joined_adapters(adapters, how, rank, out);

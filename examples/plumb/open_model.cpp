@@ -42,7 +42,7 @@ void check_model(const std::string& model, const char* option) {
 
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common) {
   check_model(model, "--model");
-  const load_options options{.threads = common.threads, .positions = common.positions};
+  const load_options options{.threads = common.threads, .positions = common.positions, .storage = common.storage};
   auto out = common.reference
                  ? (common.wide ? open_engine<reference, double>(model, options)
                                 : open_engine<reference, float>(model, options))
@@ -54,7 +54,7 @@ std::unique_ptr<engine> open_model(const std::string& model, const std::string& 
 
 void open_teacher(engine& model, const std::string& folder, const common_options& common) {
   check_model(folder, "--teacher");
-  model.load_teacher(folder, {.threads = common.threads, .positions = common.positions});
+  model.load_teacher(folder, {.threads = common.threads, .positions = common.positions, .storage = common.storage});
 }
 
 }  // namespace program

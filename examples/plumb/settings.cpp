@@ -215,7 +215,7 @@ void read_config(const std::string& path, run_settings& out, common_options& com
       const std::string_view words[] = {option, value};
       const common_options stated = read_common(arguments(given.what(), words));
       if (key == "backend") common.reference = stated.reference;
-      if (key == "dtype") common.wide = stated.wide;
+      if (key == "dtype") common.wide = stated.wide, common.storage = stated.storage;
       if (key == "positions") common.positions = stated.positions;
     } else {
       texts.push_back({key, trimmed_number(as_text(v, key, path)), path});

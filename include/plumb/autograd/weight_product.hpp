@@ -2,19 +2,9 @@
 // Products with a weight however it lies: as plain numbers, as panels for sampling, or packed into fewer bits.
 #pragma once
 
-#include <concepts>
-
 #include <plumb/autograd/tape.hpp>
 
 namespace plumb::inline v0 {
-
-/// Does the backend multiply with packed weights as they are? `multiply_packed(d, kind, alpha, a, b, beta, c)` is
-/// multiply(d, kind, …) for kind nt or nn with the numbers of b, to the same bits. Where it does not, a weight becomes plain numbers
-/// in the step's memory for the time of one product: right everywhere, and no more than one weight at a time.
-template <class B, class T>
-concept packed_products = requires(typename B::device& d, view<const T> a, const packed_matrix& b, view<T> c) {
-  B::multiply_packed(d, product::nt, T(1), a, b, T(0), c);
-};
 
 namespace detail {
 
@@ -22,6 +12,11 @@ namespace detail {
 template <class B, class T>
 const T* panels_of(const tape<B, T>& t, const variable<B, T>& weight) {
   return t.panels() && weight.value.data ? t.panels()->find(weight.value.data) : nullptr;
+}
+/// The codes of a packed weight as panels where the tape has them, or null.
+template <class B, class T>
+const std::uint8_t* packed_panels_of(const tape<B, T>& t, const variable<B, T>& weight) {
+  return t.panels() && weight.packed ? t.panels()->find_packed(*weight.packed) : nullptr;
 }
 /// Calls f(W) with the plain numbers of the weight, which a packed one has during the call only.
 template <class B, class T, class F>
@@ -41,7 +36,9 @@ void multiply_weight(tape<B, T>& t, product kind, T factor, view<const T> x, con
       if (const T* const panels = panels_of(t, weight))
         return B::multiply_panels(t.device(), factor, x, panels, beta, y);
   if constexpr (packed_products<B, T>)
-    if (weight.packed) return B::multiply_packed(t.device(), kind, factor, x, *weight.packed, beta, y);
+    if (weight.packed)
+      return B::multiply_packed(t.device(), kind, factor, x, *weight.packed,
+                                kind == product::nt ? packed_panels_of(t, weight) : nullptr, beta, y);
   with_plain(t, weight, [&](view<const T> plain) { B::multiply(t.device(), kind, factor, x, plain, beta, y); });
 }
 /// c = beta · c + op(a, W) + op(more_a, V), in one trip through c where the backend can; V is never packed.
@@ -51,7 +48,8 @@ void multiply_both(tape<B, T>& t, product kind, view<const T> a, const variable<
   if constexpr (summed_products<B, T> && packed_products<B, T>) {
     const bool panels = kind == product::nt;
     B::template multiply_sum<T>(t.device(), kind,
-                                {a, weight.value, panels ? panels_of(t, weight) : nullptr, weight.packed},
+                                {a, weight.value, panels ? panels_of(t, weight) : nullptr, weight.packed,
+                                 panels ? packed_panels_of(t, weight) : nullptr},
                                 {more_a, more.value, panels ? panels_of(t, more) : nullptr}, beta, c);
   } else {
     multiply_weight(t, kind, T(1), a, weight, beta, c);

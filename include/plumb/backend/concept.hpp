@@ -109,4 +109,17 @@ concept summed_products = requires(typename B::device& d, view<const T> a, view<
   B::template multiply_sum<T>(d, product::nt, {a, a, nullptr}, {a, a, nullptr}, T(0), c);
 };
 
+/// Does the backend multiply with packed weights as they are? `multiply_packed(d, kind, alpha, a, b, panels, beta, c)` is
+/// multiply(d, kind, …) for kind nt or nn with the numbers of b, to the same bits. `panels` is null, or for nt what
+/// `make_packed_panels(d, b, to)` wrote: the codes in the order of products, `packed_panel_size(d, b)` bytes (0: it has no
+/// kernel for this format). Where a backend lacks these three, a weight becomes plain numbers in the step's memory for the
+/// time of one product: right everywhere, and no more than one weight at a time.
+template <class B, class T>
+concept packed_products = requires(typename B::device& d, view<const T> a, const packed_matrix& b, std::uint8_t* to,
+                                   const std::uint8_t* panels, view<T> c) {
+  { B::template packed_panel_size<T>(d, b) } -> std::same_as<index_t>;
+  B::template make_packed_panels<T>(d, b, to);
+  B::multiply_packed(d, product::nt, T(1), a, b, panels, T(0), c);
+};
+
 }  // namespace plumb::inline v0

@@ -135,8 +135,16 @@ struct cpu {
   /// The same with B in fewer bits (A Bᵀ or A B), which becomes floats while it is packed: never all of it at a time.
   template <class T>
   static void multiply_packed(device& d, product kind, std::type_identity_t<T> alpha, in<T> a, const packed_matrix& b,
-                              std::type_identity_t<T> beta, view<T> c) {
-    detail::cpu_multiply_packed<T>(d, kind, alpha, a, b, beta, c);
+                              const std::uint8_t* panels, std::type_identity_t<T> beta, view<T> c) {
+    detail::cpu_multiply_packed<T>(d, kind, alpha, a, b, panels, beta, c);
+  }
+  template <class T>
+  static index_t packed_panel_size(const device& d, const packed_matrix& m) {
+    return detail::cpu_packed_panel_size<T>(d, m);
+  }
+  template <class T>
+  static void make_packed_panels(device& d, const packed_matrix& m, std::uint8_t* to) {
+    detail::cpu_make_packed_panels<T>(d, m, to);
   }
   /// C = β C + op(A, B) + op(A', B') in one trip through C; each number is one sum, in the order of k.
   template <class T>

@@ -53,8 +53,12 @@ void cpu_row_gradients(cpu_device& d, view<T> z, const std::int32_t* targets, co
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c);
 template <class T>
-void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b, T beta,
-                         view<T> c);
+void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b,
+                         const std::uint8_t* panels, T beta, view<T> c);
+template <class T>
+index_t cpu_packed_panel_size(const cpu_device& d, const packed_matrix& m);
+template <class T>
+void cpu_make_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to);
 template <class T>
 void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
                       view<T> c);

@@ -50,7 +50,9 @@ template void cpu_row_gradients<float>(cpu_device& d, view<float> z, const std::
 template void cpu_multiply<float>(cpu_device& d, product kind, float alpha, view<const float> a, view<const float> b,
                                   float beta, view<float> c);
 template void cpu_multiply_packed<float>(cpu_device& d, product kind, float alpha, view<const float> a,
-                                         const packed_matrix& b, float beta, view<float> c);
+                                         const packed_matrix& b, const std::uint8_t* panels, float beta, view<float> c);
+template index_t cpu_packed_panel_size<float>(const cpu_device& d, const packed_matrix& m);
+template void cpu_make_packed_panels<float>(cpu_device& d, const packed_matrix& m, std::uint8_t* to);
 template void cpu_multiply_sum<float>(cpu_device& d, product kind, product_operands<float> one,
                                       product_operands<float> more, float beta, view<float> c);
 template index_t cpu_panel_size<float>(const cpu_device& d, shape extent);
@@ -105,7 +107,10 @@ template void cpu_row_gradients<double>(cpu_device& d, view<double> z, const std
 template void cpu_multiply<double>(cpu_device& d, product kind, double alpha, view<const double> a,
                                    view<const double> b, double beta, view<double> c);
 template void cpu_multiply_packed<double>(cpu_device& d, product kind, double alpha, view<const double> a,
-                                          const packed_matrix& b, double beta, view<double> c);
+                                          const packed_matrix& b, const std::uint8_t* panels, double beta,
+                                          view<double> c);
+template index_t cpu_packed_panel_size<double>(const cpu_device& d, const packed_matrix& m);
+template void cpu_make_packed_panels<double>(cpu_device& d, const packed_matrix& m, std::uint8_t* to);
 template void cpu_multiply_sum<double>(cpu_device& d, product kind, product_operands<double> one,
                                        product_operands<double> more, double beta, view<double> c);
 template index_t cpu_panel_size<double>(const cpu_device& d, shape extent);

@@ -53,8 +53,12 @@ struct widening {
       to = __builtin_ia32_pmovzxbd256(staged);
   }
   [[gnu::always_inline]] static inline void signed_bytes(integers& to, const std::uint8_t* from) {
-    unsigned_bytes(to, from);
-    to = (to << 24) >> 24;
+    typename vector_types<char, 16>::type staged{};
+    std::memcpy(&staged, from, lanes);
+    if constexpr (lanes == 16)
+      to = __builtin_ia32_pmovsxbd512_mask(staged, to, -1);
+    else if constexpr (lanes == 8)
+      to = __builtin_ia32_pmovsxbd256(staged);
   }
   [[gnu::always_inline]] static inline void shorts(integers& to, const std::uint8_t* from) {
     typename vector_types<short, 2 * lanes>::type staged;
@@ -88,6 +92,17 @@ struct widening {
 #else
   static constexpr bool available = false;
 #endif
+  /// bfloat16 or half bits in the lower halves of `from` as floats. A half's exponent moves over, and a product mends its
+  /// bias: exact for finite numbers.
+  template <bool Brain>
+  [[gnu::always_inline]] static inline void short_floats(vector& to, const integers& from) {
+    if constexpr (Brain) {
+      to = (vector)(from << 16);
+    } else {
+      to = (vector)((from & 0x7fff) << 13) * 0x1p112F;
+      to = (vector)((integers)to | ((from & 0x8000) << 16));
+    }
+  }
 };
 
 /// to[i] = number `first + i` of the row, i < count: the bits of `packed_number`, many at a time where they lie well.
@@ -115,16 +130,14 @@ struct unpack_row {
     index_t i = 0;
     switch (m.format) {
       case packed_format::bf16:
+      case packed_format::f16:
         for (; i + lanes <= count; i += lanes) {
           w::shorts(codes, m.codes + 2 * (n + i));
-          s::store(to + i, (typename s::vector)(codes << 16));
-        }
-        return i;
-      case packed_format::f16:  // finite numbers: the exponent moves over, and a product mends its bias
-        for (; i + lanes <= count; i += lanes) {
-          w::shorts(codes, m.codes + 2 * (n + i));
-          x = (typename s::vector)((codes & 0x7fff) << 13) * 0x1p112F;
-          s::store(to + i, (typename s::vector)((typename s::integers)x | ((codes & 0x8000) << 16)));
+          if (m.format == packed_format::bf16)
+            w::template short_floats<true>(x, codes);
+          else
+            w::template short_floats<false>(x, codes);
+          s::store(to + i, x);
         }
         return i;
       case packed_format::int8:

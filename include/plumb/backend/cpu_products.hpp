@@ -6,34 +6,10 @@
 #include <algorithm>
 
 #include <plumb/backend/cpu_device.hpp>
-#include <plumb/backend/cpu_product_panels.hpp>
-#include <plumb/backend/plan.hpp>
+#include <plumb/backend/cpu_packing.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
-
-/// A part of C, and of the sums behind it: [row, row + rows) x [column, column + columns), over [k, k + depth).
-struct product_part {
-  index_t row = 0, rows = 0, column = 0, columns = 0, k = 0, depth = 0;
-};
-
-/// One product and how it is cut; see `reference::multiply`. The sums may go on over the operands of a second term, at
-/// most a block deep: a low-rank change of a map, in the same trip through memory.
-template <class T>
-struct product_job {
-  product kind = product::nt;
-  T alpha = 1, beta = 0;
-  product_term<T> term, more;
-  T* c = nullptr;
-  index_t rows = 0, columns = 0;
-  product_part part;                        ///< what is computed now
-  index_t task_rows = 0, task_columns = 0;  ///< how much of it is one task
-  bool left_in_place = false;               ///< full tiles of A are read where they lie
-  T* left = nullptr;  ///< the part's rows of A, packed once for all tasks; null: each task packs its own
-  T* sums = nullptr;  ///< where sums wait between parts; null: the part holds the whole depth
-};
-
-constexpr index_t parts_of(index_t n, index_t part) { return (n + part - 1) / part; }
 
 /// c = alpha · sums + beta · c, `rows` by `columns`; the rows of sums are `wide` apart, those of c `c_stride`.
 template <class T>
@@ -80,9 +56,9 @@ struct pack_left_task {
     const index_t row = job.part.row + first * most, down = std::min(rows, job.part.rows - first * most);
     T* to = job.left + first * most * panel_stride<T>;
     for (index_t k = 0; k < job.part.depth; k += depth_block, to += all * most * panel_stride<T>)
-      pack_left<Set, T>(job.kind, job.term, job.rows, row, down, job.part.k + k,
+      pack_left<Set, T>(job, job.term, row, down, job.part.k + k,
                         std::min(depth_block, job.part.depth - k), to);
-    if (job.more.depth > 0) pack_left<Set, T>(job.kind, job.more, job.rows, row, down, 0, job.more.depth, to);
+    if (job.more.depth > 0) pack_left<Set, T>(job, job.more, row, down, 0, job.more.depth, to);
   }
 };
 
@@ -107,7 +83,8 @@ struct product_task {
     // A right operand that is used once is not worth packing.
     const bool direct =
         job.kind != product::nt && !job.term.packed && rows <= most && columns % simd<Set, T>::lanes == 0;
-    if (!direct && !job.term.panels)
+    const bool as_codes = std::is_same_v<T, float> && job.term.packed_panels != nullptr;
+    if (!direct && !job.term.panels && !as_codes)
       for (index_t k = 0; k < job.part.depth; k += depth_block)
         pack_right<Set, T>(job.kind, job.term, first_column, columns, job.part.k + k,
                            std::min(depth_block, job.part.depth - k), right + k * across);
@@ -126,8 +103,8 @@ struct product_task {
           left.first = job.left + (k / depth_block * all_tiles + tile) * most * panel_stride<T>;
           more_left.first = left.first + all_tiles * most * panel_stride<T>;
         } else {
-          pack_left<Set, T>(job.kind, job.term, job.rows, first_row + i, down, at, depth, own_left);
-          if (adds) pack_left<Set, T>(job.kind, job.more, job.rows, first_row + i, down, 0, job.more.depth, own_more);
+          pack_left<Set, T>(job, job.term, first_row + i, down, at, depth, own_left);
+          if (adds) pack_left<Set, T>(job, job.more, first_row + i, down, 0, job.more.depth, own_more);
         }
         for (index_t j = 0; j < columns; j += panel) {
           const index_t here = std::min(panel, columns - j), wide = kernel_columns<Set, T>(here);
@@ -137,8 +114,17 @@ struct product_task {
                                              : right + k * across + j * depth;
           T* const sums =
               job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * most * panel : own_sums + j * most;
-          multiply_tile<Set, T>(down, here, depth, left.first, left.stride, b, direct ? job.term.b_stride : wide, sums,
-                                at > 0);
+          if constexpr (std::is_same_v<T, float>) {
+            if (as_codes) {
+              const panel_order order = order_of_panels<Set>(*job.term.packed);
+              multiply_packed_tile<Set>(order, down, depth, left.first, left.stride,
+                                        job.term.packed_panels + order.place(c_column / panel, at),
+                                        table_of(*job.term.packed), sums, wide < panel, at > 0);
+            }
+          }
+          if (!as_codes)
+            multiply_tile<Set, T>(down, here, depth, left.first, left.stride, b, direct ? job.term.b_stride : wide,
+                                  sums, at > 0);
           if (adds) {
             const T* const more_b =
                 job.more.panels ? job.more.panels + c_column * job.more.depth : more_right + j * job.more.depth;
@@ -252,8 +238,9 @@ void multiply_job(cpu_device& d, product_job<T> job) {
 /// The operands of a product of this kind; `panels` or `packed` in place of b where they are there.
 template <class T>
 product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T* panels = nullptr,
-                        const packed_matrix* packed = nullptr) {
-  return {a.data, b.data, panels, a.columns, b.columns, kind == product::tn ? a.rows : a.columns, packed};
+                        const packed_matrix* packed = nullptr, const std::uint8_t* packed_panels = nullptr) {
+  return {a.data, b.data,       panels, a.columns, b.columns, kind == product::tn ? a.rows : a.columns,
+          packed, packed_panels};
 }
 
 /// C = β C + α op(A, B).
@@ -270,14 +257,15 @@ void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<co
                       .part = {}});
 }
 
-/// C = β C + α op(A, B), B in fewer bits: A Bᵀ or A B. The bits of `cpu_multiply` with B as floats.
+/// C = β C + α op(A, B), B in fewer bits: A Bᵀ or A B. The bits of `cpu_multiply` with B as floats. `panels` of
+/// `cpu_make_packed_panels`, for A Bᵀ alone, or null.
 template <class T>
-void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b, T beta,
-                         view<T> c) {
+void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b,
+                         const std::uint8_t* panels, T beta, view<T> c) {
   multiply_job<T>(d, {.kind = kind,
                       .alpha = alpha,
                       .beta = beta,
-                      .term = term_of<T>(kind, a, {}, nullptr, &b),
+                      .term = term_of<T>(kind, a, {}, nullptr, &b, panels),
                       .more = {},
                       .c = c.data,
                       .rows = c.rows,
@@ -289,10 +277,10 @@ void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, 
 template <class T>
 void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
                       view<T> c) {
-  const auto second = term_of<T>(kind, more.a, more.b, more.panels, more.packed);
+  const auto second = term_of<T>(kind, more.a, more.b, more.panels, more.packed, more.packed_panels);
   product_job<T> job{.kind = kind,
                      .beta = beta,
-                     .term = term_of<T>(kind, one.a, one.b, one.panels, one.packed),
+                     .term = term_of<T>(kind, one.a, one.b, one.panels, one.packed, one.packed_panels),
                      .more = {},
                      .c = c.data,
                      .rows = c.rows,
@@ -331,7 +319,7 @@ struct make_panel_task {
 
 template <class T>
 void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
-  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr};
+  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr, nullptr};
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, T>;
     d.run(parts_of(weight.rows, panel), [&](index_t task, int) {
@@ -339,6 +327,34 @@ void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
       call_with<Set, make_panel_task<T>>(&term, first, std::min(panel, weight.rows - first), to + first * term.depth);
     });
   });
+}
+
+/// Bytes of a packed weight in the order of products; 0 where the device has no kernel for it.
+inline index_t packed_panel_bytes(const cpu_device& d, const packed_matrix& m) {
+  index_t bytes = 0;
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    bytes = parts_of(m.rows, panel_columns<Set, float>) * order_of_panels<Set>(m).panel_bytes;
+  });
+  return bytes;
+}
+inline void make_all_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to) {
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    constexpr index_t panel = panel_columns<Set, float>;
+    const panel_order order = order_of_panels<Set>(m);
+    d.run(parts_of(m.rows, panel), [&](index_t task, int) {
+      const index_t first = task * panel;
+      make_packed_panel<Set>(m, order, first, std::min(panel, m.rows - first), to + task * order.panel_bytes);
+    });
+  });
+}
+/// Only floats have kernels that read codes.
+template <class T>
+index_t cpu_packed_panel_size(const cpu_device& d, const packed_matrix& m) {
+  return std::is_same_v<T, float> ? packed_panel_bytes(d, m) : 0;
+}
+template <class T>
+void cpu_make_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to) {
+  make_all_packed_panels(d, m, to);
 }
 
 /// C = β C + α A Bᵀ, B from `cpu_make_panels`.

@@ -84,8 +84,9 @@ enum class product : std::uint8_t { nt, nn, tn };
 template <class T>
 struct product_operands {
   view<const T> a, b;
-  const T* panels = nullptr;              ///< B in the backend's own order, in place of `b`; null: as it lies
-  const packed_matrix* packed = nullptr;  ///< B in fewer bits, in place of `b`; null: it is not
+  const T* panels = nullptr;                    ///< B in the backend's own order, in place of `b`; null: as it lies
+  const packed_matrix* packed = nullptr;        ///< B in fewer bits, in place of `b`; null: it is not
+  const std::uint8_t* packed_panels = nullptr;  ///< beside `packed`: its codes in the backend's own order
 };
 
 /// Row statistics of a chunk of logits, each [rows], in the backend's memory; a null pointer is not computed.

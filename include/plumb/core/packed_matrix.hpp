@@ -112,13 +112,12 @@ PLUMB_HD inline float block_number(packed_format format, packed_block b, index_t
   }
 }
 
-/// The factor of a block of four_bits. The product is rounded before the sum, as the file's writer did, whatever the
-/// compiler would like to fuse: in double it is exact.
+/// The factor of a block of four_bits. The product is rounded before the sum, as the file's writer did: a compiler that fused
+/// the two would change bits, and `volatile` keeps it from that on every processor.
 PLUMB_HD inline float block_scale(const packed_matrix& m, index_t block) {
   if (!m.scale_codes) return m.scales[block];
-  const double product =
-      static_cast<double>(m.scale_table[m.scale_codes[block]]) * static_cast<double>(m.scales[block / m.scale_block]);
-  return static_cast<float>(product) + m.offset;
+  const volatile float product = m.scale_table[m.scale_codes[block]] * m.scales[block / m.scale_block];
+  return product + m.offset;
 }
 
 }  // namespace detail

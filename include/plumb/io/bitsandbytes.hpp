@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <plumb/core/packed_numbers.hpp>
@@ -16,6 +17,12 @@ namespace plumb::inline v0 {
 
 /// The format in which these files hold the weight `name` ("….weight") the way bitsandbytes does; none: as plain numbers.
 std::optional<packed_format> bitsandbytes_format(const weight_files& files, const std::string& name);
+
+/// [rows, columns] of such a weight. Errors as of `read_bitsandbytes`.
+shape bitsandbytes_shape(const weight_files& files, const std::string& name);
+
+/// Is this tensor a part of such a weight beside its codes: scales, tables, state?
+bool is_bitsandbytes_part(std::string_view name) noexcept;
 
 /// Reads such a weight of the shape `extent` without changing a bit of it. A map of floats beside it follows from the file,
 /// so FP4 is four_bits with another table.

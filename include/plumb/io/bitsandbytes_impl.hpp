@@ -56,12 +56,16 @@ inline packed_numbers read_int8(const weight_files& files, const std::string& na
   return out;
 }
 
+inline json::value read_state(const weight_files& files, const std::string& name) {
+  const auto text = files.bytes(name);
+  if (text.size() > 65536) throw error(errc::bad_model, name, "expected a short JSON text, found over 64 kB");
+  return json::parse({reinterpret_cast<const char*>(text.data()), text.size()}, name);
+}
+
 inline packed_numbers read_four_bits(const weight_files& files, const std::string& name, std::string_view kind,
                                      packed_matrix like) {
   const std::string state_name = name + std::string(kind);
-  const auto text = files.bytes(state_name);
-  if (text.size() > 65536) throw error(errc::bad_model, state_name, "expected a short JSON text, found over 64 kB");
-  const json::value state = json::parse({reinterpret_cast<const char*>(text.data()), text.size()}, state_name);
+  const json::value state = read_state(files, state_name);
   const json::object& o = json::as_object(state, "the state", state_name);
   const auto block_of = [&](std::string_view key) {
     const auto size = json::get<index_t>(o, key, state_name);
@@ -106,6 +110,27 @@ std::optional<packed_format> bitsandbytes_format(const weight_files& files, cons
     if (files.contains(name + std::string(kind))) return packed_format::four_bits;
   if (files.info(name).type == dtype::i8 && files.contains(detail::row_scales_name(name))) return packed_format::int8;
   return std::nullopt;
+}
+
+bool is_bitsandbytes_part(std::string_view name) noexcept {
+  for (const char* const end :
+       {".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".SCB", ".weight_format"})
+    if (name.ends_with(end)) return true;
+  return name.ends_with(detail::nf4_state) || name.ends_with(detail::fp4_state);
+}
+
+shape bitsandbytes_shape(const weight_files& files, const std::string& name) {
+  std::vector<index_t> sizes = files.shape(name);
+  for (const std::string_view kind : {detail::nf4_state, detail::fp4_state})
+    if (const std::string state_name = name + std::string(kind); files.contains(state_name)) {
+      const json::value state = detail::read_state(files, state_name);
+      sizes = json::get<std::vector<index_t>>(json::as_object(state, "the state", state_name), "shape", state_name);
+    }
+  // What it claims is compared with the bytes there are before anyone takes memory for it.
+  const auto stored = static_cast<index_t>(files.bytes(name).size());
+  if (sizes.size() != 2 || sizes[0] < 1 || sizes[1] < 1 || sizes[0] > 2 * stored / sizes[1])
+    throw error(errc::bad_model, name, join("expected the two sizes of a weight in ", stored, " bytes, found others"));
+  return {sizes[0], sizes[1]};
 }
 
 packed_numbers read_bitsandbytes(const weight_files& files, const std::string& name, shape extent) {

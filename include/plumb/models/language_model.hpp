@@ -67,6 +67,17 @@ class language_model {
     return total;
   }
 
+  /// Bytes that the network's own weights take; a shared one counts once.
+  [[nodiscard]] index_t weight_bytes() const {
+    index_t total = 0;
+    std::set<const void*> seen;
+    network().for_each_weight([&](const std::string&, weight_ptr<B, T>& w) {
+      if (!seen.insert(w.get()).second) return;
+      total += w->packed ? w->packed->bytes() : w->value.size() * static_cast<index_t>(sizeof(T));
+    });
+    return total;
+  }
+
  private:
   struct state {
     device_ptr<B> device;
@@ -173,9 +184,11 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
                                  box_muller(uniform_double(philox_word(key, 4 * i), philox_word(key, 4 * i + 1)),
                                             uniform_double(philox_word(key, 4 * i + 2), philox_word(key, 4 * i + 3))));
     }
-    auto out = std::make_shared<weight_tensor<B, T>>();
-    out->value = tensor<B, T>(device, extent, std::span<const T>(host));
-    return out;
+    if (const auto format = format_of(options.storage); format && detail::is_block_map(name, extent)) {
+      const std::vector<float> numbers(host.begin(), host.end());
+      return detail::packed_weight<B, T>(device, pack(numbers, extent, *format));
+    }
+    return detail::finite_weight<B, T>(device, name, extent, host);
   });
   return {device, std::move(net), std::move(words), config, "plumb-model"};
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <plumb/core/error.hpp>
+#include <plumb/io/bitsandbytes.hpp>
 #include <plumb/io/file.hpp>
 #include <plumb/io/gguf.hpp>
 #include <plumb/io/safetensors_write.hpp>
@@ -34,6 +35,7 @@ class folder_weights final : public named_weights {
       if (ends_with_any(stored, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
                                  ".attention.masked_bias"}))
         continue;
+      if (is_bitsandbytes_part(stored)) continue;
       const bool head = stored.starts_with("lm_head.") || stored == neox_head_name;
       if (config_.tied_head && head && stored.ends_with(".weight")) continue;
       const std::string_view prefix = base_prefix(config_);
@@ -52,12 +54,20 @@ class folder_weights final : public named_weights {
   }
   [[nodiscard]] std::vector<std::string> names() const override { return names_; }
   [[nodiscard]] std::vector<index_t> shape(const std::string& name) const override {
-    auto out = files_.shape(stored_name(config_, files_, name));
+    const std::string stored = stored_name(config_, files_, name);
+    if (bitsandbytes_format(files_, stored)) {
+      const auto extent = bitsandbytes_shape(files_, stored);
+      return {extent.rows, extent.columns};
+    }
+    auto out = files_.shape(stored);
     if (lies_transposed(config_, name)) std::reverse(out.begin(), out.end());
     return out;
   }
   void read(const std::string& name, std::span<float> out) const override {
-    files_.read(stored_name(config_, files_, name), out);
+    const std::string stored = stored_name(config_, files_, name);
+    if (bitsandbytes_format(files_, stored))
+      return unpack(read_bitsandbytes(files_, stored, bitsandbytes_shape(files_, stored)).what, out);
+    files_.read(stored, out);
     if (!lies_transposed(config_, name)) return;
     const auto extent = shape(name);
     const auto turned = transposed(std::span<const float>(out), extent[1], extent[0]);

@@ -92,15 +92,22 @@ inline packed_numbers read_packed(const gguf_model& files, const model_config& c
   return files.read_packed(name);
 }
 
+/// The format in which a storage keeps this weight; none: plain numbers.
+template <class Files>
+std::optional<packed_format> kept_format(const Files& files, const model_config& config, const std::string& name,
+                                         shape extent, weight_storage storage) {
+  if (storage == weight_storage::plain || !is_block_map(name, extent)) return std::nullopt;
+  return storage == weight_storage::stored ? stored_format(files, config, name) : format_of(storage);
+}
+
 /// Reads one weight; with a storage other than plain the maps of blocks are packed.
 template <class B, class T, class Files>
 weight_ptr<B, T> read_weight(const device_ptr<B>& device, const Files& files, const model_config& config,
                              const std::string& name, shape extent, weight_storage storage = weight_storage::plain) {
-  const bool map = storage != weight_storage::plain && is_block_map(name, extent);
-  const auto stored = map ? stored_format(files, config, name) : std::nullopt;
-  const auto wanted = storage == weight_storage::stored ? stored : format_of(storage);
-  if (!map || !wanted) return finite_weight<B, T>(device, name, extent, read_numbers<T>(files, config, name, extent));
-  if (stored == wanted) return packed_weight<B, T>(device, read_packed(files, config, name, extent, *wanted));
+  const auto wanted = kept_format(files, config, name, extent, storage);
+  if (!wanted) return finite_weight<B, T>(device, name, extent, read_numbers<T>(files, config, name, extent));
+  if (stored_format(files, config, name) == wanted)
+    return packed_weight<B, T>(device, read_packed(files, config, name, extent, *wanted));
   if (*wanted != packed_format::four_bits && extent.columns % block_numbers(*wanted) != 0)
     throw error(errc::bad_argument, name,
                 join("its rows of ", extent.columns, " numbers do not end with a block of ", block_numbers(*wanted),

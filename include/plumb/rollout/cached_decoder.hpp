@@ -120,7 +120,10 @@ class cached_decoder {
       panels_.add(change.b->value);
     };
     model_.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
-      panels_.add(map.weight->value);
+      if (map.weight->packed)
+        panels_.add(*map.weight->packed);
+      else
+        panels_.add(map.weight->value);
       if (adapters_ && map.adapter) add(*map.adapter);
     });
     if (adapters_ && mixture_.table) mixture_.table->for_each(add);

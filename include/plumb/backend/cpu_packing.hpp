@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
-// The operands of a matrix product on the cpu, and how they are packed for the tiles of cpu_tile.hpp.
+// The operands of a product on the cpu, and how a task packs them for cpu_tile.hpp: plain numbers, or packed weights, which
+// become floats here.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
 
-#include <plumb/backend/cpu_packed.hpp>
-#include <plumb/backend/cpu_tile.hpp>
+#include <plumb/backend/cpu_packed_tile.hpp>
 #include <plumb/backend/plan.hpp>
+#include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
+
+/// A part of C, and of the sums behind it: [row, row + rows) x [column, column + columns), over [k, k + depth).
+struct product_part {
+  index_t row = 0, rows = 0, column = 0, columns = 0, k = 0, depth = 0;
+};
 
 /// The operands of a sum over K: op(A, B), `depth` long.
 template <class T>
@@ -18,19 +24,38 @@ struct product_term {
   const T* b = nullptr;
   const T* panels = nullptr;  ///< B packed beforehand, all of K; null: B lies at `b`
   index_t a_stride = 0, b_stride = 0, depth = 0;
-  const packed_matrix* packed = nullptr;  ///< B in fewer bits; null: B lies at `b`
+  const packed_matrix* packed = nullptr;        ///< B in fewer bits; null: B lies at `b`
+  const std::uint8_t* packed_panels = nullptr;  ///< the codes of `packed` in panels; null: as they lie
 };
 
-/// Packs `rows` rows from `first`, [k, k + depth), of the left operand, which has `all`, as panels of kernel rows.
+/// One product and how it is cut; see `reference::multiply`. The sums may go on over the operands of a second term, at
+/// most a block deep: a low-rank change of a map, in the same trip through memory.
+template <class T>
+struct product_job {
+  product kind = product::nt;
+  T alpha = 1, beta = 0;
+  product_term<T> term, more;
+  T* c = nullptr;
+  index_t rows = 0, columns = 0;
+  product_part part;                        ///< what is computed now
+  index_t task_rows = 0, task_columns = 0;  ///< how much of it is one task
+  bool left_in_place = false;               ///< full tiles of A are read where they lie
+  T* left = nullptr;  ///< the part's rows of A, packed once for all tasks; null: each task packs its own
+  T* sums = nullptr;  ///< where sums wait between parts; null: the part holds the whole depth
+};
+
+constexpr index_t parts_of(index_t n, index_t part) { return (n + part - 1) / part; }
+
+/// Packs `rows` rows from `first`, [k, k + depth), of the left operand as panels of kernel rows.
 template <class Set, class T>
-[[gnu::always_inline]] inline void pack_left(product kind, const product_term<T>& term, index_t all, index_t first,
+[[gnu::always_inline]] inline void pack_left(const product_job<T>& job, const product_term<T>& term, index_t first,
                                              index_t rows, index_t k, index_t depth, T* to) {
   constexpr index_t most = Set::tile_rows;
   for (index_t i = 0; i < rows; i += most, to += most * panel_stride<T>) {
     const index_t here = std::min(most, rows - i);
-    if (kind == product::tn)
-      call_with<Set, transpose<T>>(term.a + k * term.a_stride + first + i, term.a_stride, depth, here, all - first - i,
-                                   to, panel_stride<T>);
+    if (job.kind == product::tn)
+      call_with<Set, transpose<T>>(term.a + k * term.a_stride + first + i, term.a_stride, depth, here,
+                                   job.rows - first - i, to, panel_stride<T>);
     else
       for (index_t r = 0; r < here; ++r)
         std::memcpy(to + r * panel_stride<T>, term.a + (first + i + r) * term.a_stride + k,
