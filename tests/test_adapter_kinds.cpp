@@ -254,8 +254,8 @@ TEST_CASE("DoRA: rows get their magnitude, with dropout as without") {
   map.weight->value.assign(w), a.b->value.assign(b);
   a.squares = std::make_shared<const tensor<B, double>>(row_squares<B, double>(device, map.weight->value.get()));
   tape<B, double> t(device);
-  const auto norms = adapted_row_norms(t, t.leaf(*map.weight), a.squares->get(),
-                                       std::as_const(a.a->value).get(), std::as_const(a.b->value).get(), a.scale);
+  const auto norms = adapted_row_norms(t, t.leaf(*map.weight), a.squares->get(), std::as_const(a.a->value).get(),
+                                       std::as_const(a.b->value).get(), a.scale);
   std::vector<double> whole = w;
   for (int j = 0; j < 5; ++j) {
     double square = 0;

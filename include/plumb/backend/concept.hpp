@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include <plumb/backend/plan.hpp>
+#include <plumb/core/packed_matrix.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0 {

@@ -91,16 +91,18 @@ template <panel_codes Codes, int Rows>
 struct packed_tile {
   template <class Set>
   [[gnu::always_inline]] static inline void run(index_t depth, const float* a, index_t a_stride,
-                                                const std::uint8_t* codes, index_t group, const float* table, float* sums, bool narrow, bool accumulate) {
+                                                const std::uint8_t* codes, index_t group, const float* table,
+                                                float* sums, bool narrow, bool accumulate) {
     if constexpr (widening<Set>::available)
-      unrolled<Set>(std::make_integer_sequence<int, Rows>{}, depth, a, a_stride, codes, group, table, sums, narrow, accumulate);
+      unrolled<Set>(std::make_integer_sequence<int, Rows>{}, depth, a, a_stride, codes, group, table, sums, narrow,
+                    accumulate);
   }
 
  private:
   template <class Set, int... R>
   [[gnu::always_inline]] static inline void unrolled(std::integer_sequence<int, R...>, index_t depth, const float* a,
-                                                     index_t a_stride, const std::uint8_t* codes, index_t group, const float* table,
-                                                     float* sums, bool narrow, bool accumulate) {
+                                                     index_t a_stride, const std::uint8_t* codes, index_t group,
+                                                     const float* table, float* sums, bool narrow, bool accumulate) {
     using s = simd<Set, float>;
     using vector = typename s::vector;
     constexpr index_t lanes = s::lanes;
@@ -188,7 +190,8 @@ template <panel_codes Codes, class Set>
   constexpr int most = Set::tile_rows;
   if (rows > 4)
     return call_with<Set, packed_tile<Codes, most>>(depth, a, a_stride, codes, group, table, sums, narrow, accumulate);
-  if (rows > 1) return call_with<Set, packed_tile<Codes, 4>>(depth, a, a_stride, codes, group, table, sums, narrow, accumulate);
+  if (rows > 1)
+    return call_with<Set, packed_tile<Codes, 4>>(depth, a, a_stride, codes, group, table, sums, narrow, accumulate);
   return call_with<Set, packed_tile<Codes, 1>>(depth, a, a_stride, codes, group, table, sums, narrow, accumulate);
 }
 template <class Set>

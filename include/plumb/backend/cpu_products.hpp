@@ -56,8 +56,7 @@ struct pack_left_task {
     const index_t row = job.part.row + first * most, down = std::min(rows, job.part.rows - first * most);
     T* to = job.left + first * most * panel_stride<T>;
     for (index_t k = 0; k < job.part.depth; k += depth_block, to += all * most * panel_stride<T>)
-      pack_left<Set, T>(job, job.term, row, down, job.part.k + k,
-                        std::min(depth_block, job.part.depth - k), to);
+      pack_left<Set, T>(job, job.term, row, down, job.part.k + k, std::min(depth_block, job.part.depth - k), to);
     if (job.more.depth > 0) pack_left<Set, T>(job, job.more, row, down, 0, job.more.depth, to);
   }
 };
