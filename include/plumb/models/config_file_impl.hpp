@@ -18,8 +18,10 @@
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/config_experts_impl.hpp>
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/config_plain_impl.hpp>
+#include <plumb/models/config_windows_impl.hpp>
 
 namespace plumb::inline v0 {
 
@@ -149,40 +151,6 @@ void read_rope(const json::object& c, model_config& out, const std::string& plac
   }
 }
 
-/// Which layers see a window only: those that "layer_types" names, or by the family's rule. A key that is absent has
-/// the value that transformers gives it, null means no window.
-void read_windows(const json::object& c, model_config& out, const std::string& place) {
-  const std::string& family = out.family;
-  const bool qwen = family.starts_with("qwen"), gemma = family == "gemma2" || family == "gemma3_text";
-  const bool mixtral = family == "mixtral";
-  if (!(qwen || gemma || mixtral || family == "mistral" || family == "phi3")) return;
-  if (qwen && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
-  const json::value* given = json::find(c, "sliding_window");
-  if (given ? given->is_null() : family == "phi3" || mixtral) return;
-  const index_t window = given ? json::as<index_t>(*given, "sliding_window", place) : 4096;
-  if (window < 1) throw error(errc::bad_model, place, join("\"sliding_window\": expected at least 1, found ", window));
-  const json::value* types = json::find(c, "layer_types");
-  if (types && !types->is_null()) {
-    for (const std::string& type : json::as<std::vector<std::string>>(*types, "layer_types", place)) {
-      if (type != "sliding_attention" && type != "full_attention")
-        throw error(errc::unsupported, place,
-                    join("\"layer_types\": plumb reads full_attention and sliding_attention, found \"", type, "\""));
-      out.windows.push_back(type == "sliding_attention" ? window : 0);
-    }
-    return;
-  }
-  if (family == "qwen2_moe")
-    throw error(errc::unsupported, place,
-                "\"use_sliding_window\" is true without \"layer_types\": versions of transformers disagree about which "
-                "layers have the window then; name them");
-  const index_t from = qwen && family != "qwen3_moe" ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
-  const index_t every = family == "gemma2" ? 2 : json::get_or<index_t>(c, "sliding_window_pattern", 6, place);
-  for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) {
-    const bool sees_all = gemma ? every > 0 && (i + 1) % every == 0 : i < from;
-    out.windows.push_back(sees_all ? 0 : window);
-  }
-}
-
 activation read_activation(const json::object& c, const char* key, const char* otherwise, const std::string& place) {
   const auto text = json::get_or<std::string>(c, key, std::string(otherwise), place);
   if (text == "silu" || text == "swish") return activation::silu;
@@ -197,38 +165,6 @@ activation read_activation(const json::object& c, const char* key, const char* o
 double cap_of(const json::object& c, const char* key, double otherwise, const std::string& place) {
   const json::value* v = json::find(c, key);
   return !v ? otherwise : v->is_null() ? 0 : json::as<double>(*v, key, place);
-}
-
-/// Mixtures of experts, of the families that have them.
-void read_experts(const json::object& c, model_config& out, const std::string& place) {
-  const std::string& family = out.family;
-  const bool mixtral = family == "mixtral", olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
-  if (!(mixtral || olmoe || qwen2 || family == "qwen3_moe")) return;
-  expert_config& e = out.experts;
-  const auto usual = [&](index_t of_mixtral, index_t of_olmoe, index_t of_qwen2, index_t of_qwen3) {
-    return mixtral ? of_mixtral : olmoe ? of_olmoe : qwen2 ? of_qwen2 : of_qwen3;
-  };
-  // Newer versions of transformers save either family under either name.
-  e.count = json::get_or<index_t>(c, "num_experts",
-                                  json::get_or<index_t>(c, "num_local_experts", usual(8, 64, 60, 128), place), place);
-  if (e.count < 1)
-    throw error(errc::unsupported, place,
-                join("\"num_experts\": expected at least 1, found ", e.count,
-                     "; plumb reads a model without mixtures "
-                     "under its family without them"));
-  e.chosen = json::get_or<index_t>(c, "num_experts_per_tok", usual(2, 8, 4, 8), place);
-  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", olmoe ? 0.01 : 0.001, place);
-  e.shared_weights = mixtral || json::get_or<bool>(c, "norm_topk_prob", false, place);
-  e.width = out.intermediate_size;
-  if (const auto noise = json::get_or<double>(c, "router_jitter_noise", 0.0, place); noise != 0)
-    throw error(errc::unsupported, place,
-                join("\"router_jitter_noise\": expected 0, found ", noise, "; plumb's routers have no noise"));
-  if (mixtral || olmoe) return;
-  e.width = json::get_or<index_t>(c, "moe_intermediate_size", qwen2 ? 1408 : 768, place);
-  e.every = json::get_or<index_t>(c, "decoder_sparse_step", 1, place);
-  if (const json::value* v = json::find(c, "mlp_only_layers"); v && !v->is_null())
-    e.dense_layers = json::as<std::vector<index_t>>(*v, "mlp_only_layers", place);
-  if (qwen2) e.shared_width = json::get_or<index_t>(c, "shared_expert_intermediate_size", 5632, place);
 }
 
 /// The keys that most families share, and each family's own.
@@ -364,39 +300,6 @@ void write_rope(const model_config& c, json::object& o) {
     if (s.magnitude > 0) r["attention_factor"] = s.magnitude;
   }
   o["rope_scaling"] = std::move(r);
-}
-
-void write_windows(const model_config& c, json::object& o) {
-  if (c.family == "llama" || c.family == "gemma" || c.family == "olmo2" || c.family == "olmoe" || c.family == "cohere")
-    return;
-  const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
-  o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);
-  if (c.family == "mistral" || c.family == "mixtral" || c.family == "phi3") return;
-  if (c.family.starts_with("qwen")) o["use_sliding_window"] = window > 0;
-  if (c.family == "qwen3_moe") return;
-  json::array types;
-  for (index_t i = 0; i < c.layers; ++i)
-    types.emplace_back(window > 0 && c.windows[static_cast<std::size_t>(i)] > 0 ? "sliding_attention"
-                                                                                : "full_attention");
-  o["layer_types"] = std::move(types);
-}
-
-void write_experts(const model_config& c, json::object& o) {
-  const expert_config& e = c.experts;
-  if (e.count == 0) return;
-  o[c.family == "mixtral" ? "num_local_experts" : "num_experts"] = e.count;
-  o["num_experts_per_tok"] = e.chosen;
-  o["router_aux_loss_coef"] = e.loss_factor;
-  if (c.family == "mixtral") return;
-  o["norm_topk_prob"] = e.shared_weights;
-  if (c.family == "olmoe") {
-    o["clip_qkv"] = c.query_clip > 0 ? json::value(c.query_clip) : json::value(nullptr);
-    return;
-  }
-  o["moe_intermediate_size"] = e.width;
-  o["decoder_sparse_step"] = e.every;
-  o["mlp_only_layers"] = json::array(e.dense_layers.begin(), e.dense_layers.end());
-  if (c.family == "qwen2_moe") o["shared_expert_intermediate_size"] = e.shared_width;
 }
 
 /// `usual`: the family's own word for gelu_tanh, where it has one.
