@@ -32,6 +32,12 @@ json::object describe_architecture(const model_config& c) {
   out["output_bias"] = c.output_bias;
   out["query_norms"] = c.query_norms != query_norm::none;
   out["mlp_bias"] = c.mlp_bias;
+  if (c.experts.count > 0) {
+    out["experts"] = c.experts.count;
+    out["experts_per_token"] = c.experts.chosen;
+    out["expert_size"] = c.experts.width;
+    out["shared_expert_size"] = c.experts.shared_width;
+  }
   out["rope_theta"] = c.rope_theta;
   out["rope_scaling"] = name(c.rope_scaling.how);
   out["rope_factor"] = c.rope_scaling.factor;

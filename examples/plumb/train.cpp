@@ -123,6 +123,7 @@ int run_train(const arguments& given) {
     model->attach_score_head(settings.fit.seed, !has(needs_of(settings.how), need::reward));
   if (!settings.chosen.contains("max_tokens"))
     settings.fit.max_tokens = std::min(settings.fit.max_tokens, model->positions());
+  check_router_loss(settings.fit, model->config());
   if (settings.fit.max_tokens > model->positions())
     throw error(
         errc::bad_argument, "max_tokens",
@@ -253,7 +254,8 @@ const command train_command{
     "Settings (--set, or keys of --config): rate, epochs, steps, batch, accumulate, warmup, batch_tokens, schedule "
     "(linear, cosine, "
     "constant),\n"
-    "weight_decay, clip_norm, neftune, density_ratio, reference_sync, reference_share, max_tokens, rank, alpha, "
+    "weight_decay, clip_norm, neftune, router_loss, density_ratio, reference_sync, reference_share, max_tokens, rank, "
+    "alpha, "
     "dropout, targets "
     "(q_proj,v_proj or a regular expression),\nrank_stabilised, dora, init (true, gaussian, false, pissa, olora), "
     "pissa_iterations, biases (none, lora_only, all),\nmodules_to_save (embed_tokens,lm_head), trainable_tokens (their "

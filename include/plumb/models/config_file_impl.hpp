@@ -19,8 +19,11 @@
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
 #include <plumb/models/config_encoder_impl.hpp>
+#include <plumb/models/config_experts_impl.hpp>
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/config_plain_impl.hpp>
+#include <plumb/models/config_rope_impl.hpp>
+#include <plumb/models/config_windows_impl.hpp>
 
 namespace plumb::inline v0 {
 
@@ -72,154 +75,6 @@ std::vector<token_id> token_ids(const json::object& from, std::string_view key, 
   return {json::as<token_id>(*v, key, place)};
 }
 
-/// One description of rotary positions: {"rope_type", "rope_theta", "factor", …}.
-/// `original`: the first training's positions unless it says them itself.
-void read_one_rope(const json::object& o, model_config& out, double& theta, index_t original,
-                   const std::string& place) {
-  using kind = rope_scaling::kind;
-  theta = json::get_or<double>(o, "rope_theta", theta, place);
-  const auto type = json::get_or<std::string>(
-      o, "rope_type", json::get_or<std::string>(o, "type", std::string("default"), place), place);
-  if (type == "default") return;
-  rope_scaling& s = out.rope_scaling;
-  for (const kind k : {kind::linear, kind::llama3, kind::yarn, kind::dynamic, kind::longrope})
-    if (type == name(k)) s.how = k;
-  if (out.family == "phi3" && (type == "su" || type == "yarn")) s.how = kind::longrope;  // its first names
-  if (s.how == kind::none || (out.family == "phi3" && s.how != kind::longrope))
-    throw error(errc::unsupported, place,
-                join("rotary positions of type \"", type, "\": plumb reads ",
-                     out.family == "phi3" ? "default and longrope of Phi-3"
-                                          : "default, linear, dynamic, llama3, yarn and longrope"));
-  s.positions = s.how == kind::dynamic ? out.max_positions
-                                       : json::get_or<index_t>(o, "original_max_position_embeddings", original, place);
-  const auto ratio = static_cast<double>(out.max_positions) / static_cast<double>(std::max<index_t>(1, s.positions));
-  s.factor = s.how == kind::yarn || s.how == kind::longrope ? json::get_or<double>(o, "factor", ratio, place)
-                                                            : json::get<double>(o, "factor", place);
-  if (s.how == kind::llama3) {
-    s.low_frequency = json::get<double>(o, "low_freq_factor", place);
-    s.high_frequency = json::get<double>(o, "high_freq_factor", place);
-  }
-  if (s.how == kind::longrope) {
-    s.short_factors = json::get<std::vector<double>>(o, "short_factor", place);
-    s.long_factors = json::get<std::vector<double>>(o, "long_factor", place);
-    s.magnitude = json::get_or<double>(o, "attention_factor", 0.0, place);
-  }
-  if (s.how == kind::yarn) {
-    s.fast_turns = json::get_or<double>(o, "beta_fast", 32.0, place);
-    s.slow_turns = json::get_or<double>(o, "beta_slow", 1.0, place);
-    s.whole_ends = json::get_or<bool>(o, "truncate", true, place);
-    const auto grown = [&](double by) { return s.factor > 1 ? 0.1 * by * std::log(s.factor) + 1 : 1; };
-    const double one = json::get_or<double>(o, "mscale", 0.0, place);
-    const double all = json::get_or<double>(o, "mscale_all_dim", 0.0, place);
-    s.magnitude =
-        json::get_or<double>(o, "attention_factor", one != 0 && all != 0 ? grown(one) / grown(all) : grown(1), place);
-  }
-}
-
-/// "partial_rotary_factor": the share of each head that turns, rounded down. Only some families know it.
-void read_rotary_share(const json::object& o, const char* key, model_config& out, const std::string& place) {
-  const json::value* v = json::find(o, key);
-  if (!v || v->is_null()) return;
-  const auto share = json::as<double>(*v, key, place);
-  const index_t head = out.heads > 0 ? out.hidden_size / out.heads : 0;
-  if (!(share > 0 && share <= 1))
-    throw error(errc::bad_model, place, join("\"", key, "\": expected above 0 and at most 1, found ", share));
-  const bool known =
-      out.family == "phi3" || out.family == "phi" || out.family == "gpt_neox" || out.family == "stablelm";
-  if (!known && share != 1)
-    throw error(errc::unsupported, place, join("\"", key, "\" is ", share, "; in this family plumb turns whole heads"));
-  out.rotary_width = share == 1 ? 0 : static_cast<index_t>(static_cast<double>(head) * share);
-  if (share != 1 && out.rotary_width < 2)
-    throw error(errc::bad_model, place,
-                join("\"", key, "\" is ", share, ": nothing of a head of ", head, " numbers would turn"));
-}
-
-/// Rotary positions: at the top, in "rope_scaling", or in newer files in "rope_parameters", there even by kind of layer.
-void read_rope(const json::object& c, model_config& out, const std::string& place) {
-  out.rope_theta = json::get_or<double>(c, "rope_theta", out.rope_theta, place);
-  out.local_rope_theta = json::get_or<double>(c, "rope_local_base_freq", out.local_rope_theta, place);
-  if (out.family == "phi" || out.family == "gpt_neox" || out.family == "stablelm")  // what a file without the key means
-    out.rotary_width = out.hidden_size / std::max<index_t>(1, out.heads) / (out.family == "phi" ? 2 : 4);
-  for (const char* key : {"rotary_pct", "partial_rotary_factor"}) read_rotary_share(c, key, out, place);
-  const auto original = json::get_or<index_t>(c, "original_max_position_embeddings", out.max_positions, place);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const json::value* v = json::find(c, key);
-    if (!v || v->is_null()) continue;
-    const auto& o = json::as_object(*v, key, place);
-    read_rotary_share(o, "partial_rotary_factor", out, place);
-    if (const json::value* far = json::find(o, "full_attention")) {
-      read_one_rope(json::as_object(*far, "full_attention", place), out, out.rope_theta, original, place);
-      if (const json::value* near = json::find(o, "sliding_attention"))
-        out.local_rope_theta = json::get_or<double>(json::as_object(*near, "sliding_attention", place), "rope_theta",
-                                                    out.local_rope_theta, place);
-    } else {
-      read_one_rope(o, out, out.rope_theta, original, place);
-    }
-  }
-}
-
-/// Which layers see a window only: those that "layer_types" names, or by the family's rule. A key that is absent has
-/// the value that transformers gives it, null means no window.
-void read_windows(const json::object& c, model_config& out, const std::string& place) {
-  const std::string& family = out.family;
-  const bool qwen = family.starts_with("qwen"), smollm3 = family == "smollm3", cohere2 = family == "cohere2";
-  const bool gemma = family == "gemma2" || family == "gemma3_text", mixtral = family == "mixtral";
-  const bool absent_is_none = family == "phi3" || smollm3 || family == "starcoder2" || mixtral;
-  if (!(qwen || gemma || cohere2 || absent_is_none || family == "mistral")) return;
-  if ((qwen || smollm3) && !json::get_or<bool>(c, "use_sliding_window", false, place)) return;
-  const json::value* given = json::find(c, "sliding_window");
-  if (given ? given->is_null() : absent_is_none) return;
-  const index_t window = given ? json::as<index_t>(*given, "sliding_window", place) : 4096;
-  if (window < 1) throw error(errc::bad_model, place, join("\"sliding_window\": expected at least 1, found ", window));
-  const json::value* types = json::find(c, "layer_types");
-  if (types && !types->is_null()) {
-    for (const std::string& type : json::as<std::vector<std::string>>(*types, "layer_types", place)) {
-      if (type != "sliding_attention" && type != "full_attention")
-        throw error(errc::unsupported, place,
-                    join("\"layer_types\": plumb reads full_attention and sliding_attention, found \"", type, "\""));
-      out.windows.push_back(type == "sliding_attention" ? window : 0);
-    }
-    return;
-  }
-  if (family == "qwen2_moe")
-    throw error(errc::unsupported, place,
-                "\"use_sliding_window\" is true without \"layer_types\": versions of transformers disagree about which "
-                "layers have the window then; name them");
-  const index_t from = qwen && family != "qwen3_moe" ? json::get_or<index_t>(c, "max_window_layers", 28, place) : 0;
-  if (smollm3) {  // on the layers without positions
-    for (const bool u : out.unturned) out.windows.push_back(u ? window : 0);
-    return;
-  }
-  const index_t every =
-      family == "gemma2" ? 2 : json::get_or<index_t>(c, "sliding_window_pattern", cohere2 ? 4 : 6, place);
-  for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) {
-    const bool sees_all = gemma || cohere2 ? every > 0 && (i + 1) % every == 0 : i < from;
-    out.windows.push_back(sees_all ? 0 : window);
-  }
-}
-
-/// Which layers have no positions: Cohere 2's without a window, those that SmolLM3 marks with a 0.
-void read_unturned(const json::object& c, model_config& out, const std::string& place) {
-  const index_t layers = std::clamp<index_t>(out.layers, 0, 10000);
-  if (out.family == "smollm3") {
-    if (const json::value* list = json::find(c, "no_rope_layers"); list && !list->is_null()) {
-      for (const auto turned : json::as<std::vector<index_t>>(*list, "no_rope_layers", place))
-        out.unturned.push_back(turned == 0);
-      if (static_cast<index_t>(out.unturned.size()) > layers) out.unturned.resize(static_cast<std::size_t>(layers));
-    } else {
-      const auto every = json::get_or<index_t>(c, "no_rope_layer_interval", 4, place);
-      if (every < 1)
-        throw error(errc::bad_model, place, join("\"no_rope_layer_interval\": expected at least 1, found ", every));
-      for (index_t i = 0; i < layers; ++i) out.unturned.push_back((i + 1) % every == 0);
-    }
-  }
-  if (out.family == "cohere2") {
-    if (out.windows.empty()) out.unturned.assign(static_cast<std::size_t>(layers), true);
-    for (const index_t w : out.windows) out.unturned.push_back(w == 0);
-  }
-  if (std::find(out.unturned.begin(), out.unturned.end(), true) == out.unturned.end()) out.unturned.clear();
-}
-
 activation read_activation(const json::object& c, const char* key, const char* otherwise, const std::string& place) {
   const auto text = json::get_or<std::string>(c, key, std::string(otherwise), place);
   if (text == "silu" || text == "swish") return activation::silu;
@@ -234,38 +89,6 @@ activation read_activation(const json::object& c, const char* key, const char* o
 double cap_of(const json::object& c, const char* key, double otherwise, const std::string& place) {
   const json::value* v = json::find(c, key);
   return !v ? otherwise : v->is_null() ? 0 : json::as<double>(*v, key, place);
-}
-
-/// Mixtures of experts, of the families that have them.
-void read_experts(const json::object& c, model_config& out, const std::string& place) {
-  const std::string& family = out.family;
-  const bool mixtral = family == "mixtral", olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
-  if (!(mixtral || olmoe || qwen2 || family == "qwen3_moe")) return;
-  expert_config& e = out.experts;
-  const auto usual = [&](index_t of_mixtral, index_t of_olmoe, index_t of_qwen2, index_t of_qwen3) {
-    return mixtral ? of_mixtral : olmoe ? of_olmoe : qwen2 ? of_qwen2 : of_qwen3;
-  };
-  // Newer versions of transformers save either family under either name.
-  e.count = json::get_or<index_t>(c, "num_experts",
-                                  json::get_or<index_t>(c, "num_local_experts", usual(8, 64, 60, 128), place), place);
-  if (e.count < 1)
-    throw error(errc::unsupported, place,
-                join("\"num_experts\": expected at least 1, found ", e.count,
-                     "; plumb reads a model without mixtures "
-                     "under its family without them"));
-  e.chosen = json::get_or<index_t>(c, "num_experts_per_tok", usual(2, 8, 4, 8), place);
-  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", olmoe ? 0.01 : 0.001, place);
-  e.shared_weights = mixtral || json::get_or<bool>(c, "norm_topk_prob", false, place);
-  e.width = out.intermediate_size;
-  if (const auto noise = json::get_or<double>(c, "router_jitter_noise", 0.0, place); noise != 0)
-    throw error(errc::unsupported, place,
-                join("\"router_jitter_noise\": expected 0, found ", noise, "; plumb's routers have no noise"));
-  if (mixtral || olmoe) return;
-  e.width = json::get_or<index_t>(c, "moe_intermediate_size", qwen2 ? 1408 : 768, place);
-  e.every = json::get_or<index_t>(c, "decoder_sparse_step", 1, place);
-  if (const json::value* v = json::find(c, "mlp_only_layers"); v && !v->is_null())
-    e.dense_layers = json::as<std::vector<index_t>>(*v, "mlp_only_layers", place);
-  if (qwen2) e.shared_width = json::get_or<index_t>(c, "shared_expert_intermediate_size", 5632, place);
 }
 
 /// The keys that most families share, and each family's own.
@@ -390,77 +213,6 @@ model_config read_config(const std::filesystem::path& folder) {
 }
 
 namespace detail {
-
-void write_rope(const model_config& c, json::object& o) {
-  using kind = rope_scaling::kind;
-  const rope_scaling& s = c.rope_scaling;
-  o["rope_theta"] = c.rope_theta;
-  if (c.local_rope_theta > 0) o["rope_local_base_freq"] = c.local_rope_theta;
-  if (c.rotary_width > 0) {  // a share that gives the same width when it is rounded down
-    const auto width = static_cast<double>(c.rotary_width), head = static_cast<double>(c.head_width);
-    const double share = width / head * head < width ? std::nextafter(width / head, 1.0) : width / head;
-    o[c.family == "gpt_neox" ? "rotary_pct" : "partial_rotary_factor"] = share;
-  } else if (c.family == "gpt_neox" || c.family == "phi" || c.family == "stablelm") {
-    o[c.family == "gpt_neox" ? "rotary_pct" : "partial_rotary_factor"] = 1.0;
-  }
-  if (c.family == "gpt_neox") o["rotary_emb_base"] = c.rope_theta;
-  if (s.how == kind::none) return;
-  json::object r;
-  if (s.how == kind::longrope) {  // the three keys that every version of transformers takes, and what they do not say
-    r["type"] = name(s.how);
-    r["short_factor"] = json::array(s.short_factors.begin(), s.short_factors.end());
-    r["long_factor"] = json::array(s.long_factors.begin(), s.long_factors.end());
-    const double ratio = static_cast<double>(c.max_positions) / static_cast<double>(s.positions);
-    if (s.factor != ratio) r["factor"] = s.factor;
-    if (s.magnitude > 0) r["attention_factor"] = s.magnitude;
-    o["original_max_position_embeddings"] = s.positions;
-    o["rope_scaling"] = std::move(r);
-    return;
-  }
-  r["rope_type"] = name(s.how);
-  r["factor"] = s.factor;
-  if (s.how != kind::linear && s.how != kind::dynamic) r["original_max_position_embeddings"] = s.positions;
-  if (s.how == kind::llama3) r["low_freq_factor"] = s.low_frequency, r["high_freq_factor"] = s.high_frequency;
-  if (s.how == kind::yarn) {
-    r["beta_fast"] = s.fast_turns, r["beta_slow"] = s.slow_turns, r["truncate"] = s.whole_ends;
-    if (s.magnitude > 0) r["attention_factor"] = s.magnitude;
-  }
-  o["rope_scaling"] = std::move(r);
-}
-
-void write_windows(const model_config& c, json::object& o) {
-  for (const std::string_view never : {"llama", "gemma", "olmo2", "olmoe", "cohere", "granite", "stablelm"})
-    if (c.family == never) return;
-  const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
-  o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);
-  for (const std::string_view everywhere : {"mistral", "mixtral", "phi3", "starcoder2"})
-    if (c.family == everywhere) return;
-  if (c.family.starts_with("qwen") || c.family == "smollm3") o["use_sliding_window"] = window > 0;
-  if (c.family == "qwen3_moe") return;
-  json::array types;
-  for (index_t i = 0; i < c.layers; ++i)
-    types.emplace_back(window > 0 && c.windows[static_cast<std::size_t>(i)] > 0 ? "sliding_attention"
-                                                                                : "full_attention");
-  o["layer_types"] = std::move(types);
-}
-
-void write_experts(const model_config& c, json::object& o) {
-  const expert_config& e = c.experts;
-  if (e.count == 0) return;
-  o[c.family == "mixtral" ? "num_local_experts" : "num_experts"] = e.count;
-  o["num_experts_per_tok"] = e.chosen;
-  o["router_aux_loss_coef"] = e.loss_factor;
-  if (c.family == "mixtral") return;
-  o["norm_topk_prob"] = e.shared_weights;
-  if (c.family == "olmoe") {
-    o["clip_qkv"] = c.query_clip > 0 ? json::value(c.query_clip) : json::value(nullptr);
-    return;
-  }
-  o["moe_intermediate_size"] = e.width;
-  o["decoder_sparse_step"] = e.every;
-  o["mlp_only_layers"] = json::array(e.dense_layers.begin(), e.dense_layers.end());
-  if (c.family == "qwen2_moe") o["shared_expert_intermediate_size"] = e.shared_width;
-}
 
 /// `usual`: the family's own word for gelu_tanh, where it has one.
 const char* activation_word(activation a, std::string_view usual) {

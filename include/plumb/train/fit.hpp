@@ -44,9 +44,7 @@ template <class B, class T, class Objective, class... Callbacks>
 fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objective& method, std::vector<example> data,
                        fit_options options, Callbacks&&... callbacks) {
   options.check();
-  if (options.router_loss > 0 && policy.model().config().experts.count == 0)
-    throw error(errc::bad_argument, "router_loss",
-                "the model has no mixtures of experts, whose routers it is for; leave it at 0");
+  check_router_loss(options, policy.model().config());
   run_rows rows{.data = std::move(data), .held_out = std::move(options.eval_data)};
   const need needs = objective_needs(method);
   const need own_needs = policy.score_head() ? scored_needs : need::none;

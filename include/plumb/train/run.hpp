@@ -225,6 +225,13 @@ log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span
   return entry;
 }
 
+/// Throws errc::bad_argument for the loss of routers that the model does not have.
+inline void check_router_loss(const fit_options& options, const model_config& model) {
+  if (options.router_loss > 0 && model.experts.count == 0)
+    throw error(errc::bad_argument, "router_loss",
+                "the model has no mixtures of experts, whose routers it is for; leave it at 0");
+}
+
 /// A number that differs when the data or an option that fixes the course of the run differs.
 inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& plan, const fit_options& o) {
   std::uint64_t hash = 0;
