@@ -510,6 +510,18 @@ TEST_CASE("damaged adapters are refused and the model stays as it was") {
   CHECK_FAILS("not_found", "adapter_config.json", load_adapter(model, cut.folder / "nowhere"));
 }
 
+TEST_CASE("an adapter of GPT-2 says that the model's files hold maps the other way round") {
+  const plumb_test::temporary_folder folder;
+  const auto model = load_model<reference>(plumb_test::repository() / "tests/golden/families/gpt2");
+  lora_options how;
+  how.rank = 2, how.targets = {"c_attn"};
+  save_adapter(attach_lora(model, how), folder / "a");
+  CHECK(read_adapter_config(folder / "a").inputs_first);
+  CHECK(read_adapter_config(folder / "a").virtual_tokens == 0);
+  CHECK(plumb_test::read_file(folder / "a" / "adapter_config.json").find("\"fan_in_fan_out\": true") !=
+        std::string::npos);
+}
+
 TEST_CASE("a failed save leaves what was there") {
   const tiny_model tiny;
   const auto model = tiny.load<float>();

@@ -12,6 +12,8 @@
 #include <plumb/models/adapter.hpp>
 #include <plumb/models/language_model.hpp>
 #include <plumb/models/model_files.hpp>
+#include <plumb/models/score_head_files.hpp>
+#include <plumb/rollout/embed.hpp>
 #include <plumb/rollout/score.hpp>
 #include <plumb/text/chat_template.hpp>
 #include <plumb/text/train_bpe.hpp>
@@ -253,6 +255,11 @@ TEST_CASE("changed GGUF files are refused or load", "[hostile][gguf]") {
     use(model);
     if (model.has_tokenizer()) use(model.tokenizer());
   });
+  for (const std::string family : {"falcon", "granite", "mpt"}) {  // rows in groups, factors, distances
+    const auto path = folder / (family + ".gguf");
+    write_gguf_model(*open_model_files(golden / "families" / family), path, ggml_type::f16);
+    attack_file("GGUF " + family, path, [&] { use(load_model<cpu>(path, {.threads = 1})); });
+  }
 }
 
 TEST_CASE("changed tokenizers are refused or load", "[hostile][tokenizer]") {
@@ -274,11 +281,22 @@ TEST_CASE("changed configurations are refused or load", "[hostile][config]") {
   const plumb_test::temporary_folder folder;
   const auto sharded = copied(folder, "tiny_llama_sharded");
   attack_file("config.json", sharded / "config.json", [&] { use(load_model<cpu>(sharded, {.threads = 1})); });
-  for (const char* name : {"families/llama_yarn", "families/gemma3"}) {
+  for (const char* name : {"families/llama_yarn", "families/gemma3", "families/cohere2", "families/smollm3",
+                           "families/granite", "families/mpt", "families/falcon_40b", "families/phi3_longrope"}) {
     std::filesystem::create_directories(folder / "families");
     const auto model = copied(folder, name);
     attack_file(name, model / "config.json", [&] { use(load_model<cpu>(model, {.threads = 1})); });
   }
+  std::filesystem::create_directories(folder / "encoders");
+  const auto encoder = copied(folder, "encoders/bert");
+  attack_file("encoders/bert", encoder / "config.json", [&] {
+    const auto model = load_model<cpu>(encoder, {.threads = 1});
+    if (!model.config().encodes()) return use(model);
+    const std::vector<std::vector<token_id>> texts{{0, 0, 0}, {0}};
+    (void)embed(model, texts);
+    auto judge = train_all(model);
+    load_score_head(judge, encoder);
+  });
   const auto base = load_model<cpu>(golden / "tiny_llama", {.threads = 1});
   const auto adapter = copied(folder, "tiny_llama_adapter");
   attack_file("adapter_config.json", adapter / "adapter_config.json", [&] {

@@ -63,6 +63,9 @@ class mapped_file {
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   [[nodiscard]] std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// Gives the memory of whole pages within these bytes back: they have been read, and are read again when touched. So a
+  /// model that becomes numbers of its own is not in memory twice.
+  void release(std::span<const std::byte> part) const noexcept;
 
  private:
   const std::byte* data_ = nullptr;

@@ -111,6 +111,15 @@ mapped_file::~mapped_file() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void mapped_file::release(std::span<const std::byte> part) const noexcept {
+  const long asked = ::sysconf(_SC_PAGESIZE);
+  const auto page = static_cast<std::size_t>(asked > 0 ? asked : 4096);
+  if (part.size() < 16 * page) return;  // not worth a call
+  const auto begin = static_cast<std::size_t>(part.data() - data_), end = begin + part.size();
+  const std::size_t first = (begin + page - 1) / page * page, last = end / page * page;
+  if (first < last) ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
+}
+
 writer::writer(int number, const std::filesystem::path& path) : number_(number), path_(path) {
   buffer_.reserve(capacity);
 }

@@ -329,6 +329,7 @@ void gguf_file::read(const gguf_tensor& tensor, std::span<float> out) const {
                 join("tensor \"", tensor.name, "\" has ", tensor.elements, " numbers, expected ", out.size()));
   try {
     dequantize(tensor.type, bytes(tensor), out);
+    file_.release(bytes(tensor));
   } catch (const error& problem) {
     throw error(problem.code(), join(path_.string(), ", tensor \"", detail::shown(tensor.name), "\""), problem.what());
   }

@@ -44,7 +44,9 @@ void safetensors_file::read_as(std::string_view name, std::span<T> out) const {
     throw error(errc::bad_argument, path_.string(),
                 join("tensor \"", name, "\" has ", tensor->elements, " numbers, expected ", out.size()));
   }
-  convert(tensor->type, bytes(*tensor), out);
+  const auto stored = bytes(*tensor);
+  convert(tensor->type, stored, out);
+  file_.release(stored);
 }
 
 void safetensors_file::read(std::string_view name, std::span<float> out) const { read_as(name, out); }
