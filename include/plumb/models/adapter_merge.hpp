@@ -88,8 +88,8 @@ tensor<B, T> merged_weight(const weight_tensor<B, T>& weight, const changed_weig
   if (change.low_rank) return low_rank_merged(weight, *change.low_rank);
   if (change.copy) return change.copy->value.clone();
   if (change.table) {
-    tensor<B, T> out = weight.clone();
-    B::multiply(*weight.device(), product::nt, static_cast<T>(change.table->scale),
+    tensor<B, T> out = weight.plain();
+    B::multiply(*out.device(), product::nt, static_cast<T>(change.table->scale),
                 std::as_const(change.table->a->value).get(), std::as_const(change.table->b->value).get(), T(1),
                 out.get());
     return out;
