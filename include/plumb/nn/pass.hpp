@@ -58,6 +58,7 @@ template <class B, class T>
 struct virtual_tokens;
 template <class B, class T>
 class router_balance;
+template <class B, class T>
 struct adapter_mixture;
 
 /// What every part of a network is given beside its input.
