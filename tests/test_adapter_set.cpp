@@ -191,6 +191,35 @@ TEST_CASE("replies of a mixed batch are those of each adapter alone", "[adapters
   }
 }
 
+TEST_CASE("experts of a mixture take the adapters of the tokens that come to them", "[adapters]") {
+  const auto folder = golden / "families" / "mixtral";
+  temporary_folder place;
+  for (const auto& [name, rank, seed] : {std::tuple("one", 2, 5), std::tuple("two", 3, 70)}) {
+    const auto model = load_model<cpu, double>(folder);
+    lora_options o{.rank = rank, .targets = {"all-linear"}, .seed = static_cast<std::uint64_t>(seed)};
+    o.init = lora_init::random;
+    const auto p = attach_lora(model, o);
+    save_adapter(p, place / name);
+  }
+  const auto model = load_model<cpu, double>(folder);
+  adapter_set set(model);
+  set.add("one", load_adapter(model, place / "one"));
+  set.add("two", load_adapter(model, place / "two"));
+  const std::vector<std::string> which{"one", "", "two", "one", "two", ""};
+  const auto all = sequences();
+  const std::span<const scored_tokens> given(all.data(), which.size());
+  const auto mixed = score(set, given, which);
+  std::size_t changed = 0;
+  for (std::size_t i = 0; i < which.size(); ++i) {
+    const auto own = load_model<cpu, double>(folder);
+    const auto bare = score(own, given.subspan(i, 1));
+    if (!which[i].empty()) (void)load_adapter(own, place / which[i]);
+    CHECK(mixed[i].logp == score(own, given.subspan(i, 1))[0].logp);
+    changed += mixed[i].logp != bare[0].logp ? 1 : 0;
+  }
+  CHECK(changed == 4);
+}
+
 TEST_CASE("what cannot share a batch is refused", "[adapters][bad input]") {
   const auto model = load_model<cpu, float>(golden / "tiny_llama");
   auto set = set_of_kinds(model);

@@ -347,6 +347,7 @@ class Tiny(Case):
             "pissa": (["init=pissa", "lora_plus_ratio=4"], {"init_lora_weights": True, "r": 4, "lora_alpha": 8}, "yes", "yes"),
             "olora": (["init=olora", "rank_stabilised=true"], {"use_rslora": True, "r": 4}, "yes", "yes"),
             "saved": (["modules_to_save=norm,lm_head"], {"modules_to_save": ["norm", "lm_head"]}, "refused", "refused"),
+            "embedding": (["targets=q_proj,embed_tokens"], {"target_modules": ["embed_tokens", "q_proj"]}, "refused", "refused"),
             "tokens": (["trainable_tokens=5, 9", "biases=all"], {"trainable_token_indices": [5, 9], "bias": "all"}, "refused", "refused"),
         }
         for name, (settings, fields, vllm, llama_cpp) in kinds.items():
@@ -363,6 +364,8 @@ class Tiny(Case):
             (one,), (two,) = (lines(self.ok("score", "--in", "-", *where, rows=row)) for where in (("--model", TINY, "--adapter", run), ("--model", merged)))
             self.assertAlmostEqual(one["sum"], two["sum"], places=4)
             self.assertGreater(abs(one["sum"] - base["sum"]), 1e-3)
+            to_gguf = ("convert", "--model", TINY, "--adapter", run, "--out", self.folder / (name + ".gguf"))
+            self.ok(*to_gguf) if llama_cpp == "yes" else self.refused(*to_gguf, says="plain LoRA")
             again = self.folder / (name + "_again")  # from the settings that the run wrote down
             self.ok("train", "--config", run / "config.json", "--out", again)
             self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(again / "adapter_model.safetensors"))
@@ -380,6 +383,7 @@ class Tiny(Case):
             self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(self.folder / (name + "_again") / "adapter_model.safetensors"))
             self.ok("train", "sft", "--model", TINY, "--data", rows, "--adapter", run, "--out", self.folder / (name + "_more"), "--set", "steps=1")
             self.refused("merge", "--model", TINY, "--adapter", run, "--out", self.folder / "y", says="merged")
+            self.refused("convert", "--model", TINY, "--adapter", run, "--out", self.folder / "y.gguf", says="virtual tokens")
         patterns = self.folder / "patterns"
         shutil.copytree(GOLDEN / "adapters" / "pissa", patterns)
         config = json.loads((patterns / "adapter_config.json").read_text())
@@ -522,6 +526,43 @@ class Tiny(Case):
             for a, b in zip(scores["logp"] + scores["entropy"], exact["logp"] + exact["entropy"]):
                 self.near(a, b, 1e-5 if dtype == "f32" else 1e-11)
         self.assertNotEqual(found["cpu", "f32"], exact)
+
+    def test_rows_choose_their_adapter(self):
+        folders = {"all": GOLDEN / "tiny_llama_adapter", "dora": GOLDEN / "adapters" / "dora"}
+        named = [word for name, folder in folders.items() for word in ("--adapter", f"{name}={folder}")]
+        names = ["dora", "", "all", "dora", None, "all"]
+        prompts = [{"ids": [1, 5 + i, 9, 33]} for i in range(len(names))]
+        rows = [row if name is None else row | {"adapter": name} for row, name in zip(prompts, names)]
+        for command, options in (("score", ()), ("generate", ("--max-tokens", "6", "--temperature", "0"))):
+            mixed = lines(self.ok(command, "--model", TINY, *named, "--in", "-", *options, rows=rows))
+            for row, name, result in zip(prompts, names, mixed):
+                alone = ("--adapter", folders[name]) if name else ()
+                self.assertEqual(lines(self.ok(command, "--model", TINY, *alone, "--in", "-", *options, rows=[row])), [result])
+        self.assertEqual(len({json.dumps(lines(self.ok("score", "--model", TINY, *named, "--in", "-", rows=[prompts[0] | {"adapter": name}]))) for name in ("", "all", "dora")}), 3)
+        self.refused("score", "--model", TINY, *named, "--in", "-", rows=[prompts[0] | {"adapter": "dara"}], says=("standard input:1", "all, dora"))
+        self.refused("generate", "--model", TINY, "--in", "-", rows=rows, says="NAME=FOLDER")
+        self.refused("score", "--model", TINY, *named[:2], *named[:2], "--in", "-", rows=rows, says="already")
+        self.refused("score", "--model", TINY, "--adapter", folders["all"], "--adapter", folders["dora"], "--in", "-", rows=rows, says="NAME=FOLDER")
+        self.refused("score", "--model", TINY, "--adapter", f"saved={GOLDEN / 'adapters' / 'saved'}", "--in", "-", rows=rows, says="use it alone")
+        self.refused("generate", "--model", TINY, *named, "--beams", "2", "--in", "-", rows=rows, says="--beams")
+
+    def test_positions(self):
+        row = {"ids": [1 + i % 90 for i in range(300)]}  # the model's own length is 256
+        self.refused("score", "--model", TINY, "--in", "-", rows=[row], says="positions")
+        (longer,) = lines(self.ok("score", "--model", TINY, "--positions", "300", "--in", "-", rows=[row]))
+        (longest,) = lines(self.ok("score", "--model", TINY, "--positions", "4000", "--in", "-", rows=[row]))
+        self.assertEqual((longer, longer["tokens"]), (longest, 299))
+        (reply,) = lines(self.ok("generate", "--model", TINY, "--positions", "310", "--max-tokens", "99", "--temperature", "0", "--in", "-", rows=[row]))
+        self.assertLessEqual(len(reply["ids"]), 11)
+        data = self.write("long.jsonl", [{"prompt_ids": row["ids"], "completion_ids": [5, 6]}])
+        run, again = self.folder / "long", self.folder / "again"
+        self.ok("train", "sft", "--model", TINY, "--positions", "400", "--data", data, "--out", run, "--set", "steps=1", "max_tokens=400")
+        self.assertEqual(json.loads((run / "config.json").read_text())["positions"], 400)
+        self.ok("train", "--config", run / "config.json", "--out", again)
+        self.assertEqual(tensors(run / "adapter_model.safetensors"), tensors(again / "adapter_model.safetensors"))
+        self.refused("score", "--model", GOLDEN / "families" / "gpt2", "--positions", "100000", "--in", "-", rows=[row], says="learns a row")
+        self.refused("score", "--model", TINY, "--positions", "10000000", "--in", "-", rows=[row], says="--positions")
+        self.refused("score", "--model", TINY, "--positions", "0", "--in", "-", rows=[row], says="--positions")
 
     def test_bad_rows(self):
         for row, says in (({"ids": [1, 97]}, "vocabulary"), ({"ids": [1]}, "no token to score"), ({"ids": [1, 2], "from": 2}, "no token"), ({"ids": [1, 2, 3], "from": 0}, '"from"'),
@@ -788,7 +829,31 @@ class Stories(Case):
         self.refused("merge", "--model", MODEL, *pair, "--weights", "1", "--out", self.folder / "x", says="2 adapters, found 1")
         self.refused("merge", "--model", MODEL, *pair, "--weights", "1,x", "--out", self.folder / "x", says="commas")
         self.refused("merge", "--model", MODEL, *pair, "--method", "tie", "--out", self.folder / "x", says="'ties'")
-        self.refused("merge", "--model", MODEL, *pair, "--method", "ties", "--as-adapter", "--out", self.folder / "x", says="full rank")
+        self.refused("merge", "--model", MODEL, *pair, "--method", "ties", "--as-adapter", "--out", self.folder / "x", says="--rank")
+        # The closest adapter of a rank: as many singular values as the ranks together lose nothing, fewer do.
+        adapter_of = lambda folder: json.loads((folder / "adapter_config.json").read_text())
+        total = adapter_of(joined)["r"]
+        for method, rank in (("linear", total), ("linear", 1), ("ties", 3)):
+            out = self.folder / f"{method}{rank}"
+            self.ok("merge", "--model", MODEL, *pair, "--weights", "0.5,-0.25", "--method", method, "--as-adapter", "--rank", rank, "--out", out)
+            self.assertEqual(adapter_of(out)["r"], rank)
+            (close,) = lines(self.ok("score", "--model", MODEL, "--adapter", out, "--in", "-", rows=[text]))
+            (self.assertLess if rank == total else self.assertGreater)(abs(close["sum"] - sum_), 2e-3)
+        self.refused("merge", "--model", MODEL, *pair, "--rank", "2", "--out", self.folder / "x", says="--as-adapter")
+        # Models: sums of what each has beyond the base, and the arc between two.
+        score_of = lambda folder: lines(self.ok("score", "--model", folder, "--in", "-", rows=[text]))[0]["sum"]
+        one = self.folder / "stories_adapter"
+        for name, options, expected in (("whole", (), score_of(one)), ("none", ("--weights", "0"), score_of(MODEL)),
+                                        ("arc0", ("--method", "slerp", "--weights", "0"), score_of(MODEL)), ("arc1", ("--method", "slerp", "--weights", "1"), score_of(one))):
+            self.ok("merge", "--model", MODEL, "--other", one, *options, "--out", self.folder / name)
+            self.assertAlmostEqual(score_of(self.folder / name), expected, places=3)
+        self.ok("merge", "--model", MODEL, "--other", one, "--other", both, "--method", "dare", "--seed", "3", "--out", self.folder / "dare")
+        self.refused("merge", "--model", MODEL, "--other", one, "--other", both, "--method", "slerp", "--weights", "1,1", "--out", self.folder / "x", says="one --other")
+        self.refused("merge", "--model", MODEL, "--other", one, "--method", "slerp", "--out", self.folder / "x", says="--weights")
+        self.refused("merge", "--model", MODEL, *pair, "--method", "slerp", "--out", self.folder / "x", says="two models")
+        self.refused("merge", "--model", MODEL, "--other", TINY, "--out", self.folder / "x", says="make")
+        self.refused("merge", "--model", MODEL, "--other", self.folder / "nowhere", "--out", self.folder / "x", says="--other")
+        self.refused("merge", "--model", MODEL, "--other", one, *pair, "--out", self.folder / "x", says="--adapter")
         self.refused("merge", "--model", MODEL, "--out", self.folder / "x", says="--adapter")
         self.refused("merge", "--model", TINY, "--adapter", adapter, "--out", self.folder / "x")
         self.assertFalse((self.folder / "x").exists())

@@ -81,8 +81,15 @@ class engine {
   [[nodiscard]] virtual const prompt_options* prompt() const = 0;  ///< null without virtual tokens
   [[nodiscard]] virtual json::object describe_adapter() const = 0;
 
-  virtual std::vector<token_scores> score(std::span<const scored_tokens> sequences, bool entropy) = 0;
+  /// Loads an adapter beside others, for sequences that name theirs.
+  virtual void add_adapter(const std::string& name, const std::filesystem::path& folder) = 0;
+  [[nodiscard]] virtual std::vector<std::string> adapter_names() const = 0;
+
+  /// `adapters`: the name of every sequence's adapter, "" for none; empty: what is on the model.
+  virtual std::vector<token_scores> score(std::span<const scored_tokens> sequences,
+                                          std::span<const std::string> adapters, bool entropy) = 0;
   virtual std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
+                                                       std::span<const std::string> adapters,
                                                        const generate_options& options) = 0;
   virtual std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
                                                           const beam_options& options) = 0;
@@ -113,10 +120,14 @@ class engine {
 template <class B, class T>
 std::unique_ptr<engine> open_engine(const std::filesystem::path& folder, const load_options& options);
 
+class arguments;
 struct common_options;
 
 /// Reads the model on the backend and with the number type that the user chose, and its adapter unless `adapter` is empty.
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common);
+
+/// The same with --model and --adapter: one folder, or several as NAME=FOLDER, among which rows choose.
+std::unique_ptr<engine> open_model(const arguments& given, const common_options& common);
 
 /// Throws errc::not_found or unsupported when this is no model's folder or GGUF file; `option` names it.
 void check_model(const std::string& model, const char* option);

@@ -5,6 +5,7 @@
 #include "engine.hpp"
 
 #include <plumb/models/adapter.hpp>
+#include <plumb/models/adapter_set.hpp>
 #include <plumb/models/describe_adapter.hpp>
 #include <plumb/models/merge_models.hpp>
 #include <plumb/train/density_ratio.hpp>
@@ -66,7 +67,19 @@ class engine_of final : public engine {
     return policy_ ? plumb::describe_adapter(*policy_) : json::object();
   }
 
-  std::vector<token_scores> score(std::span<const scored_tokens> sequences, bool entropy) override {
+  void add_adapter(const std::string& name, const std::filesystem::path& folder) override {
+    if (holds_score_head(model_.source()))
+      throw error(errc::unsupported, "--adapter", "named adapters go with language models, this one has a score head");
+    if (!named_) named_.emplace(model_);
+    named_->add(name, plumb::load_adapter(model_, folder));
+  }
+  std::vector<std::string> adapter_names() const override {
+    return named_ ? named_->names() : std::vector<std::string>();
+  }
+
+  std::vector<token_scores> score(std::span<const scored_tokens> sequences, std::span<const std::string> adapters,
+                                  bool entropy) override {
+    if (named_) return plumb::score(*named_, sequences, adapters, entropy);
     if (!policy_ && holds_score_head(model_.source())) {
       policy_.emplace(model_, std::vector<named_parameter<B, T>>(), std::nullopt);
       load_score_head(*policy_, model_.source());
@@ -74,7 +87,9 @@ class engine_of final : public engine {
     return policy_ ? plumb::score(*policy_, sequences, entropy) : plumb::score(model_, sequences, entropy);
   }
   std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
+                                               std::span<const std::string> adapters,
                                                const generate_options& options) override {
+    if (named_) return plumb::generate(*named_, prompts, adapters, options);
     return plumb::generate(model_, prompts, options);
   }
   std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
@@ -234,6 +249,7 @@ class engine_of final : public engine {
 
   language_model<B, T> model_;
   std::optional<policy<B, T>> policy_;
+  std::optional<adapter_set<B, T>> named_;
   std::optional<plumb::teacher<B, T>> teacher_;
 };
 

@@ -56,28 +56,33 @@ json::object generated_row(const generated& reply, bool with_text) {
 int run_generate(const arguments& given) {
   const common_options common = read_common(given);
   const generate_options options = read_options(given, common);
-  const auto model = open_model(given.required("--model"), given.text("--adapter"), common);
+  const auto model = open_model(given, common);
   const auto chat = find_chat(given.required("--model"), given.text("--template"), "--template");
   if (!options.stop.empty()) (void)model->tokenizer();  // stop strings are text
   const bool beams = given.has("--beams");
   if (!beams && given.has("--length-penalty")) throw error(errc::bad_argument, "--length-penalty", "needs --beams N");
   const beam_options searched = beams ? read_beams(given, options) : beam_options{};
+  if (beams && !model->adapter_names().empty())
+    throw error(errc::unsupported, "--beams", "goes with one adapter for all rows; give --adapter FOLDER");
   constexpr std::size_t together = 32;
   write_output(given.text("--out"), [&](output& out) {
     std::vector<std::vector<token_id>> waiting;
+    std::vector<std::string> adapters;
     generate_options own = options;  // a reply depends on the seed and its row's number, not on where groups are cut
     const auto answer = [&] {
       if (waiting.empty()) return;
-      for (const auto& replies : beams ? model->beam_search(waiting, searched) : model->generate(waiting, own))
+      for (const auto& replies :
+           beams ? model->beam_search(waiting, searched) : model->generate(waiting, adapters, own))
         for (const generated& reply : replies) out.line(generated_row(reply, model->has_tokenizer()));
       out.flush();
       own.first_prompt += waiting.size();
-      waiting.clear();
+      waiting.clear(), adapters.clear();
     };
     read_rows(
         given,
         [&](const json::object& row, const std::string& place) {
           waiting.push_back(read_prompt(row, *model, place, chat ? &*chat : nullptr));
+          adapters.push_back(read_adapter_name(row, *model, place));
           if (waiting.size() == together) answer();
         },
         answer);
@@ -101,7 +106,9 @@ const command generate_command{
     "  echo '{\"prompt\": \"Once upon a time\"}' | plumb generate --model stories260k/hf --in - --max-tokens 40 "
     "--temperature 0",
     {{"--model", "MODEL", "a Hugging Face folder"},
-     {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
+     {"--adapter", "ADAPTER",
+      "a PEFT folder to put on the model; several as NAME=FOLDER, and rows choose one with \"adapter\": NAME",
+      option::many},
      positions_option,
      {"--template", "F",
       "how messages are written: a Jinja file or chatml, zephyr ..; else by the model's own template"},

@@ -52,6 +52,27 @@ std::unique_ptr<engine> open_model(const std::string& model, const std::string& 
   return out;
 }
 
+std::unique_ptr<engine> open_model(const arguments& given, const common_options& common) {
+  const std::string model = given.required("--model");
+  const auto adapters = given.all("--adapter");
+  std::error_code failed;
+  const auto is_name = [&](const std::string& text) {  // a folder may have an equals sign in its name, too
+    return text.find('=') != std::string::npos && !std::filesystem::exists(text, failed);
+  };
+  if (adapters.size() < 2 && (adapters.empty() || !is_name(adapters[0])))
+    return open_model(model, given.text("--adapter"), common);
+  auto out = open_model(model, "", common);
+  for (const std::string& each : adapters) {
+    const auto equals = each.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw error(errc::bad_argument, "--adapter",
+                  join("expected several adapters as NAME=FOLDER, found \"", each,
+                       "\"; rows then choose one, {\"prompt\": .., \"adapter\": NAME}"));
+    out->add_adapter(each.substr(0, equals), each.substr(equals + 1));
+  }
+  return out;
+}
+
 void open_teacher(engine& model, const std::string& folder, const common_options& common) {
   check_model(folder, "--teacher");
   model.load_teacher(folder, {.threads = common.threads, .positions = common.positions, .storage = common.storage});

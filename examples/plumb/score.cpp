@@ -27,23 +27,25 @@ json::object scored_row(const token_scores& scores) {
 
 int run_score(const arguments& given) {
   const common_options common = read_common(given);
-  const auto model = open_model(given.required("--model"), given.text("--adapter"), common);
+  const auto model = open_model(given, common);
   const auto chat = find_chat(given.required("--model"), given.text("--template"), "--template");
   const bool entropy = given.has("--entropy");
   write_output(given.text("--out"), [&](output& out) {
     std::vector<scored_tokens> waiting;
+    std::vector<std::string> adapters;
     std::size_t tokens = 0;
     const auto score_waiting = [&] {
       if (waiting.empty()) return;
-      for (const auto& scores : model->score(waiting, entropy)) out.line(scored_row(scores));
+      for (const auto& scores : model->score(waiting, adapters, entropy)) out.line(scored_row(scores));
       out.flush();
-      waiting.clear();
+      waiting.clear(), adapters.clear();
       tokens = 0;
     };
     read_rows(
         given,
         [&](const json::object& row, const std::string& place) {
           waiting.push_back(read_scored(row, *model, place, chat ? &*chat : nullptr));
+          adapters.push_back(read_adapter_name(row, *model, place));
           tokens += waiting.back().ids.size();
           if (tokens >= 8192) score_waiting();
         },
@@ -68,7 +70,9 @@ const command score_command{
     "  echo '{\"prompt\": \"Once upon a time\", \"completion\": \", there was a dog.\"}' | plumb score --model "
     "stories260k/hf --in -",
     {{"--model", "MODEL", "a Hugging Face folder"},
-     {"--adapter", "ADAPTER", "a PEFT folder to put on the model"},
+     {"--adapter", "ADAPTER",
+      "a PEFT folder to put on the model; several as NAME=FOLDER, and rows choose one with \"adapter\": NAME",
+      option::many},
      positions_option,
      {"--template", "F",
       "how messages are written: a Jinja file or chatml, zephyr ..; else by the model's own template"},

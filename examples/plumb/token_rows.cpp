@@ -8,6 +8,8 @@
 #include <plumb/data/read.hpp>
 #include <plumb/data/row.hpp>
 
+#include <algorithm>
+
 namespace program {
 
 namespace {
@@ -41,8 +43,8 @@ void check_chat_keys(const data_row& row) {
 scored_tokens read_scored(const json::object& object, const engine& model, const std::string& place,
                           const chat_template* chat) {
   check_keys(object,
-             {"text", "prompt", "completion", "prompt_ids", "completion_ids", "ids", "from", "tools", "documents",
-              "chat_template_kwargs"},
+             {"text", "prompt", "completion", "prompt_ids", "completion_ids", "ids", "from", "adapter", "tools",
+              "documents", "chat_template_kwargs"},
              place);
   const data_row row{object, place};
   check_chat_keys(row);
@@ -111,7 +113,7 @@ scored_tokens read_scored(const json::object& object, const engine& model, const
 
 std::vector<token_id> read_prompt(const json::object& object, const engine& model, const std::string& place,
                                   const chat_template* chat) {
-  check_keys(object, {"prompt", "prompt_ids", "ids", "tools", "documents", "chat_template_kwargs"}, place);
+  check_keys(object, {"prompt", "prompt_ids", "ids", "adapter", "tools", "documents", "chat_template_kwargs"}, place);
   const data_row row{object, place};
   check_chat_keys(row);
   const bool messages = plumb::detail::is_conversation(row);
@@ -134,6 +136,19 @@ std::vector<token_id> read_prompt(const json::object& object, const engine& mode
                 join("the prompt has ", ids.size(), " tokens; the model has ", model.positions(),
                      " positions, so there is no room for a reply"));
   return ids;
+}
+
+std::string read_adapter_name(const json::object& row, const engine& model, const std::string& place) {
+  const auto name = json::get_or<std::string>(row, "adapter", "", place);
+  const auto names = model.adapter_names();
+  if (names.empty() && row.contains("adapter"))
+    throw error(errc::bad_data, place,
+                "\"adapter\" chooses among those of --adapter NAME=FOLDER, of which there are none");
+  if (name.empty() || std::find(names.begin(), names.end(), name) != names.end()) return name;
+  std::string known;
+  for (const std::string& each : names) known += join(known.empty() ? "" : ", ", each);
+  throw error(errc::bad_data, place,
+              join("\"adapter\": expected one of ", known, ", or \"\" for the bare model; found \"", name, "\""));
 }
 
 }  // namespace program

@@ -20,4 +20,7 @@ scored_tokens read_scored(const json::object& row, const engine& model, const st
 std::vector<token_id> read_prompt(const json::object& row, const engine& model, const std::string& place,
                                   const chat_template* chat = nullptr);
 
+/// The row's "adapter"; "", the bare model, when it names none. Throws errc::bad_data, with the names there are.
+std::string read_adapter_name(const json::object& row, const engine& model, const std::string& place);
+
 }  // namespace program

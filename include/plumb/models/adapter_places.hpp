@@ -55,7 +55,7 @@ struct adapter_places {
       if (plan.options().dora) visit(name + ".lora_magnitude_vector", shape{1, map->outputs()});
     }
     for (const auto& [name, looked_up] : tables) {
-      const shape extent = looked_up->weight->value.extent();
+      const shape extent = looked_up->weight->extent();
       visit(name + ".lora_embedding_A", shape{extent.rows, plan.rank(name)});
       visit(name + ".lora_embedding_B", shape{extent.columns, plan.rank(name)});
     }

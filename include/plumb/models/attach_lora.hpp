@@ -176,7 +176,7 @@ policy<B, T> attach_lora(const language_model<B, T>& model, lora_options options
   }
   for (std::size_t i = 0; i < places.tables.size(); ++i) {
     const auto& [name, table] = places.tables[i];
-    const shape extent = table->weight->value.extent();
+    const shape extent = table->weight->extent();
     const auto factors = first_embedding_factors(plan.options().init, extent, plan.rank(name),
                                                  derive_key(plan.options().seed, places.maps.size() + i));
     values.emplace(name + ".lora_embedding_A",

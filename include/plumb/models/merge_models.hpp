@@ -100,7 +100,7 @@ language_model<B, T> combine_models(const language_model<B, T>& base, const std:
   }
   const by_name own = weights_of(base);
   const auto numbers_of = [](const weight_tensor<B, T>& w) {
-    const auto host = w.value.host();
+    const auto host = w.host();
     return std::vector<double>(host.begin(), host.end());
   };
   std::uint64_t place = 0;
@@ -108,7 +108,7 @@ language_model<B, T> combine_models(const language_model<B, T>& base, const std:
     std::vector<std::vector<double>> theirs;
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const auto& w = *weights[i].at(name);
-      if (w.value.extent() != extent)
+      if (w.extent() != extent)
         throw error(errc::bad_argument, others[i].model.source(),
                     join("its weight \"", name, "\" has another shape than the base's"));
       theirs.push_back(numbers_of(w));

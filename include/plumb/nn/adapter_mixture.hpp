@@ -43,6 +43,9 @@ struct adapter_mixture {
   std::vector<adapter_range> rows;       ///< of the batch
   std::vector<adapter_range> head_rows;  ///< of the rows that the head reads
 
+  /// The same for some rows of the batch by themselves, such as an expert's.
+  [[nodiscard]] adapter_mixture of_rows(std::span<const std::int32_t> chosen) const;
+
   /// The map `map` with weight W: each range of x's rows by itself, exactly as it would be computed alone.
   /// `own`: the change on the model, null: none. x [tokens, in] → [tokens, out]
   variable<B, T> product(pass<B, T>& p, variable<B, T> x, variable<B, T> weight, const void* map,
@@ -83,6 +86,11 @@ inline std::vector<adapter_range> ranges_of(std::span<const adapter_range> range
     append_rows(out, 1, (after - 1)->adapter);
   }
   return out;
+}
+
+template <class B, class T>
+adapter_mixture<B, T> adapter_mixture<B, T>::of_rows(std::span<const std::int32_t> chosen) const {
+  return {table, ranges_of(rows, chosen), {}};
 }
 
 }  // namespace plumb::inline v0

@@ -78,10 +78,18 @@ struct mixture_of_experts {
       const index_t first = sorted.first[static_cast<std::size_t>(e)];
       const index_t own = sorted.first[static_cast<std::size_t>(e) + 1] - first;
       if (own == 0) continue;
-      const auto inputs = gather_rows(t, x, rows + first, own);              // [own, width]
+      const auto inputs = gather_rows(t, x, rows + first, own);  // [own, width]
+      const auto* const mixture = p.mixture;  // of all rows; the expert's adapters are those of its own
+      adapter_mixture<B, T> of_own;
+      if (mixture) {
+        of_own = mixture->of_rows(
+            std::span(sorted.rows).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(own)));
+        p.mixture = &of_own;
+      }
       const auto outputs = experts[static_cast<std::size_t>(e)](p, inputs);  // [own, width]
-      const auto shares = gather_rows(t, each, places + first, own);         // [own, 1]
-      y = add_weighted_rows(t, y, outputs, shares, rows + first);            // [tokens, width]
+      p.mixture = mixture;
+      const auto shares = gather_rows(t, each, places + first, own);  // [own, 1]
+      y = add_weighted_rows(t, y, outputs, shares, rows + first);     // [tokens, width]
     }
     if (!shared_expert) return y;
     const auto open = sigmoid(t, (*shared_expert_gate)(p, x));     // [tokens, 1]
