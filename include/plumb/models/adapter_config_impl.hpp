@@ -195,6 +195,7 @@ adapter_config read_adapter_config(const std::filesystem::path& folder) {
     throw error(errc::unsupported, place,
                 join("\"peft_type\" is \"", kind, "\"; plumb reads LORA, PROMPT_TUNING and PREFIX_TUNING"));
   detail::refuse_variants(c, place);
+  out.inputs_first = json::get_or<bool>(c, "fan_in_fan_out", false, place);
   out.base_model = json::get_or<std::string>(c, "base_model_name_or_path", "", place);
   out.lora = detail::read_lora_options(c, place);
   out.score_head = detail::read_saved_modules(c, place, out.lora.modules_to_save);
