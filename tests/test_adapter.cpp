@@ -516,7 +516,6 @@ TEST_CASE("an adapter of GPT-2 says that the model's files hold maps the other w
   lora_options how;
   how.rank = 2, how.targets = {"c_attn"};
   save_adapter(attach_lora(model, how), folder / "a");
-  CHECK(read_adapter_config(folder / "a").inputs_first);
   CHECK(read_adapter_config(folder / "a").virtual_tokens == 0);
   CHECK(plumb_test::read_file(folder / "a" / "adapter_config.json").find("\"fan_in_fan_out\": true") !=
         std::string::npos);

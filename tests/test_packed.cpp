@@ -87,6 +87,49 @@ TEST_CASE("packed weights are written as bitsandbytes reads them", "[packed]") {
   CHECK_MESSAGE(errc::unsupported, plumb::as_bitsandbytes("a.weight", plain.what), "has no q8_0");
 }
 
+TEST_CASE("damaged files of bitsandbytes are refused", "[packed]") {
+  const plumb_test::temporary_folder folder;
+  const auto path = folder.path() / "model.safetensors";
+  const auto read = [&](const std::vector<plumb::tensor_data>& tensors) {
+    plumb::write_safetensors(path, tensors);
+    return plumb::read_bitsandbytes(plumb::weight_files::open(path), "a.weight", {15, 77});
+  };
+  const auto m = plumb::pack(random_numbers(15 * 77, 3), {15, 77}, packed_format::four_bits);
+  const auto parts = plumb::as_bitsandbytes("a.weight", m.what);
+  CHECK(read(parts->tensors).bytes == m.bytes);
+  for (std::size_t i = 0; i < parts->tensors.size(); ++i) {
+    const std::string name = parts->tensors[i].name;
+    CAPTURE(name);
+    auto some = parts->tensors;
+    some.erase(some.begin() + static_cast<std::ptrdiff_t>(i));
+    // Without the second scales the first are expected as floats; without the state it is no such weight.
+    const bool whole = name == "a.weight" || name.find("quant_state") != std::string::npos;
+    CHECK_MESSAGE(whole ? errc::not_found : errc::bad_model, read(some), "a.weight");
+    if (name.find("quant_state") != std::string::npos) continue;
+    some = parts->tensors;  // one number too few
+    const auto width = some[i].type == plumb::dtype::f32 ? std::size_t{4} : std::size_t{1};
+    some[i].bytes = some[i].bytes.first(some[i].bytes.size() - width);
+    some[i].shape = {static_cast<index_t>(some[i].bytes.size() / width)};
+    CHECK_MESSAGE(errc::bad_model, read(some), "expected");
+    if (width == 1) continue;
+    some = parts->tensors;
+    std::vector<std::byte> broken(some[i].bytes.begin(), some[i].bytes.end());
+    const float nothing = std::nanf("");
+    std::memcpy(broken.data(), &nothing, 4);
+    some[i].bytes = broken;
+    CHECK_MESSAGE(errc::not_finite, read(some), "NaN");
+  }
+  for (const std::string state : {"{", "[]", "{\"shape\": [15, 77], \"blocksize\": 3}", "{\"blocksize\": 64}",
+                                  "{\"shape\": [15, 77], \"blocksize\": 64, \"nested_blocksize\": 0}"}) {
+    CAPTURE(state);
+    auto some = parts->tensors;
+    for (auto& each : some)
+      if (each.name.find("quant_state") != std::string::npos)
+        each.bytes = std::as_bytes(std::span(state)), each.shape = {static_cast<index_t>(state.size())};
+    CHECK(plumb_test::thrown([&] { read(some); }).has_value());
+  }
+}
+
 TEST_CASE("blocks of llama.cpp and short floats unpack as their own readers say", "[packed]") {
   const auto numbers = random_numbers(6 * 512, 5);
   for (const auto& [format, type, error] : {std::tuple{packed_format::q8_0, plumb::ggml_type::q8_0, 0.02},

@@ -58,7 +58,7 @@ struct showcase {
   }
   [[nodiscard]] std::vector<std::string> answers(engine& model) const {
     std::vector<std::string> out;
-    for (const auto& replies : model.generate(prompts, {.max_tokens = 64, .sampling = {.temperature = 0}}))
+    for (const auto& replies : model.generate(prompts, {}, {.max_tokens = 64, .sampling = {.temperature = 0}}))
       out.push_back(replies[0].text);
     return out;
   }

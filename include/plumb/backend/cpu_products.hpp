@@ -79,9 +79,9 @@ struct product_task {
     T* const own_left = more_right + across * job.more.depth;
     T* const own_more = own_left + most * panel_stride<T>;
     T* const own_sums = own_left + (job.left ? 0 : 2 * most * panel_stride<T>);
-    // A right operand that is used once is not worth packing.
+    // A right operand that is used once or twice is not worth packing.
     const bool direct =
-        job.kind != product::nt && !job.term.packed && rows <= most && columns % simd<Set, T>::lanes == 0;
+        job.kind != product::nt && !job.term.packed && rows <= 2 * most && columns % simd<Set, T>::lanes == 0;
     const bool as_codes = std::is_same_v<T, float> && job.term.packed_panels != nullptr;
     if (!direct && !job.term.panels && !as_codes)
       for (index_t k = 0; k < job.part.depth; k += depth_block)

@@ -92,12 +92,19 @@ inline packed_numbers read_packed(const gguf_model& files, const model_config& c
   return files.read_packed(name);
 }
 
-/// The format in which a storage keeps this weight; none: plain numbers.
+/// The format in which a storage keeps this weight; none: plain numbers. Throws errc::bad_argument where its rows end inside
+/// a block.
 template <class Files>
 std::optional<packed_format> kept_format(const Files& files, const model_config& config, const std::string& name,
                                          shape extent, weight_storage storage) {
   if (storage == weight_storage::plain || !is_block_map(name, extent)) return std::nullopt;
-  return storage == weight_storage::stored ? stored_format(files, config, name) : format_of(storage);
+  if (storage == weight_storage::stored) return stored_format(files, config, name);
+  const auto wanted = format_of(storage);
+  if (*wanted != packed_format::four_bits && extent.columns % block_numbers(*wanted) != 0)
+    throw error(errc::bad_argument, name,
+                join("its rows of ", extent.columns, " numbers do not end with a block of ", block_numbers(*wanted),
+                     "; ", plumb::name(storage), " cannot keep them, nf4, int8 and bf16 can"));
+  return wanted;
 }
 
 /// Reads one weight; with a storage other than plain the maps of blocks are packed.
@@ -108,10 +115,6 @@ weight_ptr<B, T> read_weight(const device_ptr<B>& device, const Files& files, co
   if (!wanted) return finite_weight<B, T>(device, name, extent, read_numbers<T>(files, config, name, extent));
   if (stored_format(files, config, name) == wanted)
     return packed_weight<B, T>(device, read_packed(files, config, name, extent, *wanted));
-  if (*wanted != packed_format::four_bits && extent.columns % block_numbers(*wanted) != 0)
-    throw error(errc::bad_argument, name,
-                join("its rows of ", extent.columns, " numbers do not end with a block of ", block_numbers(*wanted),
-                     "; ", plumb::name(storage), " cannot keep them, nf4, int8 and bf16 can"));
   return packed_weight<B, T>(device, pack(read_numbers<float>(files, config, name, extent), extent, *wanted));
 }
 
