@@ -34,12 +34,15 @@ constexpr std::string_view arc_method = "slerp";
 merge_options read_method(const arguments& given, const common_options& common) {
   merge_options out{.density = given.number("--density", 0.5), .seed = common.seed};
   const std::string name = given.text("--method", "linear");
-  std::vector<std::string_view> known(std::begin(merge_method_names), std::end(merge_method_names));
-  const auto found = std::find(known.begin(), known.end(), name);
-  known.push_back(arc_method);
-  if (name != arc_method && found == known.end() - 1)
-    throw error(errc::bad_argument, "--method", unknown_name("method", name, known));
-  if (name != arc_method) out.method = static_cast<merge_method>(found - known.begin());
+  if (name != arc_method) {
+    const auto* const found = std::find(std::begin(merge_method_names), std::end(merge_method_names), name);
+    if (found == std::end(merge_method_names)) {
+      std::vector<std::string_view> known(std::begin(merge_method_names), std::end(merge_method_names));
+      known.push_back(arc_method);
+      throw error(errc::bad_argument, "--method", unknown_name("method", name, known));
+    }
+    out.method = static_cast<merge_method>(found - std::begin(merge_method_names));
+  }
   if (out.method == merge_method::linear && given.has("--density"))
     throw error(errc::bad_argument, "--density",
                 join(name, " keeps every number; it goes with ties, dare, dare_ties and prune"));
