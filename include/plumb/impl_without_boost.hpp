@@ -35,12 +35,16 @@
 #include <plumb/models/adapter_init_impl.hpp>
 #include <plumb/models/adapter_options_impl.hpp>
 #include <plumb/models/adapter_readers_impl.hpp>
+#include <plumb/models/adapter_set_impl.hpp>
 #include <plumb/models/config_file_impl.hpp>
 #include <plumb/models/gguf_model_impl.hpp>
 #include <plumb/models/gguf_names_impl.hpp>
 #include <plumb/models/gguf_write_model_impl.hpp>
 #include <plumb/models/model_files_impl.hpp>
+#include <plumb/models/read_weight_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
+#include <plumb/models/stored_weight_impl.hpp>
+#include <plumb/nn/whole_texts_impl.hpp>
 #include <plumb/rollout/logistic_regression_impl.hpp>
 #include <plumb/text/chat_template_impl.hpp>
 #include <plumb/text/gguf_vocabulary_write_impl.hpp>
@@ -50,4 +54,5 @@
 #include <plumb/train/metrics_log_impl.hpp>
 #include <plumb/train/model_card_impl.hpp>
 #include <plumb/train/report_impl.hpp>
+#include <plumb/train/run_impl.hpp>
 #include <plumb/train/run_state_impl.hpp>

@@ -69,7 +69,7 @@ struct product_task {
                                                 T* scratch) {
     constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
     const product_job<T>& job = *the_job;
-    const index_t rows = std::min(job.task_rows, job.part.rows - row), tiles = parts_of(rows, most);
+    const index_t rows = std::min(job.task_rows, job.part.rows - row);
     const index_t columns = std::min(job.task_columns, job.part.columns - column);
     const index_t all_tiles = parts_of(job.part.rows, most), first_row = job.part.row + row;
     const index_t first_column = job.part.column + column, across = up_to(job.task_columns, panel);

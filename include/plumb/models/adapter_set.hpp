@@ -139,20 +139,10 @@ class adapter_set {
 namespace detail {
 
 /// The order in which sequences with one adapter are neighbours, and otherwise stay as they are.
-inline std::vector<std::size_t> grouped_by_adapter(std::span<const index_t> adapters) {
-  std::vector<std::size_t> out(adapters.size());
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = i;
-  std::stable_sort(out.begin(), out.end(), [&](std::size_t a, std::size_t b) { return adapters[a] < adapters[b]; });
-  return out;
-}
+std::vector<std::size_t> grouped_by_adapter(std::span<const index_t> adapters);
 
 /// Throws errc::bad_argument unless there is a name for each.
-inline void check_names(std::size_t sequences, std::size_t names) {
-  if (sequences != names)
-    throw error(
-        errc::bad_argument, "adapters",
-        join("expected a name for each of the ", sequences, " sequences (\"\": the bare model), found ", names));
-}
+void check_names(std::size_t sequences, std::size_t names);
 
 }  // namespace detail
 

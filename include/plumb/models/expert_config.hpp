@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <plumb/core/error.hpp>
+#include <plumb/core/types.hpp>
 
 namespace plumb::inline v0 {
 

@@ -14,9 +14,7 @@
 namespace plumb::inline v0::detail {
 
 /// Is this the weight of a linear map inside a block? Tables, norms, biases and the head are not.
-inline bool is_block_map(const std::string& name, shape extent) {
-  return extent.rows > 1 && !is_vector(name) && !is_table(name) && name != head_name;
-}
+bool is_block_map(const std::string& name, shape extent);
 
 /// A weight of numbers from a file, which must be finite.
 template <class B, class T>
@@ -65,32 +63,15 @@ std::vector<T> read_numbers(const gguf_model& files, const model_config& config,
 }
 
 /// The format in which the files hold a weight; none: plain numbers, or a format that cannot be kept.
-inline std::optional<packed_format> stored_format(const weight_files& files, const model_config& config,
-                                                  const std::string& wanted) {
-  const std::string name = stored_name(config, files, wanted);
-  if (!files.contains(name)) return std::nullopt;
-  if (const auto format = bitsandbytes_format(files, name)) return format;
-  const dtype type = files.info(name).type;
-  if (type == dtype::bf16) return packed_format::bf16;
-  return type == dtype::f16 ? std::optional(packed_format::f16) : std::nullopt;
-}
-inline std::optional<packed_format> stored_format(const gguf_model& files, const model_config&,
-                                                  const std::string& name) {
-  return files.contains(name) ? files.packed_format_of(name) : std::nullopt;
-}
+std::optional<packed_format> stored_format(const weight_files& files, const model_config& config,
+                                           const std::string& wanted);
+std::optional<packed_format> stored_format(const gguf_model& files, const model_config&, const std::string& name);
 
 /// The weight as the files hold it, its bits unchanged; plain short floats become the packed matrix of the same bits.
-inline packed_numbers read_packed(const weight_files& files, const model_config& config, const std::string& wanted,
-                                  shape extent, packed_format format) {
-  const std::string name = stored_name(config, files, wanted);
-  if (bitsandbytes_format(files, name)) return read_bitsandbytes(files, name, extent);
-  return pack(read_numbers<float>(files, config, wanted, extent), extent, format);
-}
-inline packed_numbers read_packed(const gguf_model& files, const model_config& config, const std::string& name,
-                                  shape extent, packed_format) {
-  find_stored(files, config, name, extent);
-  return files.read_packed(name);
-}
+packed_numbers read_packed(const weight_files& files, const model_config& config, const std::string& wanted,
+                           shape extent, packed_format format);
+packed_numbers read_packed(const gguf_model& files, const model_config& config, const std::string& name, shape extent,
+                           packed_format);
 
 /// The format in which a storage keeps this weight; none: plain numbers. Throws errc::bad_argument where its rows end inside
 /// a block.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -44,7 +43,7 @@ namespace detail {
 /// Sets all but the `kept` numbers of largest size to zero; of equal ones the earlier stay.
 inline void keep_largest(std::vector<double>& d, std::size_t kept) {
   std::vector<std::size_t> order(d.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto larger = [&](std::size_t a, std::size_t b) {
     const double x = std::abs(d[a]), y = std::abs(d[b]);
     return x != y ? x > y : a < b;

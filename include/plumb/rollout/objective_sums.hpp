@@ -3,7 +3,6 @@
 #pragma once
 
 #include <optional>
-#include <variant>
 
 #include <plumb/nn/head.hpp>
 #include <plumb/objective/distill.hpp>
@@ -65,8 +64,8 @@ class objective_sums {
       if constexpr (chosen_later) {
         if (method.statistics() > 1)
           throw error(errc::bad_argument, method.name(), "two of its terms ask for a row statistic; leave one out");
-        take<distill>(method);
-        take<top_entropy>(method);
+        if (const auto* const found = method.template find_row_function<distill>()) teacher_.emplace(*found);
+        if (const auto* const found = method.template find_row_function<top_entropy>()) entropy_.emplace(*found);
       }
       if (!statistic())
         throw error(errc::bad_argument, "statistic",
@@ -96,15 +95,10 @@ class objective_sums {
   [[nodiscard]] const vocabulary_sum<B, T>* statistic() const {
     if constexpr (!std::is_same_v<function, detail::no_function>) return own_ ? &*own_ : nullptr;
     if constexpr (chosen_later) {
-      if (const auto* const found = std::get_if<sum_of<distill>>(&later_)) return found;
-      if (const auto* const found = std::get_if<sum_of<top_entropy>>(&later_)) return found;
+      if (teacher_) return &*teacher_;
+      if (entropy_) return &*entropy_;
     }
     return nullptr;
-  }
-  /// The statistic of an objective chosen at run time, if its φ is a Phi.
-  template <class Phi>
-  void take(const Objective& method) {
-    if (const Phi* const found = method.template find_row_function<Phi>()) later_.template emplace<sum_of<Phi>>(*found);
   }
   struct unused {};
   template <bool Used, class Phi>
@@ -114,8 +108,8 @@ class objective_sums {
   [[no_unique_address]] slot<has(possible, need::sequential_kl), forward_divergence> kl_;
   [[no_unique_address]] slot<has(possible, need::confidence), collision_probability> collision_;
   [[no_unique_address]] slot<!std::is_same_v<function, detail::no_function>, function> own_;
-  [[no_unique_address]] std::conditional_t<chosen_later, std::variant<unused, sum_of<distill>, sum_of<top_entropy>>,
-                                           unused> later_;
+  [[no_unique_address]] slot<chosen_later, distill> teacher_;
+  [[no_unique_address]] slot<chosen_later, top_entropy> entropy_;
 };
 
 /// What a score head provides. (A token that does not say which value it had when it was sampled was sampled just now.)

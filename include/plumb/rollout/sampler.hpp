@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
@@ -110,7 +109,7 @@ class token_drawer {
   /// Fills `kept_` with the tokens that may be drawn; `total` is the weight of all.
   void cut(const sampling& how, double total) {
     kept_.resize(weights_.size());
-    std::iota(kept_.begin(), kept_.end(), token_id{0});
+    for (std::size_t i = 0; i < kept_.size(); ++i) kept_[i] = static_cast<token_id>(i);
     std::size_t sorted = 0;  // so many lie in order at the front: no more are sorted than are looked at
     const auto sort_to = [&](std::size_t count) {
       const auto at = [&](std::size_t i) { return kept_.begin() + static_cast<std::ptrdiff_t>(i); };

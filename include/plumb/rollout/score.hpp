@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include <plumb/models/adapter_set.hpp>
 #include <plumb/rollout/scorer.hpp>
 
 namespace plumb::inline v0 {

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include <plumb/core/random.hpp>
@@ -95,7 +95,7 @@ class reference_cache {
 
  private:
   std::filesystem::path path_;
-  std::unordered_map<std::uint64_t, double> entries_;
+  std::map<std::uint64_t, double> entries_;
 };
 
 }  // namespace plumb::inline v0

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,14 +25,7 @@
 namespace plumb::inline v0 {
 
 /// A random order of [0, count), a function of the key alone (Fisher and Yates).
-inline std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
-  std::vector<std::size_t> order(count);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  for (std::size_t i = count; i > 1; --i) {
-    std::swap(order[i - 1], order[philox_word64(key, i) % i]);
-  }
-  return order;
-}
+std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key);
 
 /// How many steps a run has, and which examples each of them takes. With a budget of tokens (`batch_tokens`), the examples
 /// of an epoch fill micro-batches in their random order, and a step takes `accumulate` of them; the epochs of such a run
@@ -135,25 +127,7 @@ inline run_plan plan_run(std::span<const example> data, const fit_options& o) {
 
 /// Cuts replies so that prompt + reply have at most `most` tokens. Throws errc::bad_data, with the row's place, when the
 /// prompt leaves no room for a reply.
-inline void shorten(std::span<example> data, index_t most) {
-  for (example& e : data)
-    for (reply& r : e.replies) {
-      const index_t room = most - static_cast<index_t>(e.prompt.size());
-      if (room < 1)
-        throw error(errc::bad_data, e.place,
-                    join("the prompt alone has ", e.prompt.size(), " tokens; max_tokens is ", most,
-                         "; raise it or shorten the prompt"));
-      if (static_cast<index_t>(r.tokens.size()) <= room) continue;
-      for (std::vector<double>* each :
-           {&r.token_references, &r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
-        if (each->size() == r.tokens.size()) each->resize(static_cast<std::size_t>(room));
-      r.tokens.resize(static_cast<std::size_t>(room));
-      r.teacher.ids.resize(static_cast<std::size_t>(room * r.teacher.wide));
-      r.teacher.logp.resize(static_cast<std::size_t>(room * r.teacher.wide));
-      if (!r.mask.empty()) r.mask.resize(static_cast<std::size_t>(room));
-      r.reference = missing;  // it was the log-probability of the whole reply
-    }
-}
+void shorten(std::span<example> data, index_t most);
 
 /// The policy's parameters with AdamW's rule for decay: matrices do, norms and biases do not.
 ///
@@ -196,15 +170,7 @@ void check_method(const Objective& o, need more = need::none) {
 }
 
 /// The log entry of the steps since the last one; empties the metrics.
-inline log_entry entry_of(run_state& state, index_t step, double epoch, double rate) {
-  log_entry entry{step, epoch, {}};
-  entry.set("loss", state.pending.value("loss"));
-  for (const metric& m : state.pending) entry.set(m.name, m.value());
-  entry.set("learning_rate", rate);
-  entry.set("num_tokens", state.tokens);
-  state.pending.clear();
-  return entry;
-}
+log_entry entry_of(run_state& state, index_t step, double epoch, double rate);
 
 /// Loss and metrics on data that is not trained on, as one batch, under names with "eval_". What training keeps (bco's
 /// running mean) is used and not changed; with `mismatched`, kto's baseline is measured.
@@ -226,48 +192,10 @@ log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span
 }
 
 /// Throws errc::bad_argument for the loss of routers that the model does not have.
-inline void check_router_loss(const fit_options& options, const model_config& model) {
-  if (options.router_loss > 0 && model.experts.count == 0)
-    throw error(errc::bad_argument, "router_loss",
-                "the model has no mixtures of experts, whose routers it is for; leave it at 0");
-}
+void check_router_loss(const fit_options& options, const model_config& model);
 
 /// A number that differs when the data or an option that fixes the course of the run differs.
-inline std::uint64_t fingerprint(std::span<const example> data, const run_plan& plan, const fit_options& o) {
-  std::uint64_t hash = 0;
-  const auto mix = [&](std::uint64_t x) { hash = derive_key(hash ^ x, 0); };
-  const auto mix_double = [&](double x) { mix(std::bit_cast<std::uint64_t>(x)); };
-  for (const example& e : data) {
-    mix(e.prompt.size());
-    for (const token_id t : e.prompt) mix(static_cast<std::uint64_t>(t));
-    for (const reply& r : e.replies) {
-      mix(r.tokens.size());
-      for (const token_id t : r.tokens) mix(static_cast<std::uint64_t>(t));
-      mix_double(r.weight);
-      for (const bool counts : r.mask) mix(counts ? 1 : 2);
-      for (const token_id t : r.teacher.ids) mix(static_cast<std::uint64_t>(t));
-      for (const double x : r.teacher.logp) mix_double(x);
-      for (const auto* numbers : {&r.old, &r.advantages, &r.old_values, &r.returns, &r.targets})
-        for (const double x : *numbers) mix_double(x);
-    }
-    mix(e.desirable ? 1 : 0);
-    mix_double(e.kl);
-    mix_double(e.margin);
-  }
-  mix(static_cast<std::uint64_t>(plan.steps));
-  mix(static_cast<std::uint64_t>(plan.per_step));
-  mix(static_cast<std::uint64_t>(o.batch));
-  if (o.batch_tokens > 0)
-    mix(derive_key(static_cast<std::uint64_t>(o.batch_tokens), static_cast<std::uint64_t>(o.accumulate)));
-  mix(o.seed);
-  mix(static_cast<std::uint64_t>(o.schedule));
-  for (const double x : {o.rate, o.warmup, o.weight_decay, o.clip_norm, o.beta1, o.beta2, o.epsilon, o.neftune,
-                         static_cast<double>(o.reference_sync), o.reference_share})
-    mix_double(x);
-  if (o.lora_plus_ratio != 1) mix_double(o.lora_plus_ratio);
-  if (o.router_loss != 0) mix(derive_key(std::bit_cast<std::uint64_t>(o.router_loss), 1));
-  return hash;
-}
+std::uint64_t fingerprint(std::span<const example> data, const run_plan& plan, const fit_options& o);
 
 /// Goes on from the newest checkpoint, if there is one. Throws errc::bad_argument when it is of another run.
 template <class B, class T>
