@@ -123,12 +123,12 @@ struct product_task {
           }
           if (!as_codes)
             multiply_tile<Set, T>(down, here, depth, left.first, left.stride, b, direct ? job.term.b_stride : wide,
-                                  sums, at > 0);
+                                  sums, wide, at > 0);
           if (adds) {
             const T* const more_b =
                 job.more.panels ? job.more.panels + c_column * job.more.depth : more_right + j * job.more.depth;
             multiply_tile<Set, T>(down, here, job.more.depth, more_left.first, more_left.stride, more_b, wide, sums,
-                                  true);
+                                  wide, true);
           }
           if (last)
             call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, here, static_cast<const T*>(sums), wide,

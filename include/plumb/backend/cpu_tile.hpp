@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
@@ -32,15 +33,18 @@ inline constexpr index_t panel_stride = depth_block + 64 / static_cast<index_t>(
 template <class Set, class T>
 inline constexpr index_t panel_columns = Set::tile_vectors * simd<Set, T>::lanes;
 
-/// sums[Rows, columns] (+)= a[Rows, depth] · b[depth, columns], columns = Vectors · lanes; the rows of a are `a_stride`
-/// apart, those of b `b_stride`, those of sums `columns`.
-template <class T, int Rows, int Vectors>
+/// How a tile of A lies: number (row, k) at row · stride + k, or at k · stride + row.
+enum class left_order : std::uint8_t { rows, columns };
+
+/// sums[Rows, columns] (+)= a[Rows, depth] · b[depth, columns], columns = Vectors · lanes; what follows one another in a
+/// (by `Order`), in b and in sums is `a_stride`, `b_stride` and `sums_stride` apart.
+template <class T, int Rows, int Vectors, left_order Order>
 struct product_tile {
   template <class Set>
   [[gnu::always_inline]] static inline void run(index_t depth, const T* a, index_t a_stride, const T* b,
-                                                index_t b_stride, T* sums, bool accumulate) {
+                                                index_t b_stride, T* sums, index_t sums_stride, bool accumulate) {
     unrolled<Set>(std::make_integer_sequence<int, Rows * Vectors>{}, std::make_integer_sequence<int, Rows>{}, depth, a,
-                  a_stride, b, b_stride, sums, accumulate);
+                  a_stride, b, b_stride, sums, sums_stride, accumulate);
   }
 
  private:
@@ -48,26 +52,28 @@ struct product_tile {
   template <class Set, int... I, int... R>
   [[gnu::always_inline]] static inline void unrolled(std::integer_sequence<int, I...>, std::integer_sequence<int, R...>,
                                                      index_t depth, const T* a, index_t a_stride, const T* b,
-                                                     index_t b_stride, T* sums, bool accumulate) {
+                                                     index_t b_stride, T* sums, index_t sums_stride, bool accumulate) {
     using s = simd<Set, T>;
     using vector = typename s::vector;
     static_assert(Rows <= 15 && (Vectors == 1 || Vectors == 2));
     vector sum[Rows * Vectors];
     if (accumulate)
-      (s::load(sum[I], sums + I * s::lanes), ...);
+      (s::load(sum[I], sums + I / Vectors * sums_stride + I % Vectors * s::lanes), ...);
     else
       ((sum[I] = vector{}), ...);
     // Every fifth row has a pointer: the rows between are reached by adding 1 to 4 strides, which registers can hold.
-    const T* row[3] = {a, a + std::min(5, Rows - 1) * a_stride, a + std::min(10, Rows - 1) * a_stride};
-    for (index_t k = 0; k < depth; ++k, ++row[0], ++row[1], ++row[2], b += b_stride) {
+    constexpr bool rows = Order == left_order::rows;
+    const index_t row_stride = rows ? a_stride : 1, step_k = rows ? 1 : a_stride;
+    const T* row[3] = {a, a + std::min(5, Rows - 1) * row_stride, a + std::min(10, Rows - 1) * row_stride};
+    for (index_t k = 0; k < depth; ++k, row[0] += step_k, row[1] += step_k, row[2] += step_k, b += b_stride) {
       vector left, right;
       __builtin_prefetch(b + rows_ahead * b_stride);
       __builtin_prefetch(b + rows_ahead * b_stride + (Vectors - 1) * s::lanes);
       s::load(left, b);
       s::load(right, b + (Vectors - 1) * s::lanes);
-      (step<Set>(sum + R * Vectors, row[R / 5][R % 5 * a_stride], left, right), ...);
+      (step<Set>(sum + R * Vectors, row[R / 5][R % 5 * row_stride], left, right), ...);
     }
-    (s::store(sums + I * s::lanes, sum[I]), ...);
+    (s::store(sums + I / Vectors * sums_stride + I % Vectors * s::lanes, sum[I]), ...);
   }
   template <class Set>
   [[gnu::always_inline]] static inline void step(typename simd<Set, T>::vector* sum, const T& a,
@@ -79,21 +85,25 @@ struct product_tile {
   }
 };
 
-/// A tile of `rows` ≤ Set::tile_rows by `columns` ≤ panel_columns through the smallest kernel that covers it. Panels
-/// are padded with zeros up to the rows and columns of that kernel.
-template <class Set, class T>
+/// A tile of `rows` ≤ Set::tile_rows by `columns` ≤ panel_columns through the smallest kernel that covers it. Operands and
+/// sums have room for the rows and columns of that kernel; what lies there beyond the tile may be anything.
+template <class Set, class T, left_order Order = left_order::rows>
 [[gnu::always_inline]] inline void multiply_tile(index_t rows, index_t columns, index_t depth, const T* a,
                                                  index_t a_stride, const T* b, index_t b_stride, T* sums,
-                                                 bool accumulate) {
+                                                 index_t sums_stride, bool accumulate) {
   constexpr int most = Set::tile_rows, wide = Set::tile_vectors;
+  const auto call = [&]<int Rows, int Vectors>() {
+    call_with<Set, product_tile<T, Rows, Vectors, Order>>(depth, a, a_stride, b, b_stride, sums, sums_stride,
+                                                          accumulate);
+  };
   if (columns > simd<Set, T>::lanes) {
-    if (rows > 4) return call_with<Set, product_tile<T, most, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-    if (rows > 1) return call_with<Set, product_tile<T, 4, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-    return call_with<Set, product_tile<T, 1, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+    if (rows > 4) return call.template operator()<most, wide>();
+    if (rows > 1) return call.template operator()<4, wide>();
+    return call.template operator()<1, wide>();
   }
-  if (rows > 4) return call_with<Set, product_tile<T, most, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-  if (rows > 1) return call_with<Set, product_tile<T, 4, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-  return call_with<Set, product_tile<T, 1, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+  if (rows > 4) return call.template operator()<most, 1>();
+  if (rows > 1) return call.template operator()<4, 1>();
+  return call.template operator()<1, 1>();
 }
 /// The rows of the kernel that `multiply_tile` takes, which a panel of A must hold.
 template <class Set>
