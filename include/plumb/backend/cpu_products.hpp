@@ -6,34 +6,11 @@
 #include <algorithm>
 
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_narrow.hpp>
 #include <plumb/backend/cpu_packing.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
-
-/// c = alpha · sums + beta · c, `rows` by `columns`; the rows of sums are `wide` apart, those of c `c_stride`.
-template <class T>
-struct finish_tile {
-  template <class Set>
-  [[gnu::always_inline]] static inline void run(T alpha, T beta, index_t rows, index_t columns, const T* sums,
-                                                index_t wide, T* c, index_t c_stride) {
-    using s = simd<Set, T>;
-    for (index_t i = 0; i < rows; ++i, sums += wide, c += c_stride) {
-      index_t j = 0;
-      for (; j + s::lanes <= columns; j += s::lanes) {
-        typename s::vector sum, old;
-        s::load(sum, sums + j);
-        sum *= alpha;
-        if (beta != 0) {
-          s::load(old, c + j);
-          sum += beta * old;
-        }
-        s::store(c + j, sum);
-      }
-      for (; j < columns; ++j) c[j] = beta == 0 ? alpha * sums[j] : alpha * sums[j] + beta * c[j];
-    }
-  }
-};
 
 /// Numbers of scratch memory that a task needs.
 template <class Set, class T>
@@ -245,6 +222,10 @@ product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T*
 /// C = β C + α op(A, B).
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c) {
+  bool done = false;
+  if (kind == product::tn)
+    with_set(d.instructions(), [&]<class Set>(Set) { done = multiply_narrow<Set, T>(d, alpha, a, b, beta, c); });
+  if (done) return;
   multiply_job<T>(d, {.kind = kind,
                       .alpha = alpha,
                       .beta = beta,

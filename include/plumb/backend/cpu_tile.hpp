@@ -55,7 +55,7 @@ struct product_tile {
                                                      index_t b_stride, T* sums, index_t sums_stride, bool accumulate) {
     using s = simd<Set, T>;
     using vector = typename s::vector;
-    static_assert(Rows <= 15 && (Vectors == 1 || Vectors == 2));
+    static_assert(Rows <= 20 && (Vectors == 1 || Vectors == 2));
     vector sum[Rows * Vectors];
     if (accumulate)
       (s::load(sum[I], sums + I / Vectors * sums_stride + I % Vectors * s::lanes), ...);
@@ -64,14 +64,16 @@ struct product_tile {
     // Every fifth row has a pointer: the rows between are reached by adding 1 to 4 strides, which registers can hold.
     constexpr bool rows = Order == left_order::rows;
     const index_t row_stride = rows ? a_stride : 1, step_k = rows ? 1 : a_stride;
-    const T* row[3] = {a, a + std::min(5, Rows - 1) * row_stride, a + std::min(10, Rows - 1) * row_stride};
-    for (index_t k = 0; k < depth; ++k, row[0] += step_k, row[1] += step_k, row[2] += step_k, b += b_stride) {
+    const T* row[4] = {a, a + std::min(5, Rows - 1) * row_stride, a + std::min(10, Rows - 1) * row_stride,
+                       a + std::min(15, Rows - 1) * row_stride};
+    for (index_t k = 0; k < depth; ++k, b += b_stride) {
       vector left, right;
       __builtin_prefetch(b + rows_ahead * b_stride);
-      __builtin_prefetch(b + rows_ahead * b_stride + (Vectors - 1) * s::lanes);
+      if constexpr (Vectors == 2) __builtin_prefetch(b + rows_ahead * b_stride + s::lanes);
       s::load(left, b);
       s::load(right, b + (Vectors - 1) * s::lanes);
       (step<Set>(sum + R * Vectors, row[R / 5][R % 5 * row_stride], left, right), ...);
+      row[0] += step_k, row[1] += step_k, row[2] += step_k, row[3] += step_k;
     }
     (s::store(sums + I / Vectors * sums_stride + I % Vectors * s::lanes, sum[I]), ...);
   }
