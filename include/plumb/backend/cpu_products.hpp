@@ -323,7 +323,8 @@ inline void make_all_packed_panels(cpu_device& d, const packed_matrix& m, std::u
     const panel_order order = order_of_panels<Set>(m);
     d.run(parts_of(m.rows, panel), [&](index_t task, int) {
       const index_t first = task * panel;
-      make_packed_panel<Set>(m, order, first, std::min(panel, m.rows - first), to + task * order.panel_bytes);
+      call_with<Set, write_packed_panel>(&m, &order, first, std::min(panel, m.rows - first),
+                                         to + task * order.panel_bytes);
     });
   });
 }

@@ -118,48 +118,51 @@ constexpr index_t kernel_columns(index_t columns) {
   return columns > simd<Set, T>::lanes ? panel_columns<Set, T> : index_t{simd<Set, T>::lanes};
 }
 
-/// Transposes one square block in registers: interleaving row i with row i + lanes/2, log₂(lanes) times over.
-template <class Set, class T>
+/// Transposes one square block in registers: interleaving row i with row i + lanes/2, log₂(lanes) times over. `S` has a
+/// vector of `lanes` numbers, `load` and `store`.
+template <class S>
 struct square {
-  using s = simd<Set, T>;
-  using vector = typename s::vector;
+  using vector = typename S::vector;
+  using number = typename S::number;
+  static constexpr int lanes = S::lanes;
 
   [[gnu::always_inline]] static inline void interleave(const vector& x, const vector& y, vector& low, vector& high) {
-    if constexpr (s::lanes == 2) {
-      low = __builtin_shufflevector(x, y, 0, 2);
-      high = __builtin_shufflevector(x, y, 1, 3);
-    } else if constexpr (s::lanes == 4) {
-      low = __builtin_shufflevector(x, y, 0, 4, 1, 5);
-      high = __builtin_shufflevector(x, y, 2, 6, 3, 7);
-    } else if constexpr (s::lanes == 8) {
-      low = __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11);
-      high = __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15);
-    } else {
-      low = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      high = __builtin_shufflevector(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
+    interleave(x, y, low, high, std::make_integer_sequence<int, lanes>{});
+  }
+  template <int... I>
+  [[gnu::always_inline]] static inline void interleave(const vector& x, const vector& y, vector& low, vector& high,
+                                                       std::integer_sequence<int, I...>) {
+    low = __builtin_shufflevector(x, y, (I / 2 + I % 2 * lanes)...);
+    high = __builtin_shufflevector(x, y, (lanes / 2 + I / 2 + I % 2 * lanes)...);
   }
   /// One more round, or, when the rows are columns, stores the first `used`. `I` runs over the rows and `H` over half of
   /// them: folds unroll, so that all rows stay in registers.
   template <int Round, int... I, int... H>
   [[gnu::always_inline]] static inline void rounds(vector* row, vector* other, std::integer_sequence<int, I...> all,
-                                                   std::integer_sequence<int, H...> half, T* to, index_t stride,
+                                                   std::integer_sequence<int, H...> half, number* to, index_t stride,
                                                    index_t used) {
-    if constexpr (Round < s::lanes) {
-      (interleave(row[H], row[H + s::lanes / 2], other[2 * H], other[2 * H + 1]), ...);
+    if constexpr (Round < lanes) {
+      (interleave(row[H], row[H + lanes / 2], other[2 * H], other[2 * H + 1]), ...);
       rounds<2 * Round>(other, row, all, half, to, stride, used);
-    } else if (used == s::lanes) {
-      (s::store(to + I * stride, row[I]), ...);
+    } else if (used == lanes) {
+      (S::store(to + I * stride, row[I]), ...);
     } else {
-      ((I < used ? s::store(to + I * stride, row[I]) : void()), ...);
+      ((I < used ? S::store(to + I * stride, row[I]) : void()), ...);
     }
   }
+  [[gnu::always_inline]] static inline void transpose(const number* from, index_t from_stride, number* to,
+                                                      index_t to_stride, index_t used) {
+    transpose(from, from_stride, to, to_stride, used, std::make_integer_sequence<int, lanes>{});
+  }
+
+ private:
   template <int... I>
-  [[gnu::always_inline]] static inline void transpose(const T* from, index_t from_stride, T* to, index_t to_stride,
-                                                      index_t used, std::integer_sequence<int, I...> all) {
-    vector row[s::lanes], other[s::lanes];
-    (s::load(row[I], from + I * from_stride), ...);
-    rounds<1>(row, other, all, std::make_integer_sequence<int, s::lanes / 2>{}, to, to_stride, used);
+  [[gnu::always_inline]] static inline void transpose(const number* from, index_t from_stride, number* to,
+                                                      index_t to_stride, index_t used,
+                                                      std::integer_sequence<int, I...> all) {
+    vector row[lanes], other[lanes];
+    (S::load(row[I], from + I * from_stride), ...);
+    rounds<1>(row, other, all, std::make_integer_sequence<int, lanes / 2>{}, to, to_stride, used);
   }
 };
 
@@ -176,8 +179,8 @@ struct transpose {
     const index_t whole_columns = std::min(up_to(columns, lanes), readable - readable % lanes);
     for (index_t i = 0; i < whole_rows; i += lanes)
       for (index_t j = 0; j < whole_columns; j += lanes)
-        square<Set, T>::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
-                                  std::min(lanes, columns - j), std::make_integer_sequence<int, lanes>{});
+        square<s>::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
+                             std::min(lanes, columns - j));
     for (index_t j = 0; j < columns; ++j)
       for (index_t i = j < whole_columns ? whole_rows : 0; i < rows; ++i)
         to[j * to_stride + i] = from[i * from_stride + j];

@@ -131,6 +131,7 @@ struct fold {
 /// The vector of a set, and the few operations that the language's operators lack.
 template <class Set, class T>
 struct simd {
+  using number = T;
   using vector = typename vector_types<T, Set::bytes>::type;
   using loose = typename vector_types<T, Set::bytes>::loose;
   using whole = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;

@@ -127,6 +127,7 @@ class cached_decoder {
       if (adapters_ && map.adapter) add(*map.adapter);
     });
     if (adapters_ && mixture_.table) mixture_.table->for_each(add);
+    panels_.make(model_.device());
     tape_.set_panels(&panels_);
   }
   variable<B, T> run(std::span<const std::int32_t> rows) {
