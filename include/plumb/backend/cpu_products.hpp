@@ -122,31 +122,38 @@ struct product_task {
   };
 };
 
-/// Cuts the part into tasks: large enough that packing costs little, small enough that every thread has some. The cut
-/// changes no bit of the result, so it may look at the number of threads.
+/// Into how large parts `count` is cut, from `largest` down, so that `threads` are done soonest when each part comes `times`
+/// times and costs `extra` besides.
+constexpr index_t even_part(index_t count, index_t largest, index_t times, index_t threads, index_t extra) {
+  index_t best = largest;
+  const auto time = [&](index_t part) { return parts_of(times * parts_of(count, part), threads) * (part + extra); };
+  for (index_t part = largest - 1; part > 0 && part >= largest - 16; --part)
+    if (time(part) < time(best)) best = part;
+  return best;
+}
+
+/// Cuts the part into tasks: large enough that packing costs little, of sizes that keep every thread busy to the end. The
+/// cut changes no bit of the result, so it may look at the number of threads.
 template <class Set, class T>
-void cut_product(product_job<T>& job, int threads) {
+void cut_product(product_job<T>& job, index_t threads) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
-  // What a task packs of the right operand stays in the second cache: 8 panels of a block.
+  constexpr index_t least_work = index_t{1} << 17;  // multiply-adds: about two microseconds
+  const index_t panels = parts_of(job.part.columns, panel), tiles = parts_of(job.part.rows, most);
   const index_t blocks = std::max<index_t>(parts_of(job.part.depth, depth_block), 1);
-  index_t down = 1, across = parts_of(job.part.columns, std::max<index_t>(8 / blocks, 1) * panel);
-  const auto sized = [](index_t n, index_t count, index_t multiple) { return up_to(parts_of(n, count), multiple); };
-  constexpr index_t least_work = index_t{1} << 16;  // multiply-adds: about a microsecond
-  while (down * across < 4 * threads && threads > 1) {
-    const index_t tall = sized(job.part.rows, down, most), broad = sized(job.part.columns, across, panel);
-    if (tall * broad * std::max<index_t>(job.part.depth, 1) < 2 * least_work) break;
-    const bool narrow = job.part.columns <= 8 * panel || blocks > 1;  // then rows: the left operand is read less often
-    if (narrow && tall > 4 * most)
-      down *= 2;
-    else if (broad > 2 * panel || (broad > panel && tall <= 8 * most))
-      across *= 2;
-    else if (tall > most)
-      down *= 2;
-    else
-      break;
+  // What a task packs of the right operand stays in the second cache: 8 panels of a block.
+  index_t across = std::min(std::max<index_t>(8 / blocks, 1), panels), down = tiles;
+  const index_t work = job.part.rows * job.part.columns * std::max<index_t>(job.part.depth, 1);
+  const index_t wanted = std::min(2 * threads, work / least_work);  // tasks
+  if (threads > 1 && wanted > 1) {
+    if (tiles <= 2)
+      across = even_part(panels, std::min(across, parts_of(panels, 2 * wanted)), 1, threads, 0);
+    else if (across < panels)
+      across = even_part(panels, across, 1, threads, 0);
+    const index_t side = parts_of(panels, across);
+    if (tiles > 2) down = even_part(tiles, parts_of(tiles, parts_of(wanted, side)), side, threads, 1);
   }
-  job.task_rows = sized(job.part.rows, down, most);
-  job.task_columns = sized(job.part.columns, across, panel);
+  job.task_rows = down * most;
+  job.task_columns = across * panel;
 }
 
 /// Computes job.part. `left` has room for its packed rows.
