@@ -60,6 +60,7 @@ struct product_task {
     const bool direct =
         job.kind != product::nt && !job.term.packed && rows <= 2 * most && columns % simd<Set, T>::lanes == 0;
     const bool as_codes = std::is_same_v<T, float> && job.term.packed_panels != nullptr;
+    const bool plain = job.alpha == 1 && job.beta == 0 && !job.sums && !as_codes;
     if (!direct && !job.term.panels && !as_codes)
       for (index_t k = 0; k < job.part.depth; k += depth_block)
         pack_right<Set, T>(job.kind, job.term, first_column, columns, job.part.k + k,
@@ -88,8 +89,12 @@ struct product_task {
           const T* const b = job.term.panels ? job.term.panels + c_column * job.term.depth + at * wide
                              : direct        ? job.term.b + at * job.term.b_stride + c_column
                                              : right + k * across + j * depth;
-          T* const sums =
-              job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * most * panel : own_sums + j * most;
+          T* const c = job.c + (first_row + i) * job.columns + c_column;
+          const bool straight = plain && down == most && here == wide;  // no other memory between the sums and C
+          T* const sums = straight   ? c
+                          : job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * most * panel
+                                     : own_sums + j * most;
+          const index_t sums_stride = straight ? job.columns : wide;
           if constexpr (std::is_same_v<T, float>) {
             if (as_codes) {
               const panel_order order = order_of_panels<Set>(*job.term.packed);
@@ -100,16 +105,16 @@ struct product_task {
           }
           if (!as_codes)
             multiply_tile<Set, T>(down, here, depth, left.first, left.stride, b, direct ? job.term.b_stride : wide,
-                                  sums, wide, at > 0);
+                                  sums, sums_stride, at > 0);
           if (adds) {
             const T* const more_b =
                 job.more.panels ? job.more.panels + c_column * job.more.depth : more_right + j * job.more.depth;
             multiply_tile<Set, T>(down, here, job.more.depth, more_left.first, more_left.stride, more_b, wide, sums,
-                                  wide, true);
+                                  sums_stride, true);
           }
-          if (last)
-            call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, here, static_cast<const T*>(sums), wide,
-                                           job.c + (first_row + i) * job.columns + c_column, job.columns);
+          if (last && !straight)
+            call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, here, static_cast<const T*>(sums), wide, c,
+                                           job.columns);
         }
       }
     }
