@@ -28,8 +28,8 @@ enum class lesson {
   best_and_worst,   ///< a pair of the group's best and worst
   reference_rival,  ///< a pair of the policy's best and the SFT model's worst
   best_of,          ///< the best of the group, to imitate
-  self_play,        ///< a pair of a demonstration and a sample; the reference is the policy when it sampled
-  with_teacher,     ///< a pair of the best, demonstration included, and the worst; the reference likewise
+  self_play,        ///< a pair of a faultless demonstration and a sample; the reference is the policy when it sampled
+  with_teacher,     ///< a pair of the best, such a demonstration included, and the worst; the reference likewise
 };
 
 /// One that takes part: its settings ("beta=0.1 also=0.2*sft_chosen"), what it learns from, and the objective where that has

@@ -2,6 +2,7 @@
 // From a round of samples to rows: what each online objective is shown.
 #include "online.hpp"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 
@@ -22,6 +23,9 @@ using rows_of_round = std::vector<plumb::example>;
 constexpr double kl_in_reward = 0.05;  ///< β where the distance from the SFT model is a part of the reward
 constexpr double margin = 0.15;        ///< pairs that differ by less teach nothing, as offline
 
+constexpr double faultless = 0.99;  ///< demonstrations that SPIN and DNO take for their own
+
+double score_of(const marked_reply& r) { return r.marks.total(); }
 double sum(std::span<const double> x) { return std::accumulate(x.begin(), x.end(), 0.0); }
 
 /// One online run: how it samples, and what it makes of the samples.
@@ -33,7 +37,10 @@ class course {
       if (questions_.empty() || questions_.back().asked != a.asked.asked) questions_.push_back(a.asked);
       for (const marked_reply& r : a.replies) scores_of_sft_[a.asked.asked].push_back(r.marks.total());
     }
-    for (const demonstration& d : room.demonstrations) demonstrations_[d.asked.asked].push_back(d.completion.substr(1));
+    for (const demonstration& d : room.demonstrations) {
+      const std::string told = d.completion.substr(1);
+      if (room.judge.judge(d.asked, told).total() >= faultless) demonstrations_[d.asked.asked].push_back(told);
+    }
     next_ = questions_.size();
   }
 
@@ -82,7 +89,9 @@ class course {
       case lesson::critic: return with_values(round);
       case lesson::optimal_value: return rows(round, over_optimal_value(round));
       case lesson::duels: return rows(round, shares_of_duels(round));
-      default: return imitations_and_pairs(round);
+      case lesson::self_play:
+      case lesson::with_teacher: return against_demonstrations(round);
+      default: return best_and_worst(round);
     }
   }
 
@@ -184,7 +193,8 @@ class course {
     return out;
   }
 
-  [[nodiscard]] rows_of_round imitations_and_pairs(const sampled_round& round) {
+  /// The best reply of each group alone, or against the worst; of the policy's samples, or the worst of the SFT model's.
+  [[nodiscard]] rows_of_round best_and_worst(const sampled_round& round) {
     std::vector<std::vector<marked_reply>> rivals;
     if (shown_ == lesson::reference_rival) {
       const student::adapter_off reference(policy_);
@@ -192,39 +202,37 @@ class course {
     }
     rows_of_round out;
     for (std::size_t q = 0; q < round.asked.size(); ++q) {
-      const question& asked = round.asked[q];
-      const auto& own = round.replies[q];
-      const auto& others = rivals.empty() ? own : rivals[q];
-      const auto by_score = [](const marked_reply& a, const marked_reply& b) {
-        return a.marks.total() < b.marks.total();
-      };
-      const auto best = std::max_element(own.begin(), own.end(), by_score);
-      const auto worst = std::min_element(others.begin(), others.end(), by_score);
-      if (shown_ == lesson::best_of) {
-        out.push_back(row(words_, asked, {{.tokens = best->drawn.tokens}}));
-        continue;
-      }
-      if (shown_ != lesson::self_play && shown_ != lesson::with_teacher) {
-        if (best->marks.total() - worst->marks.total() >= margin)
-          out.push_back(row(words_, asked, {{.tokens = best->drawn.tokens}, {.tokens = worst->drawn.tokens}}));
-        continue;
-      }
-      const auto shown = demonstrations_.find(asked.asked);
-      if (shown == demonstrations_.end()) continue;
-      const std::string& told = order_.pick(shown->second);
-      const double worth = room_.judge.judge(asked, told).total();
-      const bool imitates = shown_ == lesson::self_play || worth > best->marks.total();
-      const auto& rejected = shown_ == lesson::self_play ? own.front() : *worst;
-      if (shown_ == lesson::with_teacher && std::max(worth, best->marks.total()) - worst->marks.total() < margin)
-        continue;
-      plumb::example pair = row(words_, asked, {{.tokens = best->drawn.tokens}, {.tokens = rejected.drawn.tokens}});
-      pair.replies[1].reference = sum(rejected.drawn.logp);  // the policy of this round is the reference
-      pair.replies[0].reference = sum(best->drawn.logp);
-      if (imitates) {
-        pair.replies[0].tokens = words_.encode(completion(told));
-        pair.replies[0].tokens.push_back(*words_.eos());
-        pair.replies[0].reference = log_probability(pair.prompt, pair.replies[0].tokens);
-      }
+      const marked_reply& best = *std::ranges::max_element(round.replies[q], {}, score_of);
+      const marked_reply& worst =
+          *std::ranges::min_element(rivals.empty() ? round.replies[q] : rivals[q], {}, score_of);
+      if (shown_ == lesson::best_of)
+        out.push_back(row(words_, round.asked[q], {{.tokens = best.drawn.tokens}}));
+      else if (score_of(best) - score_of(worst) >= margin)
+        out.push_back(row(words_, round.asked[q], {{.tokens = best.drawn.tokens}, {.tokens = worst.drawn.tokens}}));
+    }
+    return out;
+  }
+
+  /// SPIN's and DNO's pairs: a faultless demonstration, or a sample that is as good, against a sample. The policy as it is
+  /// now is the reference, as long as rows of this round are learnt from.
+  [[nodiscard]] rows_of_round against_demonstrations(const sampled_round& round) {
+    rows_of_round out;
+    for (std::size_t q = 0; q < round.asked.size(); ++q) {
+      const auto known = demonstrations_.find(round.asked[q].asked);
+      if (known == demonstrations_.end()) continue;
+      const marked_reply& best = *std::ranges::max_element(round.replies[q], {}, score_of);
+      const bool plays = shown_ == lesson::self_play;
+      const marked_reply& rejected =
+          plays ? round.replies[q].front() : *std::ranges::min_element(round.replies[q], {}, score_of);
+      if (!plays && faultless - score_of(rejected) < margin) continue;
+      const bool imitates = plays || score_of(best) < faultless;
+      plumb::reply chosen{.tokens = best.drawn.tokens, .reference = sum(best.drawn.logp)};
+      if (imitates) chosen = {.tokens = words_.encode(completion(order_.pick(known->second)))};
+      if (imitates) chosen.tokens.push_back(*words_.eos());
+      if (chosen.tokens == rejected.drawn.tokens) continue;
+      plumb::example pair = row(words_, round.asked[q], {chosen, {.tokens = rejected.drawn.tokens}});
+      if (imitates) pair.replies[0].reference = log_probability(pair.prompt, pair.replies[0].tokens);
+      pair.replies[1].reference = sum(rejected.drawn.logp);
       out.push_back(std::move(pair));
     }
     return out;
