@@ -139,30 +139,34 @@ struct query_columns {
   T *before, *after;  ///< offsets of the tile between these are seen; they end in ½
   T *fall, *ahead;    ///< ALiBi: what a position costs, and how far the tile's first key lies ahead
   index_t rows, columns;
+  index_t step;  ///< between the positions of rows
   bool some_unseen = false;
 
   [[gnu::always_inline]] query_columns(const tiles& t, const attention_job<T>& job, index_t kv_head, index_t the_rows,
-                                       T* memory)
+                                       T* memory, index_t the_step = 1)
       : before(memory),
         after(memory + t.stride),
         fall(memory + 2 * t.stride),
         ahead(memory + 3 * t.stride),
         rows(the_rows),
-        columns(t.group * the_rows) {
+        columns(t.group * the_rows),
+        step(the_step) {
     std::fill_n(memory, arrays * t.stride, T(0));
     for (index_t c = 0; c < columns; ++c) fall[c] = distance_slope<T>(job.options, kv_head * t.group + c / rows);
   }
   /// Turns to the tile of keys that begins at position `tile`.
   [[gnu::always_inline]] inline void look_at(const attention_options& o, const query_segment& segment, index_t position,
                                              index_t tile, index_t count) {
-    const auto seen_by = [&](index_t i) { return visible_keys(o, segment, position + i, tile, tiles::key_tile); };
+    const auto seen_by = [&](index_t i) {
+      return visible_keys(o, segment, position + i * step, tile, tiles::key_tile);
+    };
     some_unseen = seen_by(0).last < count || seen_by(rows - 1).first > 0;
     for (index_t i = 0; i < rows && (some_unseen || o.alibi > 0); ++i) {
       const visible_keys seen = seen_by(i);
       for (index_t c = i; c < columns; c += rows) {
         before[c] = static_cast<T>(seen.first) - T(0.5);
         after[c] = static_cast<T>(seen.last) - T(0.5);
-        ahead[c] = static_cast<T>(tile - position - i);
+        ahead[c] = static_cast<T>(tile - position - i * step);
       }
     }
   }

@@ -135,16 +135,28 @@ class generation {
     draw(logits, first);
   }
 
+  /// What a thread draws with.
+  struct drawer {
+    token_drawer draw;
+    std::vector<T> penalised;
+  };
+
   /// Draws a token for each sequence from `first` on from its row of logits, and lets finished ones go.
   void draw(const variable<B, T>& logits, std::size_t first) {
-    std::vector<T> host = decoder_.download(logits);
-    const auto columns = static_cast<std::size_t>(logits.columns());
-    std::vector<token_id> drawn;
-    for (std::size_t i = first; i < sequences_.size(); ++i) {
-      const std::span<T> row = std::span<T>(host).subspan((i - first) * columns, columns);
-      const sequence& q = sequences_[i];
-      penalise(row, options_.sampling, q.prompt, q.reply->tokens);
-      drawn.push_back(draw_one_(std::span<const T>(row), options_.sampling, q.stream, q.reply->tokens.size()));
+    std::vector<token_id> drawn(sequences_.size() - first);
+    if constexpr (!B::host_memory) host_ = decoder_.download(logits);
+    auto& device = decoder_.tape().device();
+    const auto draw_for = [&](index_t task, int worker) {
+      const auto i = static_cast<std::size_t>(task);
+      drawn[i] = draw_one(drawers_[static_cast<std::size_t>(worker)], row_of(logits, task), sequences_[first + i]);
+    };
+    const auto count = static_cast<index_t>(drawn.size());
+    if constexpr (requires { device.run(count, draw_for); }) {
+      drawers_.resize(static_cast<std::size_t>(device.threads()));
+      device.run(count, draw_for);
+    } else {
+      drawers_.resize(1);
+      for (index_t i = 0; i < count; ++i) draw_for(i, 0);
     }
     const std::vector<T> logp = decoder_.log_probabilities(logits, drawn);
     for (std::size_t i = 0; i < drawn.size(); ++i) {
@@ -154,6 +166,19 @@ class generation {
     const auto begin_of_new = sequences_.begin() + static_cast<std::ptrdiff_t>(first);
     sequences_.erase(std::remove_if(begin_of_new, sequences_.end(), [&](const sequence& q) { return finished(q); }),
                      sequences_.end());
+  }
+
+  /// Row i of the logits, on the host.
+  std::span<const T> row_of(const variable<B, T>& logits, index_t i) const {
+    const T* const all = B::host_memory ? logits.value.data : host_.data();
+    return {all + i * logits.columns(), static_cast<std::size_t>(logits.columns())};
+  }
+  token_id draw_one(drawer& with, std::span<const T> logits, const sequence& q) const {
+    const auto number = q.reply->tokens.size();
+    if (!penalises(options_.sampling)) return with.draw(logits, options_.sampling, q.stream, number);
+    with.penalised.assign(logits.begin(), logits.end());
+    penalise(std::span<T>(with.penalised), options_.sampling, q.prompt, q.reply->tokens);
+    return with.draw(std::span<const T>(with.penalised), options_.sampling, q.stream, number);
   }
 
   bool finished(const sequence& q) {
@@ -175,7 +200,8 @@ class generation {
   cached_decoder<B, T> decoder_;
   generate_options options_;
   token_listener listen_;
-  token_drawer draw_one_;
+  std::vector<drawer> drawers_;  ///< one a thread
+  std::vector<T> host_;          ///< the logits, where the backend's memory is not the host's
   std::vector<sequence> sequences_;
 };
 
