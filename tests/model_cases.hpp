@@ -54,16 +54,16 @@ double run_gradients(policy<B, T>& p, const Objective& method, std::vector<examp
   std::vector<const example*> all;
   for (const auto& e : data) all.push_back(&e);
   training_batch batch;
-  const auto windows = count_window(method, std::span<const example* const>(all), batch);
+  step_memory<Objective::level, T> memory;
+  const auto windows = count_window(method, std::span<const example* const>(all), batch, memory);
   double loss = 0;
-  std::vector<T> slopes;
   const std::size_t step = split ? 1 : all.size();
   for (std::size_t i = 0; i < all.size(); i += step) {
     batch.assign(std::span<const example* const>(all).subspan(i, step));
     const auto scores = engine.run(batch, {.learn = true, .head = head});
-    const auto part = evaluate_part(method, make_records<Objective::level>(batch, scores), windows);
-    spread_slopes<Objective::level>(batch, part.slopes, slopes);
-    engine.learn(slopes);
+    const auto& part = evaluate_part(method, make_records<Objective::level>(batch, scores), windows, memory.evaluation);
+    spread_slopes<Objective::level>(batch, part.slopes, memory.slopes);
+    engine.learn(memory.slopes);
     loss += part.total;
   }
   return loss;
