@@ -140,7 +140,7 @@ TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch"
       std::vector<T> packed_low(static_cast<std::size_t>(cpu::panel_size<T>(d, {n, rank})));
       cpu::make_panels<T>(d, right, packed.data());
       cpu::make_panels<T>(d, low, packed_low.data());
-      for (const index_t rows : {1, 2, 4, 5, 13, 14, 15, 200})
+      for (const index_t rows : {1, 2, 4, 5, 9, 13, 14, 15, 16, 28, 200})
         for (const index_t first : {0, 1, 17, 412}) {
           // The same rows alone, at an address that is no multiple of a vector.
           std::vector<T> left(static_cast<std::size_t>(rows * k + 1)), some(static_cast<std::size_t>(rows * n + 3));
@@ -285,6 +285,33 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
         CHECK(same_bits(mixed.data() + 20 * heads * width, whole.data(), tokens * heads * width));
         CHECK(same_bits(mixed.data() + 170 * heads * width + 20 * heads, whole.data() + tokens * heads * width,
                         tokens * heads));
+        // Samples of one prompt of 120 tokens, each with an end of its own, together and each alone.
+        const index_t samples = 5, common = 120, own = tokens - common;
+        auto k3 = random_numbers<T>(samples * own * kv_heads * width, 5), v3 = k3;
+        std::reverse(v3.begin(), v3.end());
+        k3.insert(k3.begin(), k.begin(), k.end());
+        v3.insert(v3.begin(), v.begin(), v.end());
+        std::vector<plumb::query_segment> ends;
+        std::vector<std::int32_t> paths;
+        for (index_t i = 0; i < samples; ++i) {
+          ends.push_back({static_cast<std::int32_t>(i), 1, static_cast<std::int32_t>(tokens - 1),
+                          static_cast<std::int32_t>(paths.size())});
+          paths.insert(paths.end(), keys.begin(), keys.begin() + common);
+          for (index_t j = 0; j < own; ++j) paths.push_back(static_cast<std::int32_t>(tokens + i * own + j));
+        }
+        const std::vector<T> q3(q.begin(), q.begin() + samples * heads * width);
+        const auto together = run(d, ends, paths, q3, k3, v3);
+        for (index_t i = 0; i < samples; ++i) {
+          const std::vector<T> query(q3.begin() + i * heads * width, q3.begin() + (i + 1) * heads * width);
+          const auto alone =
+              run(single, {{0, 1, tokens - 1, ends[static_cast<std::size_t>(i)].keys}}, paths, query, k3, v3);
+          CHECK(same_bits(together.data() + i * heads * width, alone.data(), heads * width));
+          CHECK(same_bits(together.data() + samples * heads * width + i * heads, alone.data() + heads * width, heads));
+        }
+        auto crossed = ends;  // negative control: the same queries with each other's end
+        std::swap(crossed[0].keys, crossed[1].keys);
+        const auto swapped = run(d, crossed, paths, q3, k3, v3);
+        CHECK_FALSE(same_bits(swapped.data(), together.data(), heads * width));
       }
 }
 
@@ -319,6 +346,31 @@ TEST_CASE("backend: logits that are infinite or no number") {
   CHECK(logp[2] == 0);
   CHECK(entropy[2] == 0);
   CHECK(best == std::vector<std::int32_t>{0, 0, 39});
+}
+
+TEMPLATE_TEST_CASE("backend: weights of tokens to draw from", "", float, double) {
+  using T = TestType;
+  for (const index_t count : {1, 7, 16, 33, 1000}) {
+    auto z = random_numbers<T>(count, 11);
+    for (T& x : z) x *= 20;
+    if (count > 7) z[5] = -std::numeric_limits<T>::infinity();
+    const auto top = std::max_element(z.begin(), z.end());
+    std::vector<double> weights(z.size());
+    const auto found = plumb::detail::cpu_token_weights<T>(count, z.data(), 0.7, weights.data());
+    CHECK(found.best == top - z.begin());
+    CHECK_FALSE(found.nan);
+    double total = 0;
+    for (std::size_t i = 0; i < z.size(); ++i) {
+      const double expected = std::exp((static_cast<double>(z[i]) - static_cast<double>(*top)) * (1 / 0.7));
+      CHECK(std::abs(weights[i] - expected) <= 4e-16 * expected);
+      total += expected;
+    }
+    CHECK(std::abs(found.total - total) <= 1e-14 * total);
+    z.push_back(*top);  // of equals the first
+    CHECK(plumb::detail::cpu_token_weights<T>(count + 1, z.data(), 0, nullptr).best == found.best);
+    z[z.size() / 2] = std::numeric_limits<T>::quiet_NaN();
+    CHECK(plumb::detail::cpu_token_weights<T>(count + 1, z.data(), 0, nullptr).nan);
+  }
 }
 
 TEST_CASE("backend: the threads run every task once, pass exceptions on and may be asked from inside a task") {

@@ -205,8 +205,12 @@ TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits ho
                          plumb::detail::instruction_set::avx512}) {
     if (set > plumb::detail::best_instruction_set()) continue;
     // Sizes: every remainder of a panel, of a block of the depth (768), and of a stretch; rows that end inside bytes.
-    for (const auto& [m, n, k] :
-         {std::tuple<index_t, index_t, index_t>{1, 33, 800}, {5, 64, 64}, {31, 290, 1568}, {300, 97, 96}, {7, 45, 77}})
+    for (const auto& [m, n, k] : {std::tuple<index_t, index_t, index_t>{1, 33, 800},
+                                  {5, 64, 64},
+                                  {31, 290, 1568},
+                                  {17, 64, 1568},
+                                  {300, 97, 96},
+                                  {7, 45, 77}})
       for (const packed_format format : formats) {
         if (k % 32 != 0 && format >= packed_format::q8_0) continue;
         const auto packed = plumb::pack(random_numbers(n * k, 7), {n, k}, format);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include <plumb/tensor/packed_tensor.hpp>
@@ -17,20 +18,22 @@ class weight_panels {
   void add(const tensor<B, T>& weight) {
     if constexpr (panel_products<B, T>)
       if (!weight.empty())
-        note({weight.get().data, weight.get(), {}},
+        note({weight.get().data, weight.get(), {}, 0, {}},
              static_cast<index_t>(sizeof(T)) * B::template panel_size<T>(*weight.device(), weight.extent()));
   }
   /// The codes of a packed weight.
   void add(const packed_tensor<B>& weight) {
     if constexpr (packed_products<B, T>)
-      note({weight.get().codes, {}, weight.get()}, B::template packed_panel_size<T>(*weight.device(), weight.get()));
+      note({weight.get().codes, {}, weight.get(), 0, {}},
+           B::template packed_panel_size<T>(*weight.device(), weight.get()));
   }
-  /// Copies what was noted. All of it lies in one piece of memory: the system gives that in large pages.
+  /// Copies what was noted. Each copy has memory of its own, which a program that samples again and again gets back from
+  /// its own heap; one large piece would go to the system and come back page by page.
   void make(const device_ptr<B>& device) {
     std::sort(panels_.begin(), panels_.end(), [](const panel& a, const panel& b) { return a.weight < b.weight; });
-    memory_ = tensor<B, std::uint8_t>(device, {1, bytes_});
-    for (const panel& p : panels_) {
-      std::uint8_t* const to = memory_.get().data + p.place;
+    for (panel& p : panels_) {
+      p.copy = tensor<B, std::uint8_t>(device, {1, p.bytes});
+      std::uint8_t* const to = p.copy.get().data;
       if constexpr (panel_products<B, T>)
         if (p.plain.data) B::make_panels(*device, p.plain, reinterpret_cast<T*>(to));
       if constexpr (packed_products<B, T>)
@@ -47,25 +50,23 @@ class weight_panels {
     const void* weight = nullptr;
     view<const T> plain;  ///< empty: it is packed
     packed_matrix packed;
-    index_t place = 0;  ///< in bytes
+    index_t bytes = 0;
+    tensor<B, std::uint8_t> copy;
   };
 
   void note(panel p, index_t bytes) {
     const auto same = [&](const panel& other) { return other.weight == p.weight; };
     if (bytes == 0 || std::any_of(panels_.begin(), panels_.end(), same)) return;
-    p.place = bytes_;
-    bytes_ += (bytes + 63) / 64 * 64;  // each on a cache line's boundary
-    panels_.push_back(p);
+    p.bytes = bytes;
+    panels_.push_back(std::move(p));
   }
   [[nodiscard]] const std::uint8_t* place_of(const void* weight) const {
     const auto found = std::lower_bound(panels_.begin(), panels_.end(), weight,
                                         [](const panel& p, const void* at) { return p.weight < at; });
-    return found == panels_.end() || found->weight != weight ? nullptr : memory_.get().data + found->place;
+    return found == panels_.end() || found->weight != weight ? nullptr : found->copy.get().data;
   }
 
   std::vector<panel> panels_;  ///< in the order of `weight`, once they are made
-  index_t bytes_ = 0;
-  tensor<B, std::uint8_t> memory_;
 };
 
 }  // namespace plumb::inline v0

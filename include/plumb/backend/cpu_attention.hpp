@@ -26,8 +26,10 @@ struct attention_task {
     columns.begin(row);
     const index_t end = last_seen(o, segment, position + rows - 1) + 1;
     const index_t begin = o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
-    for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile)
+    for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
+      if (rows == 1) columns.ask_for(segment, tile + key_tile, end);
       columns.meet(segment, position, tile, std::min(key_tile, end - tile));
+    }
     columns.finish(row, out, log_sum);
   }
 };

@@ -60,6 +60,17 @@ struct attention_columns {
     std::fill_n(totals, t.stride, T(0));
     std::fill_n(highest, t.stride, -std::numeric_limits<T>::infinity());
   }
+  /// Asks memory for keys and values of positions [tile, end) of the segment's path, one tile at most: with few queries they
+  /// are waited for longer than they are computed with.
+  [[gnu::always_inline]] inline void ask_for(const query_segment& segment, index_t tile, index_t end) const {
+    const std::int32_t* const key_rows = job.plan.key_rows + segment.keys;
+    const index_t line = 64 / static_cast<index_t>(sizeof(T)), first = kv_head * t.width;
+    for (index_t r = tile; r < std::min(end, tile + tiles::key_tile); ++r)
+      for (index_t c = first; c < first + t.width; c += line) {
+        __builtin_prefetch(job.k.row(key_rows[r]) + c, 0, 2);
+        __builtin_prefetch(job.v.row(key_rows[r]) + c, 0, 2);
+      }
+  }
   /// The keys of positions [tile, tile + count) of the segment's path; the first query stands at `position`.
   [[gnu::always_inline]] inline void meet(const query_segment& segment, index_t position, index_t tile, index_t count) {
     const attention_options& o = job.options;

@@ -35,10 +35,13 @@ struct decoding_task {
 
     columns all(*job, t, kv_head, count, 0, memory);
     all.begin(row);
-    for (index_t tile = start; tile < shared; tile += tiles::key_tile)
+    for (index_t tile = start; tile < shared; tile += tiles::key_tile) {
+      all.ask_for(segments[0], tile + tiles::key_tile, position + 1);
       all.meet(segments[0], position, tile, tiles::key_tile);
+    }
     columns own(*job, t, kv_head, 1, 0, memory + columns::room(t));
     for (index_t i = 0; i < count; ++i) {
+      if (i + 1 < count) own.ask_for(segments[i + 1], std::max(start, shared), position + 1);
       own.begin(row + i);
       for (index_t g = 0; g < t.group; ++g) {
         const index_t c = g * count + i;

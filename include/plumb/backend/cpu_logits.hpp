@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_kernels.hpp>
@@ -121,6 +123,33 @@ void cpu_row_gradients(cpu_device& d, view<T> z, const std::int32_t* targets, co
   });
 }
 
+/// The numbers from `from` on as a vector of doubles.
+template <class Set, class T>
+[[gnu::always_inline]] inline void load_doubles(typename simd<Set, double>::vector& to, const T* from) {
+  using d = simd<Set, double>;
+  if constexpr (std::is_same_v<T, double>) {
+    d::load(to, from);
+  } else {
+    typename vector_types<T, d::lanes* static_cast<int>(sizeof(T))>::type staged;
+    std::memcpy(&staged, from, sizeof staged);
+#if defined(__clang__)
+    to = __builtin_convertvector(staged, typename d::vector);
+#else
+#if defined(__x86_64__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"  // about how a builtin "returns" its vector: it never does, it is inlined
+    if constexpr (Set::bytes == 64)
+      to = __builtin_ia32_cvtps2pd512_mask(staged, to, -1, 4);
+    else if constexpr (Set::bytes == 32)
+      to = __builtin_ia32_cvtps2pd256(staged);
+    else
+#pragma GCC diagnostic pop
+#endif
+      for (int i = 0; i < d::lanes; ++i) to[i] = static_cast<double>(staged[i]);
+#endif
+  }
+}
+
 template <class T>
 struct token_weights_body {
   template <class Set>
@@ -130,9 +159,10 @@ struct token_weights_body {
     using d = simd<Set, double>;
     typename s::vector v, highest;
     typename s::integers where = {}, here = {}, broken = {};
-    s::spread(highest, -std::numeric_limits<T>::infinity());
+    constexpr T none = -std::numeric_limits<T>::infinity();
+    s::spread(highest, none);
     for (index_t j = 0; j < columns; j += s::lanes) {
-      s::load_some(v, z + j, columns - j, -std::numeric_limits<T>::infinity());
+      s::load_some(v, z + j, columns - j, none);
       broken |= v != v;
       where = v > highest ? here : where;  // only a larger number moves it: the first of equals stays
       highest = v > highest ? v : highest;
@@ -146,19 +176,22 @@ struct token_weights_body {
     }
     out->best = best;
     if (!weights) return;
-    typename d::vector e, total = {};
+    const double sharpness = std::min(1 / temperature, 1e300);  // finite: 0 · ∞ is no number
+    typename d::vector e = {}, total = {};
     for (index_t j = 0; j < columns; j += d::lanes) {
-      alignas(64) double staged[d::lanes] = {};
-      const index_t count = std::min<index_t>(d::lanes, columns - j);
-      for (index_t i = 0; i < count; ++i) staged[i] = static_cast<double>(z[j + i]);
-      d::load(e, staged);
-      e = (e - static_cast<double>(top)) / temperature;
+      if (j + d::lanes <= columns) {
+        load_doubles<Set>(e, z + j);
+      } else {
+        T rest[d::lanes];
+        for (index_t i = 0; i < d::lanes; ++i) rest[i] = j + i < columns ? z[j + i] : none;
+        load_doubles<Set>(e, static_cast<const T*>(rest));
+      }
+      e = (e - static_cast<double>(top)) * sharpness;
       d::exp(e);
+      total += e;  // beyond the last column: e^−∞
       d::store_some(weights + j, e, columns - j);
-      if (count == d::lanes) total += e;
     }
     out->total = d::sum(total);
-    for (index_t j = columns - columns % d::lanes; j < columns; ++j) out->total += weights[j];
   }
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Matrix products on the cpu: C is cut into tasks, the right operand is packed for cpu_tile.hpp, once in 2,048 rows of C.
-// Rows of the left one are read where they lie; its columns are packed, and so are the rows of a product of few.
+// Rows of the left one are read where they lie; its columns are packed, and so are rows that fill no tile.
 #pragma once
 
 #include <algorithm>
@@ -147,7 +147,8 @@ void cut_product(product_job<T>& job, index_t threads) {
   const index_t blocks = std::max<index_t>(parts_of(job.part.depth, depth_block), 1);
   // What a task packs of the right operand stays in the second cache: 8 panels of a block.
   index_t across = std::min(std::max<index_t>(8 / blocks, 1), panels), down = tiles;
-  const index_t work = job.part.rows * job.part.columns * std::max<index_t>(job.part.depth, 1);
+  // A tile of few rows takes as long as a full one: the right operand is read for it all the same.
+  const index_t work = tiles * most * job.part.columns * std::max<index_t>(job.part.depth, 1);
   const index_t wanted = std::min(2 * threads, work / least_work);  // tasks
   if (threads > 1 && wanted > 1) {
     if (tiles <= 2)
@@ -170,7 +171,7 @@ void multiply_part(cpu_device& d, product_job<T>& job, T* left) {
   const index_t across = parts_of(job.part.columns, job.task_columns);
   const index_t down = parts_of(job.part.rows, job.task_rows);
   const bool few = job.part.rows <= 2 * most;  // packed sooner than waited for
-  job.left_in_place = job.kind != product::tn && !few;
+  job.left_in_place = job.kind != product::tn;
   job.left = job.kind == product::tn && across > 1 && !few ? left : nullptr;
   if (job.left) {
     const index_t tiles = parts_of(job.part.rows, most), group = std::clamp<index_t>(tiles / d.threads(), 1, 8);
