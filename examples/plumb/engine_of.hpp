@@ -118,14 +118,11 @@ class engine_of final : public engine {
       gradient out;
       const auto parts = batch < 1 ? split_by_tokens(all, 2048) : split_by_count(all, batch);
       out.loss = run_step(scores, objective, objective.needs(), all, parts, asked, context, out.metrics).loss;
-      for (const auto& each : p.trainable()) {
-        const auto extent = each.parameter->value.extent();
-        const auto host = plumb::detail::as_stored(config(), each.name, extent, each.parameter->gradient.host());
-        out.parts.push_back({each.name,
-                             plumb::detail::stored_shape(config(), each.name, extent),
-                             {host.begin(), host.end()},
-                             sizeof(T) == 8});
-      }
+      plumb::detail::stored_tensors<T> stored(config(), plumb::detail::dtype_of<T>);
+      for (const auto& each : p.trainable())
+        stored.add(each.name, each.parameter->value.extent(), each.parameter->gradient.host(), each.name);
+      for (const auto& each : stored.entries())
+        out.parts.push_back({each.name, each.extents, {each.numbers.begin(), each.numbers.end()}, sizeof(T) == 8});
       return out;
     });
   }

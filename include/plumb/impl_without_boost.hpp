@@ -43,6 +43,7 @@
 #include <plumb/models/model_files_impl.hpp>
 #include <plumb/models/read_weight_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
+#include <plumb/models/stacked_weight_impl.hpp>
 #include <plumb/models/stored_weight_impl.hpp>
 #include <plumb/nn/whole_texts_impl.hpp>
 #include <plumb/rollout/logistic_regression_impl.hpp>

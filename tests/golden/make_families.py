@@ -172,6 +172,10 @@ FAMILIES = {
         norm_topk_prob=True, head_dim=8, mlp_only_layers=[1],
     ),
     "olmoe": lambda: transformers.OlmoeConfig(**EXPERTS, num_experts=5, num_experts_per_tok=3, clip_qkv=1.0),
+    "granitemoe": lambda: transformers.GraniteMoeConfig(
+        **EXPERTS, num_local_experts=5, num_experts_per_tok=2, attention_multiplier=0.25, logits_scaling=2.0,
+        embedding_multiplier=1.5, residual_multiplier=0.7,
+    ),
 }  # fmt: skip
 
 

@@ -16,7 +16,9 @@ namespace detail {
 /// Mixtures of experts, of the families that have them.
 void read_experts(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
-  const bool mixtral = family == "mixtral", olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
+  // Granite's are told as Mixtral's, whose weights always add up to 1.
+  const bool mixtral = family == "mixtral" || family == "granitemoe";
+  const bool olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
   if (!(mixtral || olmoe || qwen2 || family == "qwen3_moe")) return;
   expert_config& e = out.experts;
   const auto usual = [&](index_t of_mixtral, index_t of_olmoe, index_t of_qwen2, index_t of_qwen3) {
@@ -48,10 +50,11 @@ void read_experts(const json::object& c, model_config& out, const std::string& p
 void write_experts(const model_config& c, json::object& o) {
   const expert_config& e = c.experts;
   if (e.count == 0) return;
-  o[c.family == "mixtral" ? "num_local_experts" : "num_experts"] = e.count;
+  const bool as_mixtral = c.family == "mixtral" || c.family == "granitemoe";
+  o[as_mixtral ? "num_local_experts" : "num_experts"] = e.count;
   o["num_experts_per_tok"] = e.chosen;
   o["router_aux_loss_coef"] = e.loss_factor;
-  if (c.family == "mixtral") return;
+  if (as_mixtral) return;
   o["norm_topk_prob"] = e.shared_weights;
   if (c.family == "olmoe") {
     o["clip_qkv"] = c.query_clip > 0 ? json::value(c.query_clip) : json::value(nullptr);

@@ -59,6 +59,7 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"qwen2_moe", "Qwen2MoeForCausalLM"},
     {"qwen3_moe", "Qwen3MoeForCausalLM"},
     {"olmoe", "OlmoeForCausalLM"},
+    {"granitemoe", "GraniteMoeForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -151,7 +152,7 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
       refuse_unless(c, key, false, "plumb reads StableLM without norms of queries and keys, part after part", place);
     refuse_unless(c, "mlp_bias", false, "this family's maps have none", place);
   }
-  if (family == "granite") {
+  if (family.starts_with("granite")) {
     const auto positive = [&](const char* key) {
       const auto x = json::get_or<double>(c, key, 1.0, place);
       if (!(x > 0 && x < 1e30))
@@ -238,7 +239,7 @@ void write_family(const model_config& c, json::object& o) {
     for (index_t i = 0; i < c.layers; ++i) turned.emplace_back(c.turns(i) ? 1 : 0);
     o["no_rope_layers"] = std::move(turned);
   }
-  if (c.family == "granite") {
+  if (c.family.starts_with("granite")) {
     o["attention_multiplier"] = 1 / std::sqrt(c.query_scale > 0 ? c.query_scale : static_cast<double>(c.head_width));
     o["logits_scaling"] = 1 / c.logit_factor;
     o["embedding_multiplier"] = c.embedding_factor;

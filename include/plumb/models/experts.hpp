@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Models whose feed-forward parts are mixtures of experts, in some layers or in all: Mixtral, Qwen 1.5 and 3 MoE, OLMoE.
+// Models whose feed-forward parts are mixtures of experts, in some layers or in all: Mixtral, Qwen 1.5 and 3 MoE, OLMoE,
+// Granite 3 MoE.
 #pragma once
 
 #include <optional>
@@ -34,12 +35,13 @@ template <class B, class T, class Make>
 expert_decoder<B, T> build_expert_decoder(const device_ptr<B>& device, const model_config& c, index_t positions,
                                           Make&& make) {
   const decoder_parts<B, T, Make> parts(device, c, positions, make);
-  const bool mixtral = c.family == "mixtral";
+  const bool mixtral = c.family == "mixtral", granite = c.family == "granitemoe";
   const gated_names names = mixtral ? gated_names{"w1", "w3", "w2"} : gated_names{};
-  const std::string_view mlp = mixtral ? "block_sparse_moe" : "mlp";
+  const std::string_view mlp = mixtral || granite ? "block_sparse_moe" : "mlp";
   const auto mixture = [&](const std::string& at) {
     mixture_of_experts<B, T, gated_mlp<B, T>> out;
-    out.gate = parts.linear_map(at + ".gate", c.experts.count, c.hidden_size, false);
+    if (granite) out.gate_name = "router.layer";
+    out.gate = parts.linear_map(detail::dotted(at, out.gate_name), c.experts.count, c.hidden_size, false);
     out.chosen = c.experts.chosen;
     out.shared_weights = c.experts.shared_weights;
     for (index_t e = 0; e < c.experts.count; ++e)
@@ -55,7 +57,7 @@ expert_decoder<B, T> build_expert_decoder(const device_ptr<B>& device, const mod
                              parts.attention(at + ".self_attn", layer),
                              parts.norm(at + ".post_attention_layernorm"),
                              {},
-                             1,
+                             c.residual_factor,
                              mlp};
     if (c.experts.in(layer))
       block.mlp.sparse = mixture(detail::dotted(at, mlp));

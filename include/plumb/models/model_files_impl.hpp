@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -15,7 +17,8 @@
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/gguf_model.hpp>
 #include <plumb/models/model_files.hpp>
-#include <plumb/models/stored_weight.hpp>
+#include <plumb/models/read_weight.hpp>
+#include <plumb/models/stored_tensors.hpp>
 
 namespace plumb::inline v0 {
 
@@ -29,7 +32,10 @@ inline bool ends_with_any(std::string_view text, std::initializer_list<std::stri
 class folder_weights final : public named_weights {
  public:
   explicit folder_weights(const std::filesystem::path& folder)
-      : folder_(folder), config_(read_config(folder)), files_(weight_files::open(folder)) {
+      : folder_(folder),
+        config_(read_config(folder)),
+        stacks_(hub_stacks(config_)),
+        files_(weight_files::open(folder)) {
     for (const std::string& stored : files_.names()) {
       // Constants that old versions of transformers saved beside the weights.
       if (ends_with_any(stored, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
@@ -41,6 +47,10 @@ class folder_weights final : public named_weights {
       const std::string_view prefix = base_prefix(config_);
       const bool task = config_.encodes() && !stored.starts_with("embeddings.") && !stored.starts_with("encoder.") &&
                         !stored.starts_with("pooler.");  // heads of a task, which have their own names
+      if (auto held = names_in_stack(config_, stacks_, stored); !held.empty()) {
+        names_.insert(names_.end(), std::make_move_iterator(held.begin()), std::make_move_iterator(held.end()));
+        continue;
+      }
       const bool bare = !head && !task && !stored.starts_with(prefix);
       names_.push_back(stored == neox_head_name ? std::string(head_name) : bare ? join(prefix, stored) : stored);
     }
@@ -54,6 +64,7 @@ class folder_weights final : public named_weights {
   }
   [[nodiscard]] std::vector<std::string> names() const override { return names_; }
   [[nodiscard]] std::vector<index_t> shape(const std::string& name) const override {
+    if (const auto place = find_in_stack(config_, stacks_, name)) return {place->extent.rows, place->extent.columns};
     const std::string stored = stored_name(config_, files_, name);
     if (bitsandbytes_format(files_, stored)) {
       const auto extent = bitsandbytes_shape(files_, stored);
@@ -64,6 +75,11 @@ class folder_weights final : public named_weights {
     return out;
   }
   void read(const std::string& name, std::span<float> out) const override {
+    if (const auto place = find_in_stack(config_, stacks_, name)) {
+      const auto numbers = read_numbers<float>(files_, config_, name, place->extent);
+      std::copy(numbers.begin(), numbers.end(), out.begin());
+      return;
+    }
     const std::string stored = stored_name(config_, files_, name);
     if (bitsandbytes_format(files_, stored))
       return unpack(read_bitsandbytes(files_, stored, bitsandbytes_shape(files_, stored)).what, out);
@@ -77,6 +93,7 @@ class folder_weights final : public named_weights {
  private:
   std::filesystem::path folder_;
   model_config config_;
+  stack_table stacks_;
   weight_files files_;
   std::vector<std::string> names_;
 };
@@ -115,28 +132,39 @@ std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& fol
   return std::make_unique<detail::folder_weights>(folder_or_file);
 }
 
+namespace detail {
+
+template <class Number>
+void write_folder_weights(const named_weights& model, const std::filesystem::path& path, dtype type) {
+  const model_config& config = model.config();
+  stored_tensors<Number> tensors(config, type);
+  for (const std::string& name : model.names()) {
+    const auto extent = model.shape(name);
+    std::vector<float> numbers(count_of(extent));
+    model.read(name, numbers);
+    std::vector<Number> stored(numbers.size());
+    convert(std::span<const float>(numbers), type, std::as_writable_bytes(std::span(stored)));
+    if (extent.size() == 2)
+      tensors.add(name, {extent[0], extent[1]}, std::move(stored));
+    else
+      tensors.put(written_name(config, name), extent, std::move(stored));
+  }
+  write_safetensors(path, tensors.list(), {{"format", "pt"}});
+}
+
+}  // namespace detail
+
 void write_model_folder(const named_weights& model, const std::filesystem::path& folder, dtype type) {
   if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
     throw error(errc::unsupported, folder.string(),
                 join("model folders are written as F32, F16 or BF16, not as ", name(type)));
   make_folder(folder);
+  const auto path = folder / "model.safetensors";
+  if (type == dtype::f32)
+    detail::write_folder_weights<float>(model, path, type);
+  else
+    detail::write_folder_weights<std::uint16_t>(model, path, type);
   model_config config = model.config();
-  std::vector<tensor_data> tensors;
-  std::vector<std::vector<std::byte>> stored;
-  for (const std::string& name : model.names()) {
-    auto extent = model.shape(name);
-    std::vector<float> numbers(detail::count_of(extent));
-    model.read(name, numbers);
-    if (lies_transposed(config, name) && extent.size() == 2) {
-      numbers = detail::transposed(std::span<const float>(numbers), extent[0], extent[1]);
-      std::swap(extent[0], extent[1]);
-    }
-    stored.emplace_back(numbers.size() * size_of(type));
-    convert(std::span<const float>(numbers), type, std::span(stored.back()));
-    tensors.push_back({detail::written_name(config, name), type, std::move(extent), {}});
-  }
-  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = stored[i];
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   config.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
   write_config(config, folder);
   if (const auto words = model.tokenizer()) words->save(folder);

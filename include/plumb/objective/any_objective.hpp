@@ -112,31 +112,48 @@ class any_objective {
       if (const void* found = t.held->row_function(&detail::type_mark<Phi>)) return static_cast<const Phi*>(found);
     return nullptr;
   }
-  /// What each term divides by, counted in these records, [terms]; add them up over the micro-batches of a step.
+  /// What each term divides by, counted in these records, [terms]; add them up over the micro-batches of a step. They are
+  /// `memory.windows` where a memory is given.
   [[nodiscard]] std::vector<double> window_units(records batch) const {
-    std::vector<double> units;
-    for (const term& t : terms_) units.push_back(plumb::window_units<L>(t.held->default_reduction(), batch));
-    return units;
+    evaluation_memory<L> memory;
+    window_units(batch, memory);
+    return std::move(memory.windows);
+  }
+  void window_units(records batch, evaluation_memory<L>& memory) const {
+    memory.windows.clear();
+    for (const term& t : terms_)
+      memory.windows.push_back(plumb::window_units<L>(t.held->default_reduction(), batch, memory.sequences));
   }
   /// Evaluates each term under its own reduction. `windows` [terms] is the step's total of `window_units`; empty: this
-  /// batch is the whole step. Errors as plumb::evaluate.
+  /// batch is the whole step. Errors as plumb::evaluate. The result is `memory.found` where a memory is given.
   [[nodiscard]] evaluation evaluate(records batch, std::span<const double> windows = {}) const {
+    evaluation_memory<L> memory;
+    evaluate(batch, windows, memory);
+    return std::move(memory.found);
+  }
+  const evaluation& evaluate(records batch, std::span<const double> windows, evaluation_memory<L>& memory) const {
     if (!windows.empty() && windows.size() != terms_.size())
       throw error(errc::bad_argument, name(), join("expected ", terms_.size(), " windows, found ", windows.size()));
-    return sum(batch, [&](std::size_t k) {
+    return sum(batch, memory, [&](std::size_t k) {
       const reduction own = terms_[k].held->default_reduction();
       return windows.empty() ? own : own.over(windows[k]);
     });
   }
   /// Evaluates every term under one reduction.
   [[nodiscard]] evaluation evaluate(records batch, const reduction& how) const {
-    return sum(batch, [&](std::size_t) { return how; });
+    evaluation_memory<L> memory;
+    sum(batch, memory, [&](std::size_t) { return how; });
+    return std::move(memory.found);
   }
-  /// The metrics of all terms; where several have one of a name, the first term's.
+  /// The metrics of all terms; where several have one of a name, the first term's. `all` and `own` are memory for the work.
   void collect_metrics(records batch, metric_list& out) const {
-    metric_list all;
+    metric_list all, own;
+    collect_metrics(batch, out, all, own);
+  }
+  void collect_metrics(records batch, metric_list& out, metric_list& all, metric_list& own) const {
+    all.clear();
     for (const term& t : terms_) {
-      metric_list own;
+      own.clear();
       t.held->collect(batch, own);
       for (const metric& m : own) {
         if (!all.find(m.name)) all.add(m.name, m.value(), m.weight);
@@ -179,7 +196,7 @@ class any_objective {
     [[nodiscard]] virtual bool couples() const = 0;
     [[nodiscard]] virtual int replies() const = 0;
     [[nodiscard]] virtual reduction default_reduction() const = 0;
-    [[nodiscard]] virtual evaluation evaluate(records, std::span<const double>) const = 0;
+    virtual void evaluate(records, std::span<const double>, evaluation_memory<L>&) const = 0;
     virtual void collect(records, metric_list&) const = 0;
     [[nodiscard]] virtual std::vector<parameter> parameters() const = 0;
     virtual void set(std::string_view, std::string_view) = 0;
@@ -194,8 +211,8 @@ class any_objective {
     bool couples() const override { return couples_records<O>(); }
     int replies() const override { return wanted_replies(objective); }
     reduction default_reduction() const override { return plumb::default_reduction(objective); }
-    evaluation evaluate(records batch, std::span<const double> weights) const override {
-      return evaluate_weighted(objective, batch, weights);
+    void evaluate(records batch, std::span<const double> weights, evaluation_memory<L>& memory) const override {
+      evaluate_weighted(objective, batch, weights, memory);
     }
     void collect(records batch, metric_list& out) const override { plumb::collect_metrics(objective, batch, out); }
     std::vector<parameter> parameters() const override { return plumb::parameters(objective); }
@@ -219,23 +236,25 @@ class any_objective {
   std::string prefix(std::size_t k) const { return k == 0 ? "" : std::string(terms_[k].held->name()) + "."; }
 
   template <class Choose>
-  evaluation sum(records batch, const Choose& reduction_of) const {
-    evaluation all;
+  const evaluation& sum(records batch, evaluation_memory<L>& memory, const Choose& reduction_of) const {
+    evaluation &part = memory.found, &all = memory.other;
     for (std::size_t k = 0; k < terms_.size(); ++k) {
-      evaluation part = terms_[k].held->evaluate(batch, weights<L>(reduction_of(k), batch));
+      weights<L>(reduction_of(k), batch, memory.weights, memory.sequences);
+      terms_[k].held->evaluate(batch, memory.weights, memory);
       const double w = terms_[k].weight;
       if (k == 0) {
         for (double& x : part.losses) x *= w;
         for (double& x : part.slopes) x *= w;
         part.total *= w;
-        all = std::move(part);
+        std::swap(all, part);
         continue;
       }
       for (std::size_t i = 0; i < all.losses.size(); ++i) all.losses[i] += w * part.losses[i];
       for (std::size_t i = 0; i < all.slopes.size(); ++i) all.slopes[i] += w * part.slopes[i];
       all.total += w * part.total;
     }
-    return all;
+    std::swap(all, part);
+    return memory.found;
   }
 
   std::vector<term> terms_;

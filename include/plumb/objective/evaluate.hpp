@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace plumb::inline v0 {
@@ -29,6 +30,17 @@ struct evaluation {
     const index_t row = first.empty() ? record : first[static_cast<std::size_t>(record)];
     return slopes[static_cast<std::size_t>(row * slots + slot)];
   }
+};
+
+/// What evaluations at level L work in; given to one after another, they ask for memory once.
+template <level L>
+struct evaluation_memory {
+  evaluation found;                ///< what the last one said
+  evaluation other;                ///< where an objective has several terms: their sum so far
+  std::vector<double> windows;     ///< [terms] what their losses are divided by
+  std::vector<double> weights;     ///< [records]
+  std::vector<index_t> sequences;  ///< [tokens]
+  detail::span_runner<unit_level<L>> runner;
 };
 
 /// Throws errc::not_finite, naming the first record whose loss or slope is NaN or infinite and a needed field that is.
@@ -54,22 +66,24 @@ void check_finite(std::string_view name, need needs, std::span<const record<L>> 
 }
 
 /// Evaluates with a given weight per record, [records]. Throws errc::bad_argument when the sizes differ,
-/// errc::not_finite for a loss or slope that is NaN or infinite. The sum runs in the order of the records.
+/// errc::not_finite for a loss or slope that is NaN or infinite. The sum runs in the order of the records. The result is
+/// `memory.found`.
 template <class O>
-evaluation evaluate_weighted(const O& objective, std::span<const record<O::level>> records,
-                             std::span<const double> weights) {
+const evaluation& evaluate_weighted(const O& objective, std::span<const record<O::level>> records,
+                                    std::span<const double> weights, evaluation_memory<O::level>& memory) {
   if (records.size() != weights.size())
     throw error(errc::bad_argument, O::name, join("expected ", records.size(), " weights, found ", weights.size()));
-  evaluation result;
+  evaluation& result = memory.found;
   result.slots = slot_count<O::level>();
+  result.total = 0;
   if constexpr (O::level == level::group) {
-    detail::evaluate_groups(objective, records, weights, result.losses, result.slopes, result.first);
+    detail::evaluate_groups(objective, records, weights, memory.runner, result.losses, result.slopes, result.first);
   } else if constexpr (batch_objective<O>) {
-    detail::evaluate_batch(objective, records, weights, result.losses, result.slopes);
+    detail::evaluate_batch(objective, records, weights, memory.runner, result.losses, result.slopes);
   } else {
     result.losses.resize(records.size());
     result.slopes.resize(records.size() * static_cast<std::size_t>(result.slots));
-    const auto constants = plumb::prepare(objective, records);
+    const auto constants = prepare_in_place(objective, records);
     const evaluate_kernel<O> run{objective,      constants.data(),     records.data(),
                                  weights.data(), result.losses.data(), result.slopes.data()};
     for (std::size_t i = 0; i < records.size(); ++i) run(static_cast<index_t>(i));
@@ -78,14 +92,29 @@ evaluation evaluate_weighted(const O& objective, std::span<const record<O::level
   check_finite<O::level>(O::name, objective_needs(objective), records, result);
   return result;
 }
+template <class O>
+evaluation evaluate_weighted(const O& objective, std::span<const record<O::level>> records,
+                             std::span<const double> weights) {
+  evaluation_memory<O::level> memory;
+  evaluate_weighted(objective, records, weights, memory);
+  return std::move(memory.found);
+}
 
 /// Evaluates under a reduction; without one, the objective's own (the mean unless it says otherwise).
-/// `records` is any contiguous range of record<O::level>.
+/// `records` is any contiguous range of record<O::level>; the result is `memory.found` where a memory is given.
+template <class O, class Records>
+const evaluation& evaluate(const O& objective, const Records& records, const reduction& how,
+                           evaluation_memory<O::level>& memory) {
+  const std::span<const record<O::level>> view(records);
+  weights<O::level>(how, view, memory.weights, memory.sequences);
+  return evaluate_weighted(objective, view, memory.weights, memory);
+}
 template <class O, class Records>
 evaluation evaluate(const O& objective, const Records& records, const reduction& how) {
   if constexpr (check_objective<O>()) {
-    const std::span<const record<O::level>> view(records);
-    return evaluate_weighted(objective, view, weights<O::level>(how, view));
+    evaluation_memory<O::level> memory;
+    plumb::evaluate(objective, records, how, memory);
+    return std::move(memory.found);
   }
 }
 template <class O, class Records>

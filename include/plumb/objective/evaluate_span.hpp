@@ -14,21 +14,18 @@ namespace plumb::inline v0 {
 
 namespace detail {
 
-/// Runs a formula over a span and leaves the slopes on its tape; used again and again, it asks for memory once.
-template <class O>
+/// A span of records of one level and the slopes of a formula over it; used again and again, it asks for memory once.
+template <level Unit>
 class span_runner {
-  static constexpr level unit = unit_level<O::level>;
-  using record_of_scalars = record<unit, scalar>;
+  using record_of_scalars = record<Unit, scalar>;
 
  public:
-  static constexpr int slots = slot_count<unit>();
-
-  explicit span_runner(const O& objective) : objective_(objective) {}
+  static constexpr int slots = slot_count<Unit>();
 
   /// Adds a record to the span.
-  void add(const record<unit>& plain) {
+  void add(const record<Unit>& plain) {
     records_.emplace_back();
-    record<unit>::fields(
+    record<Unit>::fields(
         [this](const field&, auto& to, const auto& from) {
           if constexpr (std::is_same_v<decltype(to), scalar&>)
             variables_.push_back(to = tape_.variable(from));
@@ -38,8 +35,9 @@ class span_runner {
         "", records_.back(), plain);
   }
   /// The loss; `slope` then has the slopes.
-  double run() {
-    const scalar loss = objective_(std::span<const record_of_scalars>(records_));
+  template <class O>
+  double run(const O& objective) {
+    const scalar loss = objective(std::span<const record_of_scalars>(records_));
     tape_.differentiate(loss);
     return value_of(loss);
   }
@@ -53,28 +51,28 @@ class span_runner {
   }
 
  private:
-  const O& objective_;
   scalar_tape tape_;
   std::vector<record_of_scalars> records_;
   std::vector<scalar> variables_;
 };
 
-/// Appends the loss and weighted slopes of each group.
+/// The loss and weighted slopes of each group.
 template <class O>
 void evaluate_groups(const O& objective, std::span<const group_record<>> groups, std::span<const double> weights,
-                     std::vector<double>& losses, std::vector<double>& slopes, std::vector<index_t>& first) {
-  span_runner<O> runner(objective);
+                     span_runner<level::sequence>& runner, std::vector<double>& losses, std::vector<double>& slopes,
+                     std::vector<index_t>& first) {
+  losses.clear(), slopes.clear(), first.clear();
   first.push_back(0);
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const auto& replies = groups[i].replies;
-    check_group_size(O::name, wanted_replies(objective), replies.size(),
-                     join(std::string_view(O::name), ", record ", i));
+    if (const int wanted = wanted_replies(objective); !fits_group_size(wanted, replies.size()))
+      check_group_size(O::name, wanted, replies.size(), join(std::string_view(O::name), ", record ", i));
     runner.clear();
     if (weights[i] != 0)
       for (const auto& reply : replies) runner.add(reply);
-    losses.push_back(weights[i] != 0 ? runner.run() : 0);
+    losses.push_back(weights[i] != 0 ? runner.run(objective) : 0);
     const std::size_t begin = slopes.size();
-    slopes.resize(begin + replies.size() * span_runner<O>::slots);
+    slopes.resize(begin + replies.size() * runner.slots);
     for (std::size_t k = 0; k < runner.variables(); ++k) slopes[begin + k] = weights[i] * runner.slope(k);
     first.push_back(first.back() + static_cast<index_t>(replies.size()));
   }
@@ -84,11 +82,11 @@ void evaluate_groups(const O& objective, std::span<const group_record<>> groups,
 /// 0 are left out. Throws errc::bad_data for weights that differ: nothing says what they would mean.
 template <class O>
 void evaluate_batch(const O& objective, std::span<const record<O::level>> records, std::span<const double> weights,
-                    std::vector<double>& losses, std::vector<double>& slopes) {
-  constexpr std::size_t slots = span_runner<O>::slots;
+                    span_runner<O::level>& runner, std::vector<double>& losses, std::vector<double>& slopes) {
+  constexpr std::size_t slots = span_runner<O::level>::slots;
   losses.assign(records.size(), 0.0);
   slopes.assign(records.size() * slots, 0.0);
-  span_runner<O> runner(objective);
+  runner.clear();
   double weight = 0, share = 0;
   for (std::size_t i = 0; i < records.size(); ++i) {
     if (weights[i] == 0) continue;
@@ -102,7 +100,7 @@ void evaluate_batch(const O& objective, std::span<const record<O::level>> record
     runner.add(records[i]);
   }
   if (share == 0) return;
-  const double loss = runner.run();
+  const double loss = runner.run(objective);
   std::size_t next = 0;
   for (std::size_t i = 0; i < records.size(); ++i) {
     if (weights[i] == 0) continue;

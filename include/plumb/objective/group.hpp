@@ -20,9 +20,13 @@ struct group_record {
   double weight = 1;  ///< of its loss among the others
 };
 
-/// Throws errc::bad_data for a group of another size than the objective wants.
+/// Is this the size of group that the objective wants? 0: any from 2.
+constexpr bool fits_group_size(int wanted, std::size_t found) {
+  return wanted > 0 ? found == static_cast<std::size_t>(wanted) : found >= 2;
+}
+/// Throws errc::bad_data for a group of another size.
 inline void check_group_size(std::string_view objective, int wanted, std::size_t found, std::string_view place) {
-  if (wanted > 0 ? found == static_cast<std::size_t>(wanted) : found >= 2) return;
+  if (fits_group_size(wanted, found)) return;
   throw error(errc::bad_data, std::string(place),
               wanted > 0 ? join(objective, " takes groups of ", wanted, " replies, found ", found)
                          : join("a group needs at least two replies to rank, found ", found));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <plumb/objective/prepare.hpp>
 #include <plumb/objective/record.hpp>
 #include <plumb/objective/weights.hpp>
@@ -24,7 +25,7 @@ struct metric {
   [[nodiscard]] double value() const { return sum / weight; }
 };
 
-/// Metrics in the order in which they first came.
+/// Metrics in the order in which they first came. Cleared, it keeps its memory and that of the names.
 class metric_list {
  public:
   /// Counts one observation, or the mean of `weight` observations.
@@ -44,11 +45,11 @@ class metric_list {
   }
   /// Adds another batch's metrics.
   void merge(const metric_list& other) {
-    for (const metric& m : other.entries_) add_sum(m.name, m.sum, m.weight);
+    for (const metric& m : other) add_sum(m.name, m.sum, m.weight);
   }
   /// The metric of that name; null when there is none.
   [[nodiscard]] const metric* find(std::string_view name) const {
-    for (const metric& m : entries_) {
+    for (const metric& m : *this) {
       if (m.name == name) return &m;
     }
     return nullptr;
@@ -58,21 +59,25 @@ class metric_list {
     const metric* m = find(name);
     return m ? m->value() : missing;
   }
-  [[nodiscard]] auto begin() const { return entries_.begin(); }
-  [[nodiscard]] auto end() const { return entries_.end(); }
-  [[nodiscard]] std::size_t size() const { return entries_.size(); }
-  void clear() { entries_.clear(); }
+  [[nodiscard]] const metric* begin() const { return entries_.data(); }
+  [[nodiscard]] const metric* end() const { return begin() + size_; }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  void clear() { size_ = 0; }
 
  private:
   metric& entry(std::string_view name) {
-    for (metric& m : entries_) {
-      if (m.name == name) return m;
+    for (std::size_t i = 0; i < size_; ++i) {
+      if (entries_[i].name == name) return entries_[i];
     }
-    entries_.push_back({std::string(name), 0, 0});
-    return entries_.back();
+    if (size_ == entries_.size()) entries_.emplace_back();
+    metric& m = entries_[size_++];
+    m.name = name;
+    m.sum = m.weight = 0;
+    return m;
   }
 
-  std::vector<metric> entries_;
+  std::vector<metric> entries_;  ///< the first `size_` of them; the others are memory for names to come
+  std::size_t size_ = 0;
 };
 
 namespace detail {
@@ -87,10 +92,9 @@ concept with_constant_metrics =
     requires(const O& o, const record<O::level>& r, ignore_metric& add, const prepared<O>& c) { o.metrics(r, add, c); };
 
 template <class O>
-void reply_metrics(const O& objective, const sequence_record<double>& reply, const char* side, metric_list& out) {
-  const std::string end(side);
-  if constexpr (with_reward<O>) out.add("rewards/" + end, objective.reward(reply));
-  if (has(objective_needs(objective), need::logp)) out.add("logps/" + end, reply.logp);
+void reply_metrics(const O& objective, const sequence_record<double>& reply, bool chosen, metric_list& out) {
+  if constexpr (with_reward<O>) out.add(chosen ? "rewards/chosen" : "rewards/rejected", objective.reward(reply));
+  if (has(objective_needs(objective), need::logp)) out.add(chosen ? "logps/chosen" : "logps/rejected", reply.logp);
 }
 
 }  // namespace detail
@@ -109,8 +113,8 @@ template <class O>
   requires has_fixed_slots<O::level>
 void collect_metrics(const O& objective, std::span<const record<O::level>> records, metric_list& out) {
   [[maybe_unused]] const need read = objective_needs(objective);
-  [[maybe_unused]] std::vector<prepared<O>> constants;
-  if constexpr (detail::with_constant_metrics<O>) constants = plumb::prepare(objective, records);
+  [[maybe_unused]] prepared_constants<O> constants;
+  if constexpr (detail::with_constant_metrics<O>) constants = prepare_in_place(objective, records);
   std::size_t next = 0;
   for (const auto& r : records) {
     [[maybe_unused]] const std::size_t at = next++;
@@ -129,7 +133,7 @@ void collect_metrics(const O& objective, std::span<const record<O::level>> recor
         out.add("logps/rejected", r.rejected.logp);
       }
     } else if constexpr (O::level == level::sequence) {
-      detail::reply_metrics(objective, r, r.desirable ? "chosen" : "rejected", out);
+      detail::reply_metrics(objective, r, r.desirable, out);
     } else {
       if (has(read, need::logp)) out.add("logps/mean", r.logp);
       if (!std::isnan(r.entropy)) out.add("entropy", r.entropy);
@@ -150,23 +154,24 @@ void collect_metrics(const O& objective, std::span<const record<O::level>> group
   for (const auto& group : groups) {
     const std::span<const sequence_record<>> ranked(group.replies);
     if (group.weight == 0 || ranked.size() < 2) continue;
-    const auto add_sides = [&](const std::string& name, const auto& of) {
+    const auto add_sides = [&](const char* best, const char* rest, const auto& of) {
       double others = 0;
       for (const auto& reply : ranked.subspan(1)) others += of(reply) / static_cast<double>(ranked.size() - 1);
-      out.add(name + "/chosen", of(ranked[0]));
-      out.add(name + "/rejected", others);
+      out.add(best, of(ranked[0]));
+      out.add(rest, others);
       return of(ranked[0]) - others;
     };
     if constexpr (detail::with_reward<O>) {
       const auto reward = [&](const auto& reply) { return objective.reward(reply); };
-      const double margin = add_sides("rewards", reward);
+      const double margin = add_sides("rewards/chosen", "rewards/rejected", reward);
       double right = 0, pairs = 0;
       for (std::size_t i = 0; i < ranked.size(); ++i)
         for (std::size_t j = i + 1; j < ranked.size(); ++j, ++pairs) right += reward(ranked[i]) > reward(ranked[j]);
       out.add("rewards/accuracies", right / pairs);
       out.add("rewards/margins", margin);
     }
-    if (has(objective_needs(objective), need::logp)) add_sides("logps", [](const auto& reply) { return reply.logp; });
+    if (has(objective_needs(objective), need::logp))
+      add_sides("logps/chosen", "logps/rejected", [](const auto& reply) { return reply.logp; });
     const auto add = [&out](const char* name, double value) { out.add(name, value); };
     if constexpr (requires { objective.metrics(ranked, add); }) objective.metrics(ranked, add);
   }

@@ -101,9 +101,9 @@ std::string undeclared_field(const O& objective) {
   const auto poisoned = [&](const record<L>& r) {
     bool nan = false;
     if constexpr (O::level == level::group || batch_objective<O>) {
-      detail::span_runner<O> runner(objective);
+      detail::span_runner<L> runner;
       for (int k = 0; k < 3; ++k) runner.add(r);
-      nan = std::isnan(runner.run());
+      nan = std::isnan(runner.run(objective));
       for (std::size_t k = 0; k < runner.variables(); ++k) nan = nan || std::isnan(runner.slope(k));
     } else {
       const auto loss = apply(objective, seed<L>(r), prepared<O>{});

@@ -123,6 +123,16 @@ struct batch_scores {
   std::vector<double> value;          ///< [predictions] the score head on the row that predicts the token: V(x, y_<t)
   double balance = missing;  ///< the load-balancing loss of the routers, where it was asked for and there are any
   statistic_rows rows;       ///< how the way back wants the slopes
+
+  /// Nothing was asked for. Keeps the memory.
+  void clear() {
+    for (auto* each :
+         {&logp, &entropy, &log_partition, &mean_logp, &sequential_kl, &statistic, &collision, &reward, &value})
+      each->clear();
+    correct.clear();
+    balance = missing;
+    rows = {};
+  }
 };
 
 namespace detail {
@@ -209,11 +219,18 @@ inline void fill_tail(const training_batch& b, const batch_scores& s, index_t wh
 
 }  // namespace detail
 
-/// The records of level L that these examples make; without scores, log-probabilities stay missing and the records
-/// serve to count. Throws errc::bad_data when an example has the wrong number of replies for the level.
+/// Puts the records of level L that these examples make into `out` from place `first` on, over what was there, and returns
+/// the place after the last; what lies beyond it is left for the caller to cut off. `replies`: those of the step before
+/// this batch. Without scores, log-probabilities stay missing and the records serve to count.
+/// Throws errc::bad_data when an example has the wrong number of replies for the level.
 template <level L>
-std::vector<record<L>> make_records(const training_batch& b, const batch_scores& scores = {}) {
-  std::vector<record<L>> out;
+std::size_t put_records(const training_batch& b, const batch_scores& scores, std::vector<record<L>>& out,
+                        std::size_t first = 0, [[maybe_unused]] index_t replies = 0) {
+  std::size_t used = first;
+  const auto next = [&]() -> record<L>& {
+    if (used == out.size()) out.emplace_back();
+    return out[used++];
+  };
   index_t which = 0;
   for (const example* each : b.examples) {
     const example& e = *each;
@@ -231,16 +248,16 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
       detail::fill_tail(b, scores, which + 1, e.replies[1], shared, r.rejected);
       r.margin = e.margin;
       r.weight = e.replies[0].weight;
-      out.push_back(r);
+      next() = r;
       which += 2;
     } else if constexpr (L == level::group) {
       if (e.replies.size() < 2)
         throw error(errc::bad_data, e.place,
                     join("a ranking needs at least two replies, the best first; found ", e.replies.size()));
-      group_record<double> group;
+      group_record<double>& group = next();
+      group.replies.clear();
       for (const reply& answer : e.replies) group.replies.push_back(detail::sequence_of(b, scores, which++, answer));
       group.weight = e.replies[0].weight;
-      out.push_back(std::move(group));
     } else {
       for (const reply& answer : e.replies) {
         if constexpr (L == level::sequence) {
@@ -255,7 +272,7 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
           r.old = answer.old.empty() ? r.logp : 0;  // a reply that does not say so was sampled just now
           const auto unseen = answer.tokens.size() - static_cast<std::size_t>(r.tokens);  // nothing predicts them
           for (std::size_t i = unseen; i < answer.old.size(); ++i) r.old += answer.old[i];
-          out.push_back(r);
+          next() = r;
         } else {
           static_assert(L == level::token, "plumb: training makes records of tokens, sequences, pairs and groups");
           const auto span = b.replies[static_cast<std::size_t>(which)];
@@ -274,14 +291,21 @@ std::vector<record<L>> make_records(const training_batch& b, const batch_scores&
             detail::fill_from_data(answer, answer.tokens.size() - static_cast<std::size_t>(span.first + span.count - i),
                                    r);
             r.weight = answer.weight;
-            r.sequence = which;
-            out.push_back(r);
+            r.sequence = replies + which;
+            next() = r;
           }
         }
         ++which;
       }
     }
   }
+  return used;
+}
+/// The same records in memory of their own.
+template <level L>
+std::vector<record<L>> make_records(const training_batch& b, const batch_scores& scores = {}) {
+  std::vector<record<L>> out;
+  put_records<L>(b, scores, out);
   return out;
 }
 

@@ -53,7 +53,7 @@ std::vector<token_scores> score_with(const language_model<B, T>& model, std::spa
   training_batch batch;
   for_each_run(data, batch_tokens, [&](std::size_t first, std::size_t count) {
     batch.assign(std::span<const example>(data).subspan(first, count));
-    const batch_scores scores = engine.run(batch, asked);
+    const batch_scores& scores = engine.run(batch, asked);
     for (std::size_t k = 0; k < count; ++k) {
       const auto& r = batch.replies[k];
       const auto begin = static_cast<std::ptrdiff_t>(r.first), end = static_cast<std::ptrdiff_t>(r.first + r.count);

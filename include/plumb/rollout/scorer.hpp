@@ -44,9 +44,9 @@ class scorer {
     double router_loss = 0;                       ///< its factor in what is learnt; used when learning, with `balance`
   };
 
-  /// Scores every prediction of the batch. Forgets the previous batch.
+  /// Scores every prediction of the batch. Forgets the previous batch; what it returns stays until the next one.
   /// Throws errc::bad_argument when a path is longer than the model's positions or a token lies outside its vocabulary.
-  batch_scores run(const training_batch& batch, const request& what) {
+  const batch_scores& run(const training_batch& batch, const request& what) {
     check(batch);
     tape_.reset();
     tape_.set_recording(what.learn);
@@ -88,7 +88,8 @@ class scorer {
       B::gather_rows(tape_.device(), all.value, rows, states);
       other = {&compared.network(), &*other_pass_, states, {}};
     }
-    batch_scores out;
+    batch_scores& out = scores_;
+    out.clear();
     if (balance_.counted()) out.balance = balance_.loss();
     result_ = {};
     if (what.words)
@@ -208,6 +209,7 @@ class scorer {
   double router_loss_ = 0;
   variable<B, T> rewards_, values_;  ///< [predictions, 1]
   training_batch scratch_;
+  batch_scores scores_;  ///< of the batch just run
   std::vector<T> host_;  ///< what the heads said, before it is sorted
   std::vector<std::int32_t> best_;
 };
@@ -294,7 +296,7 @@ void score_references(scorer<B, T>& engine, std::span<example> data, const head_
                      [&](const example& e) { return std::any_of(e.replies.begin(), e.replies.end(), lacks); }))
       return;
     batch.assign(run);
-    const auto scores = engine.run(batch, {.adapters = false, .head = head});
+    const auto& scores = engine.run(batch, {.adapters = false, .head = head});
     index_t which = 0;
     for (example& e : run)
       for (reply& r : e.replies) {

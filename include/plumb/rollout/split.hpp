@@ -13,11 +13,15 @@ namespace plumb::inline v0 {
 /// Examples in their order, some at a time.
 using micro_batches = std::vector<std::span<const example* const>>;
 
-/// Runs of `count` examples; the last may be smaller.
-inline micro_batches split_by_count(std::span<const example* const> examples, index_t count) {
-  micro_batches out;
+/// Puts runs of `count` examples, of which the last may be smaller, in place of what `out` held.
+inline void split_by_count(std::span<const example* const> examples, index_t count, micro_batches& out) {
+  out.clear();
   for (std::size_t first = 0; first < examples.size(); first += static_cast<std::size_t>(count))
     out.push_back(examples.subspan(first, std::min(static_cast<std::size_t>(count), examples.size() - first)));
+}
+inline micro_batches split_by_count(std::span<const example* const> examples, index_t count) {
+  micro_batches out;
+  split_by_count(examples, count, out);
   return out;
 }
 
@@ -49,19 +53,27 @@ void for_each_run(std::span<const example> data, index_t tokens, F&& f) {
   for_each_run(data.size(), [&](std::size_t i) -> const example& { return data[i]; }, tokens, f);
 }
 
-/// The same runs as micro-batches.
-inline micro_batches split_by_tokens(std::span<const example* const> examples, index_t tokens) {
-  micro_batches out;
+/// The same runs as micro-batches, in place of what `out` held.
+inline void split_by_tokens(std::span<const example* const> examples, index_t tokens, micro_batches& out) {
+  out.clear();
   for_each_run(
       examples.size(), [&](std::size_t i) -> const example& { return *examples[i]; }, tokens,
       [&](std::size_t first, std::size_t count) { out.push_back(examples.subspan(first, count)); });
+}
+inline micro_batches split_by_tokens(std::span<const example* const> examples, index_t tokens) {
+  micro_batches out;
+  split_by_tokens(examples, tokens, out);
   return out;
 }
 
 /// Examples as what micro-batches are made of; `data` must outlive them.
+inline void pointers_to(std::span<const example> data, std::vector<const example*>& out) {
+  out.clear();
+  for (const example& e : data) out.push_back(&e);
+}
 inline std::vector<const example*> pointers_to(std::span<const example> data) {
   std::vector<const example*> out;
-  for (const example& e : data) out.push_back(&e);
+  pointers_to(data, out);
   return out;
 }
 

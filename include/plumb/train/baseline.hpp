@@ -47,12 +47,13 @@ inline mismatched_rows mismatch(std::span<const example> data) {
 /// The mean over the rows of a step of their log-ratios: their own `kl`, or that of their mismatched row under the policy
 /// as it is now (dropout off, nothing learnt). `examples` point into `data`. In nats; not yet held at 0. A row counts or
 /// does not (weight 0): where the policy stands is no matter of how much is learnt from a row.
+/// `asked` is memory for the work, as is the engine's scratch.
 template <class B, class T>
 double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched, std::span<const example> data,
-                        std::span<const example* const> examples, const head_options& head = {},
-                        index_t tokens = 2048) {
+                        std::span<const example* const> examples, const head_options& head, index_t tokens,
+                        std::vector<const example*>& asked) {
   double sum = 0, count = 0;
-  std::vector<const example*> asked;
+  asked.clear();
   for (const example* e : examples) {
     if (e->replies[0].weight == 0) continue;
     ++count;
@@ -62,14 +63,23 @@ double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched,
     else
       asked.push_back(&mismatched.rows[row]);
   }
-  training_batch batch;
-  for (const auto run : split_by_tokens(asked, tokens)) {
-    batch.assign(run);
-    const auto scores = engine.run(batch, {.head = head});
-    for (std::size_t i = 0; i < run.size(); ++i)
-      sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), run[i]->replies[0]).log_ratio();
-  }
+  training_batch& batch = engine.scratch();
+  for_each_run(
+      asked.size(), [&](std::size_t i) -> const example& { return *asked[i]; }, tokens,
+      [&](std::size_t first, std::size_t run) {
+        batch.assign(std::span<const example* const>(asked).subspan(first, run));
+        const auto& scores = engine.run(batch, {.head = head});
+        for (std::size_t i = 0; i < run; ++i)
+          sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), asked[first + i]->replies[0]).log_ratio();
+      });
   return count > 0 ? sum / count : 0;
+}
+template <class B, class T>
+double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched, std::span<const example> data,
+                        std::span<const example* const> examples, const head_options& head = {},
+                        index_t tokens = 2048) {
+  std::vector<const example*> asked;
+  return measure_baseline(engine, mismatched, data, examples, head, tokens, asked);
 }
 
 }  // namespace plumb::inline v0

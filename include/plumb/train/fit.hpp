@@ -91,6 +91,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   keep_references(rows, state);
 
   fit_result result;
+  result.log.reserve(static_cast<std::size_t>(std::min<index_t>(plan.steps / options.log_every + 2, 1024)));
   const auto began = std::chrono::steady_clock::now();
   health_monitor health;
   const auto report = [&](log_entry entry) {
@@ -99,6 +100,8 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
     for ([[maybe_unused]] const std::string& text : entry.warnings) (detail::tell_warning(callbacks, text), ...);
     result.log.push_back(std::move(entry));
   };
+  step_memory<Objective::level, T> memory;
+  epoch_order order;
   auto learning = asked;
   learning.learn = true;
   learning.noise = options.neftune;
@@ -114,7 +117,9 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
         provide_references(engine, rows, {options.head_memory}, options, by_token);
     }
     const auto data_rows = std::span<const example>(rows.data);
-    const auto chosen = stream ? pointers_to(data_rows) : plan.examples_of(state.step, data_rows);
+    if (stream) pointers_to(data_rows, memory.examples);
+    const auto chosen =
+        stream ? std::span<const example* const>(memory.examples) : plan.examples_of(state.step, data_rows, order);
     learning.key = derive_key(options.seed, 1);
     step_context context{
         .ratios = state.ratios, .follow_ratios = true, .stream = static_cast<std::uint64_t>(state.step) << 20};
@@ -122,9 +127,10 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
       for (const auto& [list, own] : rows.of_step(chosen))
         moving.score(engine, list, {options.head_memory}, own && by_token);
     if (has(needs, need::divergence))
-      context.baseline = measure_baseline(engine, rows.mismatched, data_rows, chosen, head);
+      context.baseline = measure_baseline(engine, rows.mismatched, data_rows, chosen, head, 2048, memory.mismatched);
+    plan.parts_of(chosen, options.batch, memory.parts);
     const auto [loss, tokens] =
-        run_step(engine, method, needs, chosen, plan.parts_of(chosen, options.batch), learning, context, state.pending);
+        run_step(engine, method, needs, chosen, memory.parts, learning, context, state.pending, memory);
     state.ratios = context.ratios;
     state.tokens += tokens;
     result.tokens += tokens;
@@ -149,7 +155,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
         for (const auto& [list, own] : rows.of_evaluation())
           moving.score(engine, list, {options.head_memory}, own && by_token);
       report(evaluate_data(engine, method, std::span<const example>(rows.held_out), asked, done, epoch,
-                           {.ratios = state.ratios}, rows.held_out_mismatched));
+                           {.ratios = state.ratios}, rows.held_out_mismatched, memory));
       (detail::tell_sample(callbacks, done), ...);
     } else if (done == plan.steps) {
       (detail::tell_sample(callbacks, done), ...);

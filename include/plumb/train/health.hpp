@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -22,28 +23,29 @@ class metric_history {
   void add(double x) {
     if (!std::isfinite(x)) return;
     if (count_ < window) first_ += x;
-    if (last_.size() == window) last_.erase(last_.begin());
-    last_.push_back(x);
+    if (full()) std::copy(last_.begin() + 1, last_.end(), last_.begin());
+    last_[std::min(count_, window - 1)] = x;
     ++count_;
     lowest_ = count_ == 1 ? x : std::min(lowest_, x);
   }
   /// Twice as many values as the window: the beginning and the end no longer overlap.
   [[nodiscard]] bool settled() const { return count_ >= 2 * window; }
-  [[nodiscard]] bool full() const { return last_.size() == window; }
+  [[nodiscard]] bool full() const { return count_ >= window; }
   [[nodiscard]] std::size_t count() const { return count_; }
   [[nodiscard]] double first() const { return first_ / static_cast<double>(std::min(count_, window)); }
   [[nodiscard]] double last() const {
+    const std::size_t kept = std::min(count_, window);
     double sum = 0;
-    for (const double x : last_) sum += x;
-    return sum / static_cast<double>(last_.size());
+    for (std::size_t i = 0; i < kept; ++i) sum += last_[i];
+    return sum / static_cast<double>(kept);
   }
-  [[nodiscard]] double latest() const { return last_.back(); }
+  [[nodiscard]] double latest() const { return last_[std::min(count_, window) - 1]; }
   [[nodiscard]] double lowest() const { return lowest_; }
 
  private:
   double first_ = 0, lowest_ = 0;
   std::size_t count_ = 0;
-  std::vector<double> last_;
+  std::array<double, window> last_{};
 };
 
 /// Reads log entries in their order and warns, once per cause. What it looks for (means over the last ten entries of a

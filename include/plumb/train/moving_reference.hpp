@@ -78,7 +78,7 @@ class moving_reference {
       std::size_t at = 0;
       for (const auto part : split_by_tokens(view, tokens)) {
         batch.assign(part);
-        const auto scores = engine.run(batch, {.head = head});
+        const auto& scores = engine.run(batch, {.head = head});
         index_t which = 0;
         for (std::size_t i = 0; i < part.size(); ++i, ++at)
           for (reply& r : rows[at]->replies) {

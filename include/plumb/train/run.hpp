@@ -16,6 +16,7 @@
 #include <plumb/objective/parameters.hpp>
 #include <plumb/rollout/scorer.hpp>
 #include <plumb/rollout/split.hpp>
+#include <plumb/train/baseline.hpp>
 #include <plumb/train/checkpoint.hpp>
 #include <plumb/train/log_entry.hpp>
 #include <plumb/train/options.hpp>
@@ -26,6 +27,16 @@ namespace plumb::inline v0 {
 
 /// A random order of [0, count), a function of the key alone (Fisher and Yates).
 std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key);
+void shuffled(std::size_t count, std::uint64_t key, std::vector<std::size_t>& order);
+
+/// The examples of an epoch in their order, kept from step to step.
+struct epoch_order {
+  static constexpr auto none = static_cast<std::size_t>(-1);
+  std::size_t epoch = none;  ///< which one this is
+  std::vector<const example*> examples;
+  micro_batches parts;               ///< with a budget of tokens
+  std::vector<std::size_t> numbers;  ///< of the examples in the data
+};
 
 /// How many steps a run has, and which examples each of them takes. With a budget of tokens (`batch_tokens`), the examples
 /// of an epoch fill micro-batches in their random order, and a step takes `accumulate` of them; the epochs of such a run
@@ -46,32 +57,21 @@ struct run_plan {
     return static_cast<double>(epoch) +
            (end > first ? static_cast<double>(done - first) / static_cast<double>(end - first) : 0);
   }
-  [[nodiscard]] std::vector<const example*> examples_of(index_t step, std::span<const example> data) const {
-    if (!epoch_ends.empty()) {
-      const auto [epoch, start] = epoch_at(step);
-      const auto all = epoch_order(epoch, data);
-      const auto parts = split_by_tokens(all, batch_tokens);
-      const auto begin = static_cast<std::size_t>((step - start) * accumulate);
-      const auto& last = parts[std::min(begin + static_cast<std::size_t>(accumulate), parts.size()) - 1];
-      return std::vector<const example*>(parts[begin].data(), last.data() + last.size());
-    }
-    const auto order = shuffled(data.size(), derive_key(key, static_cast<std::uint64_t>(step / steps_per_epoch)));
-    const auto first = static_cast<std::size_t>(step % steps_per_epoch * per_step);
-    std::vector<const example*> out;
-    for (std::size_t i = first; i < std::min(order.size(), first + static_cast<std::size_t>(per_step)); ++i)
-      out.push_back(&data[order[i]]);
-    return out;
-  }
+  /// The examples of a step. `kept` is of this plan and these data: it is made once an epoch, and the result points into it.
+  [[nodiscard]] std::span<const example* const> examples_of(index_t step, std::span<const example> data,
+                                                            epoch_order& kept) const;
+  [[nodiscard]] std::vector<const example*> examples_of(index_t step, std::span<const example> data) const;
   /// The micro-batches of a step's examples.
-  [[nodiscard]] micro_batches parts_of(std::span<const example* const> chosen, index_t batch) const {
-    return batch_tokens > 0 ? split_by_tokens(chosen, batch_tokens) : split_by_count(chosen, batch);
+  void parts_of(std::span<const example* const> chosen, index_t batch, micro_batches& out) const {
+    batch_tokens > 0 ? split_by_tokens(chosen, batch_tokens, out) : split_by_count(chosen, batch, out);
   }
-  /// The examples in the order of an epoch.
-  [[nodiscard]] std::vector<const example*> epoch_order(std::size_t epoch, std::span<const example> data) const {
-    std::vector<const example*> out;
-    for (const std::size_t i : shuffled(data.size(), derive_key(key, epoch))) out.push_back(&data[i]);
+  [[nodiscard]] micro_batches parts_of(std::span<const example* const> chosen, index_t batch) const {
+    micro_batches out;
+    parts_of(chosen, batch, out);
     return out;
   }
+  /// Makes `out` the order of an epoch.
+  void make_order(std::size_t epoch, std::span<const example> data, epoch_order& out) const;
 
  private:
   /// The epoch of a step, and the epoch's first step.
@@ -103,27 +103,7 @@ inline run_plan plan_run(std::size_t examples, const fit_options& o) {
 }
 
 /// The same for these examples, whose tokens count where batches have a budget of them.
-inline run_plan plan_run(std::span<const example> data, const fit_options& o) {
-  run_plan plan = plan_run(data.size(), o);
-  if (o.batch_tokens == 0) return plan;
-  plan.steps = 0;
-  const auto enough = [&](std::size_t epochs) {
-    return o.steps > 0 ? plan.steps >= o.steps : static_cast<double>(epochs) >= o.epochs - 1e-9;
-  };
-  for (std::size_t epoch = 0; !enough(epoch); ++epoch) {
-    const auto all = plan.epoch_order(epoch, data);
-    const auto parts = static_cast<index_t>(split_by_tokens(all, o.batch_tokens).size());
-    const index_t own = (parts + o.accumulate - 1) / o.accumulate;
-    plan.epoch_ends.push_back((epoch == 0 ? 0 : plan.epoch_ends.back()) + own);
-    const double share = o.steps > 0 ? 1 : std::min(1.0, o.epochs - static_cast<double>(epoch));
-    plan.steps += static_cast<index_t>(std::ceil(share * static_cast<double>(own) - 1e-9));
-  }
-  if (o.steps > 0) plan.steps = o.steps;
-  plan.steps_per_epoch = plan.epoch_ends.front();
-  plan.per_step = (static_cast<index_t>(data.size()) + plan.steps_per_epoch - 1) / plan.steps_per_epoch;
-  set_schedule(plan, o);
-  return plan;
-}
+run_plan plan_run(std::span<const example> data, const fit_options& o);
 
 /// Cuts replies so that prompt + reply have at most `most` tokens. Throws errc::bad_data, with the row's place, when the
 /// prompt leaves no room for a reply.
@@ -172,23 +152,27 @@ void check_method(const Objective& o, need more = need::none) {
 /// The log entry of the steps since the last one; empties the metrics.
 log_entry entry_of(run_state& state, index_t step, double epoch, double rate);
 
-/// Loss and metrics on data that is not trained on, as one batch, under names with "eval_". What training keeps (bco's
-/// running mean) is used and not changed; with `mismatched`, kto's baseline is measured.
+/// The log entry of an evaluation: its loss and its metrics under names with "eval_".
+log_entry entry_of_evaluation(const metric_list& metrics, index_t step, double epoch, double loss);
+
+/// Loss and metrics on data that is not trained on, as one batch. What training keeps (bco's running mean) is used and not
+/// changed; with `mismatched`, kto's baseline is measured.
 template <class B, class T, class Objective>
 log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span<const example> data,
-                        const typename scorer<B, T>::request& asked, index_t step, double epoch,
-                        step_context context = {}, const mismatched_rows& mismatched = {}, index_t tokens = 2048) {
-  const auto all = pointers_to(data);
+                        const typename scorer<B, T>::request& asked, index_t step, double epoch, step_context context,
+                        const mismatched_rows& mismatched, step_memory<Objective::level, T>& memory,
+                        index_t tokens = 2048) {
   const need needs = objective_needs(method);
+  pointers_to(data, memory.examples);
+  split_by_tokens(memory.examples, tokens, memory.parts);
   context.follow_ratios = false;
   if (has(needs, need::divergence) && !mismatched.row_of.empty())
-    context.baseline = measure_baseline(engine, mismatched, data, all, asked.head, tokens);
-  metric_list metrics;
-  const auto result = run_step(engine, method, needs, all, split_by_tokens(all, tokens), asked, context, metrics);
-  log_entry entry{step, epoch, {}};
-  entry.set("eval_loss", result.loss);
-  for (const metric& m : metrics) entry.set("eval_" + m.name, m.value());
-  return entry;
+    context.baseline =
+        measure_baseline(engine, mismatched, data, memory.examples, asked.head, tokens, memory.mismatched);
+  memory.held_out.clear();
+  const auto result =
+      run_step(engine, method, needs, memory.examples, memory.parts, asked, context, memory.held_out, memory);
+  return entry_of_evaluation(memory.held_out, step, epoch, result.loss);
 }
 
 /// Throws errc::bad_argument for the loss of routers that the model does not have.

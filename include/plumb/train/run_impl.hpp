@@ -2,6 +2,7 @@
 // The bodies of train/run.hpp: orders, entries of the log, fingerprints. Collected by plumb/impl.hpp.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <span>
@@ -13,13 +14,69 @@
 
 namespace plumb::inline v0 {
 
-std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
-  std::vector<std::size_t> order(count);
+void shuffled(std::size_t count, std::uint64_t key, std::vector<std::size_t>& order) {
+  order.resize(count);
   for (std::size_t i = 0; i < count; ++i) order[i] = i;
   for (std::size_t i = count; i > 1; --i) {
     std::swap(order[i - 1], order[philox_word64(key, i) % i]);
   }
+}
+std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
+  std::vector<std::size_t> order;
+  shuffled(count, key, order);
   return order;
+}
+
+void run_plan::make_order(std::size_t epoch, std::span<const example> data, epoch_order& out) const {
+  shuffled(data.size(), derive_key(key, epoch), out.numbers);
+  out.epoch = epoch;
+  out.examples.clear();
+  for (const std::size_t i : out.numbers) out.examples.push_back(&data[i]);
+  if (batch_tokens > 0) split_by_tokens(out.examples, batch_tokens, out.parts);
+}
+
+std::span<const example* const> run_plan::examples_of(index_t step, std::span<const example> data,
+                                                      epoch_order& kept) const {
+  const bool by_tokens = !epoch_ends.empty();
+  const auto [epoch, start] =
+      by_tokens ? epoch_at(step)
+                : std::pair(static_cast<std::size_t>(step / steps_per_epoch), step / steps_per_epoch * steps_per_epoch);
+  if (kept.epoch != epoch) make_order(epoch, data, kept);
+  if (by_tokens) {
+    const auto begin = static_cast<std::size_t>((step - start) * accumulate);
+    const auto& last = kept.parts[std::min(begin + static_cast<std::size_t>(accumulate), kept.parts.size()) - 1];
+    return {kept.parts[begin].data(), last.data() + last.size()};
+  }
+  const auto first = static_cast<std::size_t>((step - start) * per_step);
+  const auto all = std::span<const example* const>(kept.examples);
+  return all.subspan(first, std::min(all.size() - first, static_cast<std::size_t>(per_step)));
+}
+std::vector<const example*> run_plan::examples_of(index_t step, std::span<const example> data) const {
+  epoch_order order;
+  const auto chosen = examples_of(step, data, order);
+  return {chosen.begin(), chosen.end()};
+}
+
+run_plan plan_run(std::span<const example> data, const fit_options& o) {
+  run_plan plan = plan_run(data.size(), o);
+  if (o.batch_tokens == 0) return plan;
+  plan.steps = 0;
+  const auto enough = [&](std::size_t epochs) {
+    return o.steps > 0 ? plan.steps >= o.steps : static_cast<double>(epochs) >= o.epochs - 1e-9;
+  };
+  epoch_order order;
+  for (std::size_t epoch = 0; !enough(epoch); ++epoch) {
+    plan.make_order(epoch, data, order);
+    const index_t own = (static_cast<index_t>(order.parts.size()) + o.accumulate - 1) / o.accumulate;
+    plan.epoch_ends.push_back((epoch == 0 ? 0 : plan.epoch_ends.back()) + own);
+    const double share = o.steps > 0 ? 1 : std::min(1.0, o.epochs - static_cast<double>(epoch));
+    plan.steps += static_cast<index_t>(std::ceil(share * static_cast<double>(own) - 1e-9));
+  }
+  if (o.steps > 0) plan.steps = o.steps;
+  plan.steps_per_epoch = plan.epoch_ends.front();
+  plan.per_step = (static_cast<index_t>(data.size()) + plan.steps_per_epoch - 1) / plan.steps_per_epoch;
+  set_schedule(plan, o);
+  return plan;
 }
 
 void shorten(std::span<example> data, index_t most) {
@@ -44,11 +101,21 @@ void shorten(std::span<example> data, index_t most) {
 
 log_entry entry_of(run_state& state, index_t step, double epoch, double rate) {
   log_entry entry{step, epoch, {}};
+  entry.values.reserve(state.pending.size() + 2);
   entry.set("loss", state.pending.value("loss"));
   for (const metric& m : state.pending) entry.set(m.name, m.value());
   entry.set("learning_rate", rate);
   entry.set("num_tokens", state.tokens);
   state.pending.clear();
+  return entry;
+}
+
+log_entry entry_of_evaluation(const metric_list& metrics, index_t step, double epoch, double loss) {
+  log_entry entry{step, epoch, {}};
+  entry.values.reserve(metrics.size() + 1);
+  entry.set("eval_loss", loss);
+  std::string name;
+  for (const metric& m : metrics) entry.set(name.assign("eval_").append(m.name), m.value());
   return entry;
 }
 

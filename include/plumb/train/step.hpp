@@ -28,33 +28,50 @@ struct step_result {
   double tokens = 0;  ///< of prompts and replies
 };
 
+/// What a step works in, of an objective of level L. A step that is no bigger than those before it asks for no memory.
+template <level L, class T>
+struct step_memory {
+  std::vector<record<L>> records;
+  evaluation_memory<L> evaluation;
+  std::vector<T> slopes;          ///< of what the heads said
+  std::vector<std::size_t> ends;  ///< of the micro-batches, in rows of slopes
+  metric_list all_terms, term, held_out;
+  std::vector<const example*> examples, mismatched;
+  micro_batches parts;
+};
+
 /// What the loss of an optimiser step is divided by, counted over all its examples before the first of them is run; one
 /// number per term of the objective. So the loss does not depend on how a step is split.
-template <class Objective>
-std::vector<double> count_window(const Objective& method, std::span<const example* const> examples,
-                                 training_batch& scratch) {
-  scratch.assign(examples);
-  const auto records = make_records<Objective::level>(scratch);
-  if constexpr (requires { method.window_units(records); })
-    return method.window_units(records);
+template <class Objective, class T>
+std::span<const double> count_window(const Objective& method, std::span<const example* const> examples,
+                                     training_batch& batch, step_memory<Objective::level, T>& memory) {
+  constexpr level own = Objective::level;
+  batch.assign(examples);
+  memory.records.resize(put_records<own>(batch, {}, memory.records));
+  const std::span<const record<own>> records(memory.records);
+  if constexpr (requires { method.window_units(records, memory.evaluation); })
+    method.window_units(records, memory.evaluation);
   else
-    return {window_units<Objective::level>(default_reduction(method), records)};
+    memory.evaluation.windows.assign(
+        1, window_units<own>(default_reduction(method), records, memory.evaluation.sequences));
+  return memory.evaluation.windows;
 }
 
 /// The share of a part of the step in the loss of the whole step.
 template <class Objective, class Records>
-evaluation evaluate_part(const Objective& method, const Records& records, std::span<const double> windows) {
-  if constexpr (requires { method.evaluate(records, windows); })
-    return method.evaluate(records, windows);
+const evaluation& evaluate_part(const Objective& method, const Records& records, std::span<const double> windows,
+                                evaluation_memory<Objective::level>& memory) {
+  if constexpr (requires { method.evaluate(records, windows, memory); })
+    return method.evaluate(records, windows, memory);
   else
-    return evaluate(method, records, default_reduction(method).over(windows.front()));
+    return evaluate(method, records, default_reduction(method).over(windows.front()), memory);
 }
 
-/// Adds the objective's metrics.
+/// Adds the objective's metrics; `all` and `own` are memory for the work.
 template <class Objective, class Records>
-void collect(const Objective& method, const Records& records, metric_list& out) {
-  if constexpr (requires { method.collect_metrics(records, out); })
-    method.collect_metrics(records, out);
+void collect(const Objective& method, const Records& records, metric_list& out, metric_list& all, metric_list& own) {
+  if constexpr (requires { method.collect_metrics(records, out, all, own); })
+    method.collect_metrics(records, out, all, own);
   else
     collect_metrics(method, std::span<const record<Objective::level>>(records), out);
 }
@@ -107,16 +124,19 @@ void inform(std::vector<record<L>>& records, need needs, step_context& context) 
 /// the metric `aux_loss` is there whenever the network has routers (nn/router_balance.hpp).
 ///
 /// Every micro-batch has its own random stream (of `asked.key`) by the step's and the place of its first example.
+/// `examples` and `parts` may lie in `memory`.
 template <class B, class T, class Objective>
 step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
                      std::span<const example* const> examples, const micro_batches& parts,
-                     const typename scorer<B, T>::request& asked, step_context& context, metric_list& metrics) {
+                     const typename scorer<B, T>::request& asked, step_context& context, metric_list& metrics,
+                     step_memory<Objective::level, T>& memory) {
   constexpr level own = Objective::level;
   if (own == level::token && engine.model().config().encodes())
     throw error(errc::unsupported, engine.model().source(),
                 "an encoder says one number for a whole text, none for each token; take reward or reward_regression");
   training_batch& batch = engine.scratch();
-  const auto windows = count_window(method, examples, batch);
+  const auto windows = count_window(method, examples, batch, memory);
+  auto& records = memory.records;
   step_result result;
   double all_tokens = 0;  // of the step, where the routers' loss is shared out over its parts
   if (asked.router_loss > 0 && parts.size() > 1)
@@ -127,7 +147,7 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
   const auto router_share = [&] {
     return all_tokens > 0 ? static_cast<double>(batch.layout.tokens.size()) / all_tokens : 1;
   };
-  const auto run = [&](std::span<const example* const> part) {
+  const auto run = [&](std::span<const example* const> part) -> const batch_scores& {
     batch.assign(part);
     auto request = asked;
     request.balance = true;
@@ -135,7 +155,6 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
     request.key = derive_key(asked.key, context.stream | static_cast<std::uint64_t>(part.data() - examples.data()));
     return engine.run(batch, request);
   };
-  std::vector<T> slopes;
   const auto count = [&](const batch_scores& scores) {
     const auto tokens = static_cast<double>(batch.layout.tokens.size());
     result.tokens += tokens;
@@ -145,50 +164,56 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
   };
   const auto learn = [&](std::span<const double> of_records, const batch_scores& scores) {
     if (!asked.learn) return;
-    spread_slopes<own>(batch, of_records, slopes, scores.rows);
-    engine.learn(slopes);
+    spread_slopes<own>(batch, of_records, memory.slopes, scores.rows);
+    engine.learn(memory.slopes);
   };
-  const auto finish = [&](std::vector<record<own>>& records) {
+  const auto finish = [&]() -> const evaluation& {
     detail::inform<own>(records, needs, context);
-    const evaluation found = evaluate_part(method, records, windows);
+    const evaluation& found = evaluate_part(method, records, windows, memory.evaluation);
     result.loss += found.total;
-    collect(method, records, metrics);
+    collect(method, records, metrics, memory.all_terms, memory.term);
     return found;
   };
 
   if (parts.size() == 1 || !detail::couples(method)) {
     for (const auto part : parts) {
-      const batch_scores scores = run(part);
+      const batch_scores& scores = run(part);
       count(scores);
-      auto records = make_records<own>(batch, scores);
-      const evaluation found = finish(records);
-      learn(found.slopes, scores);
+      records.resize(put_records<own>(batch, scores, records));
+      learn(finish().slopes, scores);
       if constexpr (own != level::token) collect_of_head(scores, batch, metrics);
     }
     return result;
   }
-  std::vector<record<own>> records;
-  std::vector<std::size_t> ends;  // of the parts, in rows of slopes: one a record, of groups one a reply
+  auto& ends = memory.ends;  // of the parts, in rows of slopes: one a record, of groups one a reply
+  ends.clear();
+  std::size_t used = 0;
   index_t replies = 0;
   for (const auto part : parts) {
-    const batch_scores scores = run(part);
+    const batch_scores& scores = run(part);
     count(scores);
-    auto more = make_records<own>(batch, scores);
-    if constexpr (own == level::token)  // completions are told apart in the whole step, not in the part
-      for (auto& r : more) r.sequence += replies;
+    used = put_records<own>(batch, scores, records, used, replies);
     replies += static_cast<index_t>(batch.replies.size());
-    records.insert(records.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
-    ends.push_back(own == level::group ? static_cast<std::size_t>(replies) : records.size());
+    ends.push_back(own == level::group ? static_cast<std::size_t>(replies) : used);
     if constexpr (own != level::token) collect_of_head(scores, batch, metrics);
   }
-  const evaluation found = finish(records);
+  records.resize(used);
+  const evaluation& found = finish();
   for (std::size_t i = 0; asked.learn && i < parts.size(); ++i) {
-    const batch_scores scores = run(parts[i]);
+    const batch_scores& scores = run(parts[i]);
     const auto width = static_cast<std::size_t>(found.slots);
     const std::size_t first = (i == 0 ? 0 : ends[i - 1]) * width;
     learn(std::span(found.slopes).subspan(first, ends[i] * width - first), scores);
   }
   return result;
+}
+/// One step by itself, in memory of its own.
+template <class B, class T, class Objective>
+step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
+                     std::span<const example* const> examples, const micro_batches& parts,
+                     const typename scorer<B, T>::request& asked, step_context& context, metric_list& metrics) {
+  step_memory<Objective::level, T> memory;
+  return run_step(engine, method, needs, examples, parts, asked, context, metrics, memory);
 }
 
 }  // namespace plumb::inline v0
