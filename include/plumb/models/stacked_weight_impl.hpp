@@ -39,6 +39,12 @@ stack_table hub_stacks(const model_config& c) {
             "model.layers",
             {{"block_sparse_moe.input_linear.weight", n.experts, {n.maps[0], n.maps[1]}},
              {"block_sparse_moe.output_linear.weight", n.experts, {n.maps[2], {}}}}};
+  if (c.family == "dbrx")
+    return {"transformer.blocks",
+            "transformer.blocks",
+            {{"ffn.experts.mlp.w1", n.experts, {n.maps[0], {}}, true},
+             {"ffn.experts.mlp.v1", n.experts, {n.maps[1], {}}, true},
+             {"ffn.experts.mlp.w2", n.experts, {n.maps[2], {}}, true, true}}};
   return {};
 }
 
