@@ -687,7 +687,25 @@ class Tiny(Case):
         self.refused("train", "sft", "--model", mixture, *where, self.folder / "x", "--set", "router_loss=-1", says="router_loss")
         (info,) = lines(self.ok("info", mixture))
         self.assertEqual((info["architecture"]["experts"], info["architecture"]["experts_per_token"]), (5, 3))
-        self.refused("convert", "--model", mixture, "--out", self.folder / "x.gguf", says="GGUF")
+        self.refused("convert", "--model", mixture, "--out", self.folder / "x.gguf", says="clip_qkv")
+
+    def test_gradients_of_the_routers_loss(self):
+        # Against transformers: the loss and every gradient with the load-balancing loss added; experts in one tensor, too.
+        expected = json.loads((GOLDEN / "families.json").read_text())
+        for family in ("olmoe", "granitemoe"):
+            about, model = expected[family], GOLDEN / "families" / family
+            row = {"prompt_ids": about["ids"][:about["from"]], "completion_ids": about["ids"][about["from"]:]}
+            where = "--full", "--data", self.write("d.jsonl", [row]), "--out", self.folder / "g.safetensors", "--dtype", "f64"
+            for factor, loss, file in ((about["router_loss"], "loss_with_routers", "grads_router"), (0, "loss", "grads")):
+                (result,) = lines(self.ok("grad", "sft", "--model", model, *where, "--set", f"router_loss={factor}"))
+                self.near(result["loss"], about[loss], 1e-5)
+                found, wanted = tensors(self.folder / "g.safetensors"), tensors(model / f"{file}.safetensors")
+                self.assertEqual(set(found), set(wanted))
+                for name, (shape, numbers) in wanted.items():
+                    self.assertEqual(found[name][0], shape)
+                    bound = 2e-5 * max(map(abs, numbers)) + 1e-7
+                    self.assertLessEqual(max(abs(a - b) for a, b in zip(found[name][1], numbers)), bound, name)
+        self.refused("grad", "sft", "--model", TINY, *where, "--set", "router_loss=0.1", says="router_loss")
 
     def test_full_training(self):
         rows = [{"ids": [1, i, i + 1, i + 2, 2]} for i in range(3, 43)]

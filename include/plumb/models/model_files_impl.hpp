@@ -102,9 +102,10 @@ class folder_weights final : public named_weights {
 class gguf_weights final : public named_weights {
  public:
   explicit gguf_weights(const std::filesystem::path& path) : model_(gguf_model::open(path)) {
+    const stack_table stacks = gguf_stacks(model_.config());
     for (const auto& tensor : model_.file().tensors())
-      if (!hub_name(model_.config(), tensor.name) && tensor.name != "rope_freqs.weight" &&
-          !tensor.name.starts_with("rope_factors_"))
+      if (names_in_stack(model_.config(), stacks, tensor.name).empty() && !hub_name(model_.config(), tensor.name) &&
+          tensor.name != "rope_freqs.weight" && !tensor.name.starts_with("rope_factors_"))
         throw error(
             errc::unsupported, path.string(),
             join("the tensor \"", tensor.name, "\" has no place in a model of the family ", model_.config().family));
