@@ -73,6 +73,11 @@ class folder_weights final : public named_weights {
     const auto turned = transposed(std::span<const float>(out), extent[1], extent[0]);
     std::copy(turned.begin(), turned.end(), out.begin());
   }
+  [[nodiscard]] std::optional<packed_numbers> packed(const std::string& name) const override {
+    const std::string stored = stored_name(config_, files_, name);
+    if (!bitsandbytes_format(files_, stored)) return std::nullopt;
+    return read_bitsandbytes(files_, stored, bitsandbytes_shape(files_, stored));
+  }
 
  private:
   std::filesystem::path folder_;
@@ -108,6 +113,51 @@ inline std::size_t count_of(const std::vector<index_t>& extent) {
   return out;
 }
 
+inline void check_folder_type(const std::filesystem::path& folder, dtype type) {
+  if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
+    throw error(errc::unsupported, folder.string(),
+                join("model folders are written as F32, F16 or BF16, not as ", name(type)));
+}
+
+/// The plain tensors of a model folder that is being written.
+class folder_tensors {
+ public:
+  folder_tensors(model_config config, dtype type) : config_(std::move(config)), type_(type) {
+    config_.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
+  }
+  void add(const named_weights& model, const std::string& name) {
+    auto extent = model.shape(name);
+    std::vector<float> numbers(count_of(extent));
+    model.read(name, numbers);
+    if (lies_transposed(config_, name) && extent.size() == 2) {
+      numbers = transposed(std::span<const float>(numbers), extent[0], extent[1]);
+      std::swap(extent[0], extent[1]);
+    }
+    stored_.emplace_back(numbers.size() * size_of(type_));
+    convert(std::span<const float>(numbers), type_, std::span(stored_.back()));
+    tensors_.push_back({written_name(config_, name), type_, std::move(extent), {}});
+  }
+  [[nodiscard]] std::vector<tensor_data> tensors() const {
+    auto out = tensors_;
+    for (std::size_t i = 0; i < out.size(); ++i) out[i].bytes = stored_[i];
+    return out;
+  }
+  /// These tensors, the configuration and the tokenizer's files.
+  void write(const std::filesystem::path& folder, const std::vector<tensor_data>& all,
+             const named_weights& model) const {
+    write_safetensors(folder / "model.safetensors", all, {{"format", "pt"}});
+    write_config(config_, folder);
+    if (const auto words = model.tokenizer()) words->save(folder);
+  }
+  [[nodiscard]] const model_config& config() const noexcept { return config_; }
+
+ private:
+  model_config config_;
+  dtype type_;
+  std::vector<tensor_data> tensors_;
+  std::vector<std::vector<std::byte>> stored_;
+};
+
 }  // namespace detail
 
 std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& folder_or_file) {
@@ -116,30 +166,11 @@ std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& fol
 }
 
 void write_model_folder(const named_weights& model, const std::filesystem::path& folder, dtype type) {
-  if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
-    throw error(errc::unsupported, folder.string(),
-                join("model folders are written as F32, F16 or BF16, not as ", name(type)));
+  detail::check_folder_type(folder, type);
   make_folder(folder);
-  model_config config = model.config();
-  std::vector<tensor_data> tensors;
-  std::vector<std::vector<std::byte>> stored;
-  for (const std::string& name : model.names()) {
-    auto extent = model.shape(name);
-    std::vector<float> numbers(detail::count_of(extent));
-    model.read(name, numbers);
-    if (lies_transposed(config, name) && extent.size() == 2) {
-      numbers = detail::transposed(std::span<const float>(numbers), extent[0], extent[1]);
-      std::swap(extent[0], extent[1]);
-    }
-    stored.emplace_back(numbers.size() * size_of(type));
-    convert(std::span<const float>(numbers), type, std::span(stored.back()));
-    tensors.push_back({detail::written_name(config, name), type, std::move(extent), {}});
-  }
-  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = stored[i];
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
-  config.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
-  write_config(config, folder);
-  if (const auto words = model.tokenizer()) words->save(folder);
+  detail::folder_tensors out(model.config(), type);
+  for (const std::string& name : model.names()) out.add(model, name);
+  out.write(folder, out.tensors(), model);
 }
 
 }  // namespace plumb::inline v0
