@@ -533,7 +533,7 @@ class Tiny(Case):
         names = ["dora", "", "all", "dora", None, "all"]
         prompts = [{"ids": [1, 5 + i, 9, 33]} for i in range(len(names))]
         rows = [row if name is None else row | {"adapter": name} for row, name in zip(prompts, names)]
-        for command, options in (("score", ()), ("generate", ("--max-tokens", "6", "--temperature", "0"))):
+        for command, options in (("score", ()), ("generate", ("--max-tokens", "6", "--temperature", "0")), ("generate", ("--max-tokens", "6", "--beams", "3"))):
             mixed = lines(self.ok(command, "--model", TINY, *named, "--in", "-", *options, rows=rows))
             for row, name, result in zip(prompts, names, mixed):
                 alone = ("--adapter", folders[name]) if name else ()
@@ -544,7 +544,6 @@ class Tiny(Case):
         self.refused("score", "--model", TINY, *named[:2], *named[:2], "--in", "-", rows=rows, says="already")
         self.refused("score", "--model", TINY, "--adapter", folders["all"], "--adapter", folders["dora"], "--in", "-", rows=rows, says="NAME=FOLDER")
         self.refused("score", "--model", TINY, "--adapter", f"saved={GOLDEN / 'adapters' / 'saved'}", "--in", "-", rows=rows, says="use it alone")
-        self.refused("generate", "--model", TINY, *named, "--beams", "2", "--in", "-", rows=rows, says="--beams")
 
     def test_positions(self):
         row = {"ids": [1 + i % 90 for i in range(300)]}  # the model's own length is 256
@@ -635,6 +634,23 @@ class Tiny(Case):
         self.refused("train", "sft", "--model", TINY, "--data", self.write("x.jsonl", [{"ids": [1, 97]}]), "--out", self.folder / "x", says=("x.jsonl:1", "vocabulary"))
         self.refused("train", "sft", "--model", TINY, "--data", self.write("x.jsonl", rows), "--out", self.folder / "x", "--set", "max_tokens=100000", says="positions")
         self.assertFalse((self.folder / "x").exists())
+
+    def test_packed_folders(self):
+        with tempfile.TemporaryDirectory() as folder:
+            row = {"ids": [1, 5, 9, 33, 2]}
+            for kind in ("nf4", "int8"):
+                out = Path(folder) / kind
+                self.ok("convert", "--model", TINY, "--out", out, "--type", kind, "--quiet")
+                self.assertEqual(json.loads((out / "config.json").read_text())["quantization_config"]["quant_method"], "bitsandbytes")
+                stored = lines(self.ok("score", "--model", out, "--dtype", "stored", "--in", "-", rows=[row]))
+                self.assertEqual(stored, lines(self.ok("score", "--model", TINY, "--dtype", kind, "--in", "-", rows=[row])))
+                self.assertNotEqual(stored, lines(self.ok("score", "--model", TINY, "--in", "-", rows=[row])))
+                same = Path(folder) / (kind + "-same")
+                self.ok("convert", "--model", out, "--out", same, "--dtype", kind, "--quiet")  # bits that are there are kept
+                self.assertEqual((same / "model.safetensors").read_bytes(), (out / "model.safetensors").read_bytes())
+            for words, says in ((("--type", "q8_0"), "nf4 or int8"), (("--type", "nf4", "--dtype", "int8"), "one of them"), (("--dtype", "f64"), "f64")):
+                self.refused("convert", "--model", TINY, "--out", Path(folder) / "x", *words, says=says)
+            self.refused("convert", "--model", TINY, "--out", Path(folder) / "x.gguf", "--type", "nf4", says="GGUF")
 
     def test_a_model_in_few_bits(self):
         packed, row = GOLDEN / "packed" / "nf4", {"ids": [1, 17, 3, 40, 22, 5], "from": 2}

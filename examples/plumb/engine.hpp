@@ -92,6 +92,7 @@ class engine {
                                                        std::span<const std::string> adapters,
                                                        const generate_options& options) = 0;
   virtual std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
+                                                          std::span<const std::string> adapters,
                                                           const beam_options& options) = 0;
   /// Weighs disliked replies by the density ratio of their prompts (train/density_ratio.hpp).
   virtual void weigh_prompts(std::vector<example>& data, std::vector<example>& held_out, std::uint64_t seed) = 0;

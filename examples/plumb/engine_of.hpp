@@ -93,7 +93,9 @@ class engine_of final : public engine {
     return plumb::generate(model_, prompts, options);
   }
   std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
+                                                  std::span<const std::string> adapters,
                                                   const beam_options& options) override {
+    if (named_) return plumb::beam_search(*named_, prompts, adapters, options);
     return plumb::beam_search(model_, prompts, options);
   }
 
