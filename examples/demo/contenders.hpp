@@ -94,7 +94,7 @@ inline constexpr contender all_contenders[] = {
     {"reinforce++", "value_weight=0", lesson::token_returns, "ppo"},
     {"rloo", "", lesson::leave_one_out},
     {"grpo", "kl_weight=0.04", lesson::group_relative},
-    {"dr_grpo", "kl_weight=0.04 length=48", lesson::group_centred},
+    {"dr_grpo", "kl_weight=0.01 length=48", lesson::group_centred},
     {"bnpo", "kl_weight=0.04", lesson::group_relative},
     {"dapo", "clip_high=0.28", lesson::varied_groups},
     {"gspo", "clip=0.02 clip_high=0.03 kl_weight=0.04", lesson::group_relative},

@@ -28,7 +28,7 @@ std::string curve_of(const contest_result& r) {
   const std::string name = r.entry.online() ? "oracle" : "loss";
   const auto title = join(r.entry.online() ? "Oracle score of the samples of " : "Training loss of ", r.entry.name,
                           " in the demo's world");
-  plumb::line_chart curve{.title = title, .smoothing = r.entry.online() ? 0.3 : 0.1};
+  plumb::line_chart curve{.title = title, .smoothing = r.entry.online() ? 0.04 : 0.1};
   curve.series.push_back({.name = name, .points = plumb::points_of(r.log, name)});
   std::string svg = plumb::render_svg(curve, name);
   svg.insert(svg.find("style=\"") + 7, "background:#fff;");  // a file of its own has no page behind it

@@ -41,6 +41,7 @@
 #include <plumb/models/gguf_names_impl.hpp>
 #include <plumb/models/gguf_write_model_impl.hpp>
 #include <plumb/models/model_files_impl.hpp>
+#include <plumb/models/packed_folder_impl.hpp>
 #include <plumb/models/read_weight_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
 #include <plumb/models/stacked_weight_impl.hpp>

@@ -8,6 +8,7 @@
 #include <plumb/core/error.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/expert_names.hpp>
 
 namespace plumb::inline v0 {
 
@@ -19,7 +20,7 @@ void read_experts(const json::object& c, model_config& out, const std::string& p
   // Granite's are told as Mixtral's, whose weights always add up to 1.
   const bool mixtral = family == "mixtral" || family == "granitemoe";
   const bool olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
-  if (!(mixtral || olmoe || qwen2 || family == "qwen3_moe")) return;
+  if (!has_mixtures(family)) return;
   expert_config& e = out.experts;
   const auto usual = [&](index_t of_mixtral, index_t of_olmoe, index_t of_qwen2, index_t of_qwen3) {
     return mixtral ? of_mixtral : olmoe ? of_olmoe : qwen2 ? of_qwen2 : of_qwen3;
@@ -33,7 +34,7 @@ void read_experts(const json::object& c, model_config& out, const std::string& p
                      "; plumb reads a model without mixtures "
                      "under its family without them"));
   e.chosen = json::get_or<index_t>(c, "num_experts_per_tok", usual(2, 8, 4, 8), place);
-  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", olmoe ? 0.01 : 0.001, place);
+  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", usual_loss_factor(family), place);
   e.shared_weights = mixtral || json::get_or<bool>(c, "norm_topk_prob", false, place);
   e.width = out.intermediate_size;
   if (const auto noise = json::get_or<double>(c, "router_jitter_noise", 0.0, place); noise != 0)

@@ -18,6 +18,7 @@
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/config_dbrx_impl.hpp>
 #include <plumb/models/config_encoder_impl.hpp>
 #include <plumb/models/config_experts_impl.hpp>
 #include <plumb/models/config_file.hpp>
@@ -60,6 +61,7 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"qwen3_moe", "Qwen3MoeForCausalLM"},
     {"olmoe", "OlmoeForCausalLM"},
     {"granitemoe", "GraniteMoeForCausalLM"},
+    {"dbrx", "DbrxForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -192,6 +194,8 @@ model_config read_config(const std::filesystem::path& folder) {
     detail::read_plain(*words, c, out, place);
   else if (out.encodes())
     detail::read_encoder(c, out, place);
+  else if (out.family == "dbrx")
+    detail::read_dbrx(c, out, place);
   else
     detail::read_family(c, out, place);
   if (out.heads < 1)
@@ -270,6 +274,8 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
     detail::write_plain(*words, c, o);
   else if (c.encodes())
     detail::write_encoder(c, o);
+  else if (c.family == "dbrx")
+    detail::write_dbrx(c, o);
   else
     detail::write_family(c, o);
   o["vocab_size"] = c.vocabulary;

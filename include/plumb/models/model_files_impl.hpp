@@ -7,6 +7,8 @@
 #include <iterator>
 #include <system_error>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include <plumb/core/error.hpp>
 #include <plumb/io/bitsandbytes.hpp>
@@ -89,6 +91,11 @@ class folder_weights final : public named_weights {
     const auto turned = transposed(std::span<const float>(out), extent[1], extent[0]);
     std::copy(turned.begin(), turned.end(), out.begin());
   }
+  [[nodiscard]] std::optional<packed_numbers> packed(const std::string& name) const override {
+    const std::string stored = stored_name(config_, files_, name);
+    if (!bitsandbytes_format(files_, stored)) return std::nullopt;
+    return read_bitsandbytes(files_, stored, bitsandbytes_shape(files_, stored));
+  }
 
  private:
   std::filesystem::path folder_;
@@ -102,9 +109,10 @@ class folder_weights final : public named_weights {
 class gguf_weights final : public named_weights {
  public:
   explicit gguf_weights(const std::filesystem::path& path) : model_(gguf_model::open(path)) {
+    const stack_table stacks = gguf_stacks(model_.config());
     for (const auto& tensor : model_.file().tensors())
-      if (!hub_name(model_.config(), tensor.name) && tensor.name != "rope_freqs.weight" &&
-          !tensor.name.starts_with("rope_factors_"))
+      if (names_in_stack(model_.config(), stacks, tensor.name).empty() && !hub_name(model_.config(), tensor.name) &&
+          tensor.name != "rope_freqs.weight" && !tensor.name.starts_with("rope_factors_"))
         throw error(
             errc::unsupported, path.string(),
             join("the tensor \"", tensor.name, "\" has no place in a model of the family ", model_.config().family));
@@ -125,6 +133,56 @@ inline std::size_t count_of(const std::vector<index_t>& extent) {
   return out;
 }
 
+inline void check_folder_type(const std::filesystem::path& folder, dtype type) {
+  if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
+    throw error(errc::unsupported, folder.string(),
+                join("model folders are written as F32, F16 or BF16, not as ", name(type)));
+}
+
+/// The plain tensors of a model folder that is being written.
+class folder_tensors {
+ public:
+  folder_tensors(model_config config, dtype type)
+      : config_(std::move(config)), type_(type), tensors_(std::in_place_index<0>, config_, type) {
+    config_.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
+    if (type != dtype::f32) tensors_.emplace<stored_tensors<std::uint16_t>>(config_, type);
+  }
+  folder_tensors(const folder_tensors&) = delete;
+  folder_tensors& operator=(const folder_tensors&) = delete;
+
+  void add(const named_weights& model, const std::string& name) {
+    const auto extent = model.shape(name);
+    std::vector<float> numbers(count_of(extent));
+    model.read(name, numbers);
+    std::visit(
+        [&]<class Number>(stored_tensors<Number>& tensors) {
+          std::vector<Number> stored(numbers.size());
+          convert(std::span<const float>(numbers), type_, std::as_writable_bytes(std::span(stored)));
+          if (extent.size() == 2)
+            tensors.add(name, {extent[0], extent[1]}, std::move(stored));
+          else
+            tensors.put(written_name(config_, name), extent, std::move(stored));
+        },
+        tensors_);
+  }
+  [[nodiscard]] std::vector<tensor_data> tensors() const {
+    return std::visit([](const auto& tensors) { return tensors.list(); }, tensors_);
+  }
+  /// These tensors, the configuration and the tokenizer's files.
+  void write(const std::filesystem::path& folder, const std::vector<tensor_data>& all,
+             const named_weights& model) const {
+    write_safetensors(folder / "model.safetensors", all, {{"format", "pt"}});
+    write_config(config_, folder);
+    if (const auto words = model.tokenizer()) words->save(folder);
+  }
+  [[nodiscard]] const model_config& config() const noexcept { return config_; }
+
+ private:
+  model_config config_;
+  dtype type_;
+  std::variant<stored_tensors<float>, stored_tensors<std::uint16_t>> tensors_;  ///< by the width of the type
+};
+
 }  // namespace detail
 
 std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& folder_or_file) {
@@ -132,42 +190,12 @@ std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& fol
   return std::make_unique<detail::folder_weights>(folder_or_file);
 }
 
-namespace detail {
-
-template <class Number>
-void write_folder_weights(const named_weights& model, const std::filesystem::path& path, dtype type) {
-  const model_config& config = model.config();
-  stored_tensors<Number> tensors(config, type);
-  for (const std::string& name : model.names()) {
-    const auto extent = model.shape(name);
-    std::vector<float> numbers(count_of(extent));
-    model.read(name, numbers);
-    std::vector<Number> stored(numbers.size());
-    convert(std::span<const float>(numbers), type, std::as_writable_bytes(std::span(stored)));
-    if (extent.size() == 2)
-      tensors.add(name, {extent[0], extent[1]}, std::move(stored));
-    else
-      tensors.put(written_name(config, name), extent, std::move(stored));
-  }
-  write_safetensors(path, tensors.list(), {{"format", "pt"}});
-}
-
-}  // namespace detail
-
 void write_model_folder(const named_weights& model, const std::filesystem::path& folder, dtype type) {
-  if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
-    throw error(errc::unsupported, folder.string(),
-                join("model folders are written as F32, F16 or BF16, not as ", name(type)));
+  detail::check_folder_type(folder, type);
   make_folder(folder);
-  const auto path = folder / "model.safetensors";
-  if (type == dtype::f32)
-    detail::write_folder_weights<float>(model, path, type);
-  else
-    detail::write_folder_weights<std::uint16_t>(model, path, type);
-  model_config config = model.config();
-  config.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
-  write_config(config, folder);
-  if (const auto words = model.tokenizer()) words->save(folder);
+  detail::folder_tensors out(model.config(), type);
+  for (const std::string& name : model.names()) out.add(model, name);
+  out.write(folder, out.tensors(), model);
 }
 
 }  // namespace plumb::inline v0

@@ -42,6 +42,9 @@ struct stacked_place {
 /// The stacks in the files of the hub; none for most families.
 stack_table hub_stacks(const model_config& config);
 
+/// Those in llama.cpp's files: the experts of every mixture, a tensor for each of their maps.
+stack_table gguf_stacks(const model_config& config);
+
 /// Where the weight `name` of the network lies; none if it is a tensor of its own.
 std::optional<stacked_place> find_in_stack(const model_config& config, const stack_table& table, std::string_view name);
 

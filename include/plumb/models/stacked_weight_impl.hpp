@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <plumb/core/error.hpp>
+#include <plumb/models/expert_names.hpp>
 #include <plumb/models/stacked_weight.hpp>
 
 namespace plumb::inline v0 {
@@ -32,12 +33,29 @@ index_t maps_in(const stack_of_maps& s) { return s.maps[1].empty() ? 1 : 2; }
 }  // namespace detail
 
 stack_table hub_stacks(const model_config& c) {
+  const expert_names n = expert_names_of(c.family);
   if (c.family == "granitemoe")
     return {"model.layers",
             "model.layers",
-            {{"block_sparse_moe.input_linear.weight", "block_sparse_moe.experts", {"gate_proj", "up_proj"}},
-             {"block_sparse_moe.output_linear.weight", "block_sparse_moe.experts", {"down_proj", {}}}}};
+            {{"block_sparse_moe.input_linear.weight", n.experts, {n.maps[0], n.maps[1]}},
+             {"block_sparse_moe.output_linear.weight", n.experts, {n.maps[2], {}}}}};
+  if (c.family == "dbrx")
+    return {"transformer.blocks",
+            "transformer.blocks",
+            {{"ffn.experts.mlp.w1", n.experts, {n.maps[0], {}}, true},
+             {"ffn.experts.mlp.v1", n.experts, {n.maps[1], {}}, true},
+             {"ffn.experts.mlp.w2", n.experts, {n.maps[2], {}}, true, true}}};
   return {};
+}
+
+stack_table gguf_stacks(const model_config& c) {
+  if (c.experts.count == 0) return {};
+  const expert_names n = expert_names_of(c.family);
+  return {"blk",
+          "model.layers",
+          {{"ffn_gate_exps.weight", n.experts, {n.maps[0], {}}},
+           {"ffn_up_exps.weight", n.experts, {n.maps[1], {}}},
+           {"ffn_down_exps.weight", n.experts, {n.maps[2], {}}}}};
 }
 
 std::optional<stacked_place> find_in_stack(const model_config& c, const stack_table& table, std::string_view name) {
