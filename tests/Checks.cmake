@@ -108,5 +108,10 @@ endif()
 # The demo's whole way, with a model too small to learn anything.
 if(TARGET demo)
   add_test(NAME example.demo COMMAND demo --quick --out "${PROJECT_BINARY_DIR}/examples/run/demo")
-  set_tests_properties(example.demo PROPERTIES TIMEOUT 300 LABELS example)
+  # Of the contest, one of each kind of material that objectives are shown.
+  add_test(
+    NAME example.contest
+    COMMAND demo --quick --out "${PROJECT_BINARY_DIR}/examples/run/contest" --only sft_chosen rho1 distill rloo remax opo
+            reinforce++ grpo dr_grpo dapo ppo a2po nash_md online_dpo xpo raft dno)
+  set_tests_properties(example.demo example.contest PROPERTIES TIMEOUT 600 LABELS example)
 endif()

@@ -94,23 +94,23 @@ class twin {
   T* memory_ = nullptr;
 };
 
-/// A forest: a root, two children, a grandchild, a lone segment and an empty one.
+/// A forest: a root, two children, a grandchild, a lone segment and an empty one, all of them `factor` times as long.
 struct forest {
-  std::vector<plumb::query_segment> segments{{0, 70, 0, 0},     {70, 45, 70, 0}, {115, 1, 70, 0},
-                                             {116, 40, 115, 0}, {156, 5, 0, 0},  {161, 0, 5, 0}};
+  std::vector<plumb::query_segment> segments;
   std::vector<std::int32_t> key_rows, row_segment;
-  static constexpr index_t tokens = 161;
+  std::int32_t tokens = 0;
 
-  forest() {
-    const int parent[] = {-1, 0, 0, 1, -1, 4};
-    std::vector<std::vector<std::int32_t>> path(segments.size());
-    for (std::size_t i = 0; i < segments.size(); ++i) {
-      if (parent[i] >= 0) path[i] = path[static_cast<std::size_t>(parent[i])];
-      for (std::int32_t t = 0; t < segments[i].length; ++t) {
-        path[i].push_back(segments[i].first_row + t);
+  explicit forest(std::int32_t factor = 1) {
+    const std::int32_t lengths[] = {70, 45, 1, 40, 5, 0}, parents[] = {-1, 0, 0, 1, -1, 4};
+    std::vector<std::vector<std::int32_t>> path(std::size(lengths));
+    for (std::size_t i = 0; i < path.size(); ++i) {
+      if (parents[i] >= 0) path[i] = path[static_cast<std::size_t>(parents[i])];
+      segments.push_back({tokens, factor * lengths[i], static_cast<std::int32_t>(path[i].size()),
+                          static_cast<std::int32_t>(key_rows.size())});
+      for (std::int32_t t = 0; t < factor * lengths[i]; ++t) {
+        path[i].push_back(tokens++);
         row_segment.push_back(static_cast<std::int32_t>(i));
       }
-      segments[i].keys = static_cast<std::int32_t>(key_rows.size());
       key_rows.insert(key_rows.end(), path[i].begin(), path[i].end());
     }
   }
@@ -143,6 +143,7 @@ class backend_cases {
     for (const index_t m : {0, 1, 3, 14, 33, 200})
       for (const index_t n : {1, 7, 16, 33, 150})
         for (const index_t k : {0, 1, 15, 32, 300}) products(m, n, k);
+    products(160, 61, 700), products(27, 48, 700);
     attention(1, 1, 1, 0);
     attention(6, 2, 32, 0, 0, 8), attention(3, 3, 24, 7, 1.5, 4);
     attention(4, 2, 8, 0);
@@ -151,6 +152,7 @@ class backend_cases {
     attention(2, 2, 130, 0);
     attention(4, 2, 16, 40, 0.5);
     attention(6, 2, 24, 0, 0, 0, true), attention(3, 3, 40, 0, 1.5, 0, true);
+    attention(2, 1, 16, 0, 0, 0, false, 8), attention(1, 1, 8, 300, 0, 0, false, 8);
     return std::move(results_);
   }
 
@@ -366,12 +368,12 @@ class backend_cases {
   }
 
   void attention(index_t heads, index_t kv_heads, index_t width, index_t window, double cap = 0, double alibi = 0,
-                 bool both_ways = false) {
-    const char* const how = both_ways ? " in both directions" : "";
+                 bool both_ways = false, std::int32_t factor = 1) {
+    const std::string how = both_ways ? " in both directions" : factor > 1 ? " over long segments" : "";
     record(
         "attention of " + std::to_string(heads) + " heads of " + std::to_string(width) + how, [&](case_result& result) {
-          forest f;
-          const index_t m = forest::tokens;
+          const forest f(factor);
+          const index_t m = f.tokens;
           const auto bytes = [](const auto& list) { return list.size() * sizeof(list[0]); };
           const auto count = static_cast<index_t>(f.key_rows.size());
           indices key_rows(d_, 1, count, f.key_rows), row_segment(d_, 1, m, f.row_segment);

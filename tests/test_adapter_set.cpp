@@ -3,6 +3,8 @@
 #include <plumb/autograd/gradcheck.hpp>
 #include <plumb/backend/reference.hpp>
 #include <plumb/models/adapter_set.hpp>
+#include <plumb/rollout/beam_search.hpp>
+#include <plumb/train/fit.hpp>
 
 #include "failures.hpp"
 #include "model_cases.hpp"
@@ -189,6 +191,70 @@ TEST_CASE("replies of a mixed batch are those of each adapter alone", "[adapters
     }
     CHECK(differ > 4);
   }
+}
+
+TEST_CASE("beams with adapters by name are those of each adapter alone", "[adapters][generate]") {
+  const auto model = load_model<cpu, float>(golden / "tiny_llama");
+  const auto set = set_of_kinds(model);
+  std::vector<ids_list> prompts;
+  for (const auto& each : sequences()) prompts.push_back(each.ids);
+  const std::span<const ids_list> all(prompts);
+  const beam_options o{.beams = 3, .replies = 2, .max_tokens = 8};
+  const auto mixed = beam_search(set, all, names, o);
+  REQUIRE(mixed.size() == prompts.size());
+  std::size_t differ = 0;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    INFO(i << " " << names[i]);
+    const auto own = load_model<cpu, float>(golden / "tiny_llama");
+    for (const auto& each : kinds)
+      if (names[i] == each.name) (void)load_adapter(own, each.folder);
+    const auto alone = beam_search(own, all.subspan(i, 1), o), bare = beam_search(model, all.subspan(i, 1), o);
+    REQUIRE(mixed[i].size() == 2);
+    for (std::size_t k = 0; k < 2; ++k) {
+      CHECK(mixed[i][k].tokens == alone[0][k].tokens);
+      CHECK(mixed[i][k].logp == alone[0][k].logp);
+    }
+    differ += mixed[i][0].tokens != bare[0][0].tokens ? 1 : 0;
+  }
+  CHECK(differ > 2);
+  CHECK_THROWS_AS(beam_search(set, all, std::vector<std::string>{"dora"}, o), error);
+  CHECK(message_of([&] {
+          (void)beam_search(set, all.first(1), std::vector<std::string>{"dara"}, o);
+        }).find("all, dora") != std::string::npos);
+}
+
+TEST_CASE("fit trains one adapter of a set as it trains it alone", "[adapters][train]") {
+  const auto data = [] {
+    std::vector<example> out;
+    for (const scored_tokens& each : sequences()) {
+      example& e = out.emplace_back();
+      e.prompt.assign(each.ids.begin(), each.ids.begin() + 3);
+      e.replies.emplace_back().tokens.assign(each.ids.begin() + 3, each.ids.end());
+      e.replies.emplace_back().tokens = {9, 4};
+    }
+    return out;
+  };
+  const fit_options o{.rate = 1e-2, .epochs = 2, .batch = 3, .seed = 7};
+  const auto model = load_model<cpu, double>(golden / "tiny_llama");
+  const auto set = set_of_kinds(model);
+  const auto given = sequences();
+  const auto before = score(set, std::span<const scored_tokens>(given), names);
+  auto p = set.policy_of("dora");
+  const auto result = fit(p, dpo{}, data(), o);
+  detail::bare(model);
+  const auto after = score(set, std::span<const scored_tokens>(given), names);
+  const auto own = load_model<cpu, double>(golden / "tiny_llama");
+  auto q = load_adapter(own, golden / "adapters" / "dora");
+  CHECK(fit(q, dpo{}, data(), o).loss == result.loss);
+  REQUIRE(p.trainable().size() == q.trainable().size());
+  for (std::size_t i = 0; i < p.trainable().size(); ++i)
+    CHECK(p.trainable()[i].parameter->value.host() == q.trainable()[i].parameter->value.host());
+  for (std::size_t i = 0; i < names.size(); ++i) CHECK((before[i].logp == after[i].logp) == (names[i] != "dora"));
+  // Rows that name adapters are not for a policy, which has one.
+  auto named = data();
+  named[4].adapter = set.number("all");
+  auto again = set.policy_of("dora");
+  CHECK(message_of([&] { (void)fit(again, dpo{}, named, o); }).find("policy_of") != std::string::npos);
 }
 
 TEST_CASE("experts of a mixture take the adapters of the tokens that come to them", "[adapters]") {

@@ -4,6 +4,7 @@
 #include <plumb/autograd/gradcheck.hpp>
 #include <plumb/backend/reference.hpp>
 #include <plumb/models/adapter_merge.hpp>
+#include <plumb/models/model_files.hpp>
 #include <plumb/nn/mixture_of_experts.hpp>
 #include <plumb/nn/mlp.hpp>
 #include <plumb/train/fit.hpp>
@@ -17,7 +18,7 @@ using namespace plumb_test;
 namespace {
 
 const std::filesystem::path families = golden / "families";
-constexpr const char* names[] = {"mixtral", "olmoe", "qwen2_moe", "qwen3_moe"};
+constexpr const char* names[] = {"dbrx", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"};
 
 template <class B>
 using inputs = std::span<const variable<B, double>>;
@@ -335,6 +336,69 @@ TEST_CASE("adapters reach experts and routers, and merge into them", "[adapter][
   }
 }
 
+TEST_CASE("experts that files hold in one tensor", "[model][experts][adapter]") {
+  // Their files come out as they went in, also in half the bits and behind an adapter; the adapter passes them over.
+  const auto source = families / GENERATE(as<std::string>{}, "granitemoe", "dbrx");
+  CAPTURE(source.string());
+  const bool granite = source.filename() == "granitemoe";
+  const std::string first_stack = granite ? "input_linear.weight" : "experts.mlp.w1";
+  const expectation expected(source.filename().string());
+  const auto model = load_model<cpu>(source);
+  const auto before = safetensors_file::open(source / "model.safetensors");
+  temporary_folder folder;
+  const auto same_tensors = [&](const std::filesystem::path& file, double bound) {
+    const auto after = safetensors_file::open(file);
+    REQUIRE(after.tensors().size() == before.tensors().size());
+    for (const auto& tensor : before.tensors()) {
+      CAPTURE(tensor.name);
+      const auto* found = after.find(tensor.name);
+      REQUIRE(found != nullptr);
+      CHECK(found->shape == tensor.shape);
+      std::vector<double> was(static_cast<std::size_t>(tensor.elements)), is(was.size());
+      before.read(tensor.name, std::span<double>(was)), after.read(tensor.name, std::span<double>(is));
+      CHECK(distance(is, was) <= bound);
+    }
+  };
+  save_model(model, folder / "saved");
+  same_tensors(folder / "saved" / "model.safetensors", 0);
+  write_model_folder(*open_model_files(source), folder / "half", dtype::bf16);
+  same_tensors(folder / "half" / "model.safetensors", 4e-3);
+  CHECK(read_config(folder / "half").dtype == "bfloat16");
+  const auto packed = load_model<cpu>(folder / "half", {.storage = weight_storage::stored});
+  CHECK(distance(logits_of(packed, expected.ids), logits_of(load_model<cpu>(folder / "half"), expected.ids)) < 1e-5);
+
+  auto p = attach_lora(load_model<cpu>(source), {.rank = 2});
+  for (const auto& each : p.trainable()) CHECK(each.name.find(".experts.") == std::string::npos);
+  CHECK(p.trainable().size() == (granite ? 2 * 2 * 5 : 2 * 2 * 3));  // router, and maps of attention, fused or not
+  (void)fit(p, sft{}, {expected.reply(expected.ids)}, {.rate = 1e-2, .steps = 3, .batch = 1});
+  save_merged(p, folder / "merged");
+  CHECK(distance(logits_of(load_model<cpu>(folder / "merged"), expected.ids), logits_of(p.model(), expected.ids)) <
+        1e-5);
+  CHECK_THAT(failure([&] { (void)attach_lora(load_model<cpu>(source), {.rank = 2, .targets = {"gate_proj"}}); }),
+             Catch::Contains("no linear map of the model matches"));
+  CHECK_THAT(failure([&] {
+               (void)attach_lora(load_model<cpu>(source),
+                                 {.rank = 2, .targets = {"o_proj", "out_proj"}, .modules_to_save = {"experts"}});
+             }),
+             Catch::Contains("lies with others"));
+
+  // A damaged file says what it lacks.
+  std::vector<tensor_data> tensors;
+  for (const auto& tensor : before.tensors()) {
+    auto extents = tensor.shape;
+    if (tensor.name.ends_with(first_stack)) std::swap(extents[extents.size() - 2], extents.back());
+    tensors.push_back({tensor.name, tensor.type, extents, before.bytes(tensor)});
+  }
+  std::filesystem::copy_file(source / "config.json", folder / "config.json");
+  write_safetensors(folder / "model.safetensors", tensors);
+  CHECK_THAT(failure([&] { (void)load_model<cpu>(folder.path()); }),
+             Catch::Contains(first_stack) &&
+                 Catch::Contains(granite ? "expected shape [5, 32, 24]" : "expected shape [60, 24]"));
+  std::erase_if(tensors, [&](const auto& each) { return each.name.ends_with(first_stack); });
+  write_safetensors(folder / "model.safetensors", tensors);
+  CHECK_THAT(failure([&] { (void)load_model<cpu>(folder.path()); }), Catch::Contains("lack this tensor"));
+}
+
 TEST_CASE("mixtures that make no sense are refused", "[model][experts][bad input]") {
   temporary_folder folder;
   const auto refused = [&](const std::string& family, const std::string& from, const std::string& to,
@@ -355,6 +419,12 @@ TEST_CASE("mixtures that make no sense are refused", "[model][experts][bad input
   refused("qwen3_moe", R"("moe_intermediate_size": 8)", R"("moe_intermediate_size": -8)", "moe_intermediate_size");
   refused("qwen2_moe", R"("shared_expert_intermediate_size": 20)", R"("shared_expert_intermediate_size": -1)",
           "shared_expert_intermediate_size");
+  refused("dbrx", R"("moe_num_experts": 5)", R"("moe_num_experts": 0)", "moe_num_experts");
+  refused("dbrx", R"("moe_top_k": 2)", R"("moe_top_k": 6)", "from 1 to 5");
+  refused("dbrx", R"("moe_normalize_expert_weights": 1.0)", R"("moe_normalize_expert_weights": 2.0)", "by their sum");
+  refused("dbrx", R"("moe_jitter_eps": null)", R"("moe_jitter_eps": 0.1)", "no noise");
+  refused("dbrx", R"("tie_word_embeddings": false)", R"("tie_word_embeddings": true)", "tie_word_embeddings");
+  refused("granitemoe", R"("residual_multiplier": 0.7)", R"("residual_multiplier": 0)", "residual_multiplier");
   refused("olmoe", R"("clip_qkv": 1.0)", R"("clip_qkv": -1.0)", "clip_qkv");
 }
 
@@ -397,6 +467,13 @@ TEST_CASE("each trait of a mixture matters", "[model][experts]") {
   };
   CHECK(far("mixtral", R"("num_experts_per_tok": 2)", R"("num_experts_per_tok": 3)") > 1e-3);
   CHECK(far("mixtral", R"("sliding_window": 6)", R"("sliding_window": null)") > 1e-3);
+  CHECK(far("dbrx", R"("clip_qkv": 1.0)", R"("clip_qkv": 2.0)") > 1e-3);
+  CHECK(far("dbrx", R"("moe_top_k": 2)", R"("moe_top_k": 3)") > 1e-3);
+  CHECK(far("dbrx", R"("moe_normalize_expert_weights": 1.0)", R"("moe_normalize_expert_weights": null)") > 1e-3);
+  CHECK(far("granitemoe", R"("residual_multiplier": 0.7)", R"("residual_multiplier": 0.8)") > 1e-3);
+  CHECK(far("granitemoe", R"("attention_multiplier": 0.25)", R"("attention_multiplier": 0.5)") > 1e-3);
+  CHECK(far("granitemoe", R"("logits_scaling": 2.0)", R"("logits_scaling": 2.5)") > 1e-3);
+  CHECK(far("granitemoe", R"("embedding_multiplier": 1.5)", R"("embedding_multiplier": 1.0)") > 1e-3);
   CHECK(far("olmoe", R"("clip_qkv": 1.0)", R"("clip_qkv": null)") > 1e-3);
   CHECK(far("olmoe", R"("norm_topk_prob": false)", R"("norm_topk_prob": true)") > 1e-3);
   CHECK(far("qwen3_moe", R"("norm_topk_prob": true)", R"("norm_topk_prob": false)") > 1e-3);

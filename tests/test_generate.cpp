@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Making replies: beam search and penalties against transformers, streaming, streams that do not depend on the batch.
 #include <plumb/rollout/beam_search.hpp>
+#include <plumb/text/train_bpe.hpp>
 
 #include "model_cases.hpp"
 
@@ -98,6 +99,105 @@ TEST_CASE("replies do not depend on how a list of prompts is cut", "[rollout]") 
   options.cache_memory = 1;  // one prompt at a time
   const auto single = generate(model, std::span(three_prompts), options);
   for (std::size_t i = 0; i < whole.size(); ++i) CHECK(single[i][1].tokens == whole[i][1].tokens);
+}
+
+TEST_CASE("a prompt that waits begins when replies that ended have left room, and gets the same reply", "[rollout]") {
+  const auto model = tiny("mistral", {2});
+  std::vector<ids_list> prompts;
+  for (token_id i = 0; i < 8; ++i) {
+    prompts.push_back({1, 5, 9});
+    for (token_id k = 0; k <= i % 4; ++k) prompts.back().push_back(11 + 3 * i + k);
+  }
+  const auto rows_of = [&](index_t rows) {
+    const auto& s = model.network().sizes();
+    return 2 * sizeof(float) * static_cast<std::size_t>(rows * s.layers * s.kv_width);
+  };
+  generate_options o{.max_tokens = 12, .sampling = {.temperature = 0.9, .seed = 3}};
+  std::vector<std::size_t> heard;  // the prompts whose tokens were drawn, one after another
+  const auto run = [&] {
+    heard.clear();
+    return generate(model, std::span<const ids_list>(prompts), o, [&](const token_event& e) {
+      heard.push_back(e.prompt);
+      return e.prompt == 0 || e.reply.tokens.size() < 2;  // the first reply runs on, the others end soon
+    });
+  };
+  const auto whole = run();
+  CHECK(std::find(heard.begin(), heard.begin() + 8, 7u) != heard.begin() + 8);  // all at once
+  for (const index_t rows : {20, 60, 75}) {
+    o.cache_memory = rows_of(rows);
+    const auto few = run();
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      CHECK(few[i][0].tokens == whole[i][0].tokens);
+      CHECK(few[i][0].logp == whole[i][0].logp);
+    }
+    const auto last_of_first = std::find(heard.rbegin(), heard.rend(), 0u).base();
+    const bool joined = std::find(heard.begin(), last_of_first, 4u) != last_of_first;
+    CHECK(joined == (rows > 20));                                                 // 20 rows are one prompt at a time
+    CHECK(std::find(heard.begin(), heard.begin() + 3, 4u) == heard.begin() + 3);  // it did wait
+  }
+}
+
+TEST_CASE("stop strings end a reply wherever tokens are cut", "[rollout]") {
+  model_config config;
+  config.hidden_size = config.intermediate_size = 16, config.layers = 1, config.heads = config.kv_heads = 2;
+  config.head_width = 8, config.vocabulary = 280, config.max_positions = 256;
+  const std::vector<std::string> texts{"the theme of the thesis", "hello hello help"};
+  const auto words = train_bpe(texts, 270, {"<s>", "</s>"});
+  const auto model = make_model<cpu>(config, words);
+  const std::vector<ids_list> prompts{{5, 6, 7}};
+  generate_options o{.max_tokens = 200, .sampling = {.seed = 4}};
+  const auto plain = generate(model, std::span(prompts), o)[0][0];
+  const auto letter = [&](std::size_t i) {
+    const std::string text = words.decode(std::span(plain.tokens).subspan(i, 1));
+    return text.size() == 1 && text[0] > ' ' && text[0] < '\x7f' ? text : std::string();
+  };
+  std::size_t at = 10;  // two tokens that are a letter each
+  while (letter(at).empty() || letter(at + 1).empty()) REQUIRE(++at + 1 < plain.tokens.size());
+  const std::string across = letter(at) + letter(at + 1);
+  o.stop = {"never there, not once", across};
+  const auto stopped = generate(model, std::span(prompts), o)[0][0];
+  CHECK(stopped.stopped);
+  CHECK(stopped.text == plain.text.substr(0, plain.text.find(across)));
+  REQUIRE(stopped.tokens.size() <= at + 2);
+  CHECK(std::equal(stopped.tokens.begin(), stopped.tokens.end(), plain.tokens.begin()));
+  const auto shown = words.decode(stopped.tokens, true);  // the token that made it whole is the last
+  CHECK(shown.find(across) != std::string::npos);
+  CHECK(words.decode(std::span(stopped.tokens).first(stopped.tokens.size() - 1), true).find(across) ==
+        std::string::npos);
+  o.stop = {"never there, not once"};
+  CHECK(generate(model, std::span(prompts), o)[0][0].tokens == plain.tokens);
+  o.stop = {""};
+  CHECK_THROWS_AS(generate(model, std::span(prompts), o), error);
+}
+
+TEST_CASE("top k, top p and min p keep the tokens that transformers keeps", "[rollout][golden]") {
+  const auto document = read_golden("generation.json");
+  const auto& all = document.as_object().at("kept").as_array();
+  CHECK(all.size() > 20);
+  token_drawer draw;
+  for (const auto& each : all) {
+    const auto& c = each.as_object();
+    const auto logits = json::get<std::vector<double>>(c, "logits", "golden");
+    const auto kept = json::get<ids_list>(c, "kept", "golden");
+    const auto share = json::get<std::vector<double>>(c, "probabilities", "golden");
+    sampling how{.temperature = json::get<double>(c, "temperature", "golden"),
+                 .top_k = json::get<index_t>(c, "top_k", "golden"),
+                 .top_p = json::get<double>(c, "top_p", "golden"),
+                 .min_p = json::get<double>(c, "min_p", "golden"),
+                 .seed = 9};
+    CAPTURE(how.temperature, how.top_k, how.top_p, how.min_p);
+    constexpr std::uint64_t draws = 20'000;
+    std::vector<double> drawn(logits.size(), 0);
+    for (std::uint64_t i = 0; i < draws; ++i)
+      drawn[static_cast<std::size_t>(draw(std::span<const double>(logits), how, 3, i))] += 1.0 / draws;
+    double inside = 0;
+    for (std::size_t i = 0; i < kept.size(); ++i) {
+      const double found = drawn[static_cast<std::size_t>(kept[i])];
+      CHECK(std::abs(found - share[i]) < 5 * std::sqrt(share[i] * (1 - share[i]) / draws) + 1e-9);
+      inside += found;
+    }
+    CHECK(inside == Approx(1));
+  }
 }
 
 TEST_CASE("a listener hears every token and can end a reply", "[rollout]") {

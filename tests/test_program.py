@@ -533,7 +533,7 @@ class Tiny(Case):
         names = ["dora", "", "all", "dora", None, "all"]
         prompts = [{"ids": [1, 5 + i, 9, 33]} for i in range(len(names))]
         rows = [row if name is None else row | {"adapter": name} for row, name in zip(prompts, names)]
-        for command, options in (("score", ()), ("generate", ("--max-tokens", "6", "--temperature", "0"))):
+        for command, options in (("score", ()), ("generate", ("--max-tokens", "6", "--temperature", "0")), ("generate", ("--max-tokens", "6", "--beams", "3"))):
             mixed = lines(self.ok(command, "--model", TINY, *named, "--in", "-", *options, rows=rows))
             for row, name, result in zip(prompts, names, mixed):
                 alone = ("--adapter", folders[name]) if name else ()
@@ -544,7 +544,6 @@ class Tiny(Case):
         self.refused("score", "--model", TINY, *named[:2], *named[:2], "--in", "-", rows=rows, says="already")
         self.refused("score", "--model", TINY, "--adapter", folders["all"], "--adapter", folders["dora"], "--in", "-", rows=rows, says="NAME=FOLDER")
         self.refused("score", "--model", TINY, "--adapter", f"saved={GOLDEN / 'adapters' / 'saved'}", "--in", "-", rows=rows, says="use it alone")
-        self.refused("generate", "--model", TINY, *named, "--beams", "2", "--in", "-", rows=rows, says="--beams")
 
     def test_positions(self):
         row = {"ids": [1 + i % 90 for i in range(300)]}  # the model's own length is 256
@@ -636,6 +635,23 @@ class Tiny(Case):
         self.refused("train", "sft", "--model", TINY, "--data", self.write("x.jsonl", rows), "--out", self.folder / "x", "--set", "max_tokens=100000", says="positions")
         self.assertFalse((self.folder / "x").exists())
 
+    def test_packed_folders(self):
+        with tempfile.TemporaryDirectory() as folder:
+            row = {"ids": [1, 5, 9, 33, 2]}
+            for kind in ("nf4", "int8"):
+                out = Path(folder) / kind
+                self.ok("convert", "--model", TINY, "--out", out, "--type", kind, "--quiet")
+                self.assertEqual(json.loads((out / "config.json").read_text())["quantization_config"]["quant_method"], "bitsandbytes")
+                stored = lines(self.ok("score", "--model", out, "--dtype", "stored", "--in", "-", rows=[row]))
+                self.assertEqual(stored, lines(self.ok("score", "--model", TINY, "--dtype", kind, "--in", "-", rows=[row])))
+                self.assertNotEqual(stored, lines(self.ok("score", "--model", TINY, "--in", "-", rows=[row])))
+                same = Path(folder) / (kind + "-same")
+                self.ok("convert", "--model", out, "--out", same, "--dtype", kind, "--quiet")  # bits that are there are kept
+                self.assertEqual((same / "model.safetensors").read_bytes(), (out / "model.safetensors").read_bytes())
+            for words, says in ((("--type", "q8_0"), "nf4 or int8"), (("--type", "nf4", "--dtype", "int8"), "one of them"), (("--dtype", "f64"), "f64")):
+                self.refused("convert", "--model", TINY, "--out", Path(folder) / "x", *words, says=says)
+            self.refused("convert", "--model", TINY, "--out", Path(folder) / "x.gguf", "--type", "nf4", says="GGUF")
+
     def test_a_model_in_few_bits(self):
         packed, row = GOLDEN / "packed" / "nf4", {"ids": [1, 17, 3, 40, 22, 5], "from": 2}
 
@@ -687,7 +703,25 @@ class Tiny(Case):
         self.refused("train", "sft", "--model", mixture, *where, self.folder / "x", "--set", "router_loss=-1", says="router_loss")
         (info,) = lines(self.ok("info", mixture))
         self.assertEqual((info["architecture"]["experts"], info["architecture"]["experts_per_token"]), (5, 3))
-        self.refused("convert", "--model", mixture, "--out", self.folder / "x.gguf", says="GGUF")
+        self.refused("convert", "--model", mixture, "--out", self.folder / "x.gguf", says="clip_qkv")
+
+    def test_gradients_of_the_routers_loss(self):
+        # Against transformers: the loss and every gradient with the load-balancing loss added; experts in one tensor, too.
+        expected = json.loads((GOLDEN / "families.json").read_text())
+        for family in ("olmoe", "granitemoe"):
+            about, model = expected[family], GOLDEN / "families" / family
+            row = {"prompt_ids": about["ids"][:about["from"]], "completion_ids": about["ids"][about["from"]:]}
+            where = "--full", "--data", self.write("d.jsonl", [row]), "--out", self.folder / "g.safetensors", "--dtype", "f64"
+            for factor, loss, file in ((about["router_loss"], "loss_with_routers", "grads_router"), (0, "loss", "grads")):
+                (result,) = lines(self.ok("grad", "sft", "--model", model, *where, "--set", f"router_loss={factor}"))
+                self.near(result["loss"], about[loss], 1e-5)
+                found, wanted = tensors(self.folder / "g.safetensors"), tensors(model / f"{file}.safetensors")
+                self.assertEqual(set(found), set(wanted))
+                for name, (shape, numbers) in wanted.items():
+                    self.assertEqual(found[name][0], shape)
+                    bound = 2e-5 * max(map(abs, numbers)) + 1e-7
+                    self.assertLessEqual(max(abs(a - b) for a, b in zip(found[name][1], numbers)), bound, name)
+        self.refused("grad", "sft", "--model", TINY, *where, "--set", "router_loss=0.1", says="router_loss")
 
     def test_full_training(self):
         rows = [{"ids": [1, i, i + 1, i + 2, 2]} for i in range(3, 43)]

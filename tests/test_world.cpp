@@ -3,13 +3,22 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <limits>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <plumb/objective/all.hpp>
+
 #include "../examples/demo/builders.hpp"
+#include "../examples/demo/contenders.hpp"
 #include "catch.hpp"
+#include "support.hpp"
 
 namespace {
 
@@ -311,4 +320,61 @@ TEST_CASE("preferences are ranked by the oracle with a margin", "[world]") {
   CHECK(!best_and_worst(judge, q, samples, 0.95).has_value());  // differ by less
   CHECK(!best_and_worst(judge, q, std::vector<std::string>{}).has_value());
   CHECK(!best_and_worst(judge, q, std::vector<std::string>{"One", "One"}, 0.0).has_value());
+}
+
+TEST_CASE("every objective takes part in the contest or is left out for a reason", "[world]") {
+  const std::span<const std::string_view> objectives(plumb::all_objectives::names);
+  const auto takes_part = [](std::string_view name) {
+    return std::any_of(std::begin(all_contenders), std::end(all_contenders),
+                       [&](const contender& c) { return c.objective() == name; });
+  };
+  const auto left_out = [](std::string_view name) {
+    return std::any_of(std::begin(absent), std::end(absent), [&](const absence& a) { return a.objective == name; });
+  };
+  for (const std::string_view name : objectives) {
+    INFO(name);
+    CHECK(takes_part(name) != left_out(name));
+  }
+  CHECK(!takes_part("no_objective"));
+  CHECK(!left_out("no_objective"));
+
+  // The other way round: nobody takes part, or stays away, that plumb does not have.
+  const auto known = [&](std::string_view name) {
+    return std::find(objectives.begin(), objectives.end(), name) != objectives.end();
+  };
+  std::set<std::string_view> names;
+  for (const contender& c : all_contenders) {
+    INFO(c.name);
+    CHECK(known(c.objective()));
+    CHECK(names.insert(c.name).second);
+  }
+  for (const absence& a : absent) CHECK(known(a.objective));
+
+  // What is trained on sampled tokens, and what needs numbers of the sampling, is in the online part.
+  for (const contender& c : all_contenders)
+    plumb::visit_objective(c.objective(), [&](const auto& o) {
+      INFO(c.name);
+      if (plumb::has(o.needs, plumb::need::advantage)) CHECK(c.online());
+    });
+}
+
+TEST_CASE("the pages show every contender: a row in the table, a curve on its page", "[world]") {
+  const auto folder = plumb_test::repository() / "docs" / "algorithms";
+  const auto text_of = [](const std::filesystem::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  const std::string table = text_of(folder / "comparison.md");
+  const auto row_of = [](std::string_view name, std::string_view page, std::string_view settings) {
+    return plumb::join("\n| [", name, "](", page, ".md) | ", settings, " | ");
+  };
+  for (const contender& c : all_contenders) {
+    INFO(c.name);
+    CHECK(table.find(row_of(c.name, c.page(), c.settings)) != table.npos);
+    const std::string curve = plumb::join("curves/", c.name, ".svg");
+    CHECK(std::filesystem::exists(folder / curve));
+    CHECK(text_of(folder / plumb::join(c.page(), ".md")).find(curve) != std::string::npos);
+  }
+  for (const absence& a : absent) CHECK(table.find(plumb::join("`", a.objective, "`")) != table.npos);
+  CHECK(table.find(row_of("no_objective", "no_page", "")) == table.npos);
 }

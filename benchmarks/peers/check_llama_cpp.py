@@ -1,17 +1,11 @@
-#SPDX - License - Identifier : BSL - 1.0
-""
-    "Does llama.cpp read the GGUF files that plumb writes, and compute what plumb computes from them?
+# SPDX-License-Identifier: BSL-1.0
+"""Does llama.cpp read the GGUF files that plumb writes, and compute what plumb computes from them?
 
-    python check_llama_cpp.py-- plumb build /
-    plumb MODEL[MODEL...]
+    python check_llama_cpp.py --plumb build/plumb MODEL [MODEL ...]
 
-    Each model is written as f32,
-    f16,
-    bf16 and q8_0.llama.cpp(llama - cpp - python, keys and values in float) and plumb then
-        continue the same ids greedily,
-    and score the same random ids.llama.cpp rounds the activations to the format of the
-        weights(f16, bf16, or blocks of 8 bits),
-    plumb does not, so only f32 must agree closely; the others are compared with
+Each model is written as f32, f16, bf16 and q8_0. llama.cpp (llama-cpp-python, keys and values in float) and plumb
+then continue the same ids greedily, and score the same random ids. llama.cpp rounds the activations to the format of the
+weights (f16, bf16, or blocks of 8 bits), plumb does not, so only f32 must agree closely; the others are compared with
 what such rounding may do. Families with GELU count as f16: llama.cpp looks its values up in a table of halves. Greedy replies must be equal up to the first place where llama.cpp's two best logits are
 closer than the difference of the two programs' log-probabilities. With text: a prompt is encoded by both.
 """
@@ -27,7 +21,7 @@ import tempfile
 import llama_cpp
 import numpy
 
-#The most that the root mean square of the differences of log - probabilities may be, as a share of their spread.
+# The most that the root mean square of the differences of log-probabilities may be, as a share of their spread.
 MOST = {"f32": 1e-5, "f16": 5e-3, "bf16": 4e-2, "q8_0": 2e-1}
 
 
@@ -78,7 +72,8 @@ def as_published(model, folder):
     """A copy of a small model whose config.json has the windows and scales that llama.cpp fixes by the architecture."""
     config = json.loads((model / "config.json").read_text())
     family = config["model_type"]
-    if family not in ("gemma2", "gemma3_text", "cohere2", "smollm3", "falcon"):
+    changes = {"gemma2", "gemma3_text", "cohere2", "smollm3", "falcon", "olmoe"}
+    if family not in changes:
         return model
     copy = folder / "as published" / model.name
     shutil.copytree(model, copy)
@@ -88,6 +83,8 @@ def as_published(model, folder):
                                  for i in range(config["num_hidden_layers"])]
     if family.startswith("gemma"):
         config["query_pre_attn_scalar"] = config["head_dim"]
+    if family == "olmoe":
+        config["clip_qkv"] = None
     if family == "smollm3":
         config["no_rope_layers"] = None
     if family == "falcon" and config["bias"]:
@@ -169,7 +166,7 @@ def compare(plumb, path, kind, count, text, adapter=None):
     found = program(plumb, "generate", *model, "--temperature", 0, "--max-tokens", count,
                     rows=[{"ids": prompt}])[0]["ids"]
     same = next((i for i, (a, b) in enumerate(zip(expected, found)) if a != b), min(len(expected), len(found)))
-#A reply of plumb ends at its end - of - text token; llama.cpp's loop here goes on.
+# A reply of plumb ends at its end-of-text token; llama.cpp's loop here goes on.
     equal = same == len(found) or gaps[same] <= 2 * worst
     words = "no text compared"
     if text:

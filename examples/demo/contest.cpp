@@ -2,56 +2,20 @@
 // The contest of the objectives: `./dev demo --all`.
 #include "contest.hpp"
 
+#include <plumb/models/adapter_merge.hpp>
 #include <plumb/models/attach_lora.hpp>
-#include <plumb/objective/all.hpp>
-#include <plumb/train/fit.hpp>
-#include <plumb/train/report_curves.hpp>
+#include <plumb/objective/registry.hpp>
 
 #include "lessons.hpp"
+#include "online.hpp"
 #include "results.hpp"
-#include "scatter.hpp"
+#include "training.hpp"
 
 namespace demo {
 
 namespace {
 
-using B = plumb::cpu;
 using plumb::join;
-using plumb::level;
-
-/// Settings are each paper's own unless its scale belongs to much larger models.
-constexpr contender all_contenders[] = {
-    {"dpo", "beta=0.1"},
-    {"robust_dpo", "beta=0.1 label_smoothing=0.1"},
-    {"dpo_norm", "beta=2"},
-    {"f_dpo", "beta=0.1 divergence=js"},
-    {"ipo", "beta=0.1"},
-    {"hinge", "beta=0.1"},
-    {"exo", "beta=0.1 label_smoothing=0.001"},
-    {"nca", "beta=0.1"},
-    {"bco_pair", "beta=0.1"},
-    {"sppo", "beta=0.1"},
-    {"aot", "beta=0.1"},
-    {"aot_unpaired", "beta=0.1"},
-    {"apo_zero", "beta=0.1"},
-    {"apo_down", "beta=0.1"},
-    {"discopop", "beta=0.1 tau=0.2"},
-    {"wpo", "beta=0.1"},
-    {"tdpo", "beta=0.1"},
-    {"ld_dpo", "beta=0.1"},
-    {"simpo", "beta=2 gamma=1"},
-    {"alpha_po", "beta=2 gamma=1"},
-    {"orpo", "beta=0.1"},
-    {"cpo", "beta=0.1"},
-    {"slic", "delta=1 weight=0.1"},
-    {"sft_chosen", ""},
-    {"kto", "beta=0.1"},
-    {"bco", "beta=0.1"},
-    {"apo_zero_unpaired", "beta=0.1"},
-    {"dpo_pl", "beta=0.1"},
-    {"rrhf", ""},
-    {"tpo", "beta=0.1"},
-};
 
 /// The best and the worst reply of each group, when they differ enough to teach something.
 std::vector<preference> preferences_of(std::span<const ranked_answers> answers) {
@@ -65,12 +29,9 @@ std::vector<preference> preferences_of(std::span<const ranked_answers> answers) 
   return pairs;
 }
 
-/// The answers as rows for an objective: groups in their order (of a fixed size: its best replies and the worst of all), or
-/// pairs of best and worst, which `fit` takes apart for objectives on single replies.
-template <level L>
-std::vector<plumb::example> rows_for(const plumb::any_objective<L>& method, const plumb::tokenizer& words,
-                                     std::span<const ranked_answers> answers) {
-  if constexpr (L != level::group) return rows(words, std::span<const preference>(preferences_of(answers)));
+/// Groups in their order; of a fixed size: its best replies and the worst of all.
+std::vector<plumb::example> groups_of(const plumb::tokenizer& words, std::span<const ranked_answers> answers,
+                                      plumb::index_t size) {
   std::vector<plumb::example> out;
   for (const ranked_answers& a : answers) {
     plumb::example e{words.encode(prompt(a.asked)), {}};
@@ -78,70 +39,93 @@ std::vector<plumb::example> rows_for(const plumb::any_objective<L>& method, cons
       e.replies.push_back({words.encode(completion(r.text))});
       e.replies.back().tokens.push_back(*words.eos());
     }
-    const auto wanted = static_cast<std::size_t>(method.replies());
-    if (wanted > 0) e.replies.erase(e.replies.begin() + wanted - 1, e.replies.end() - 1);
+    if (size > 0) e.replies.erase(e.replies.begin() + size - 1, e.replies.end() - 1);
     out.push_back(std::move(e));
   }
   return out;
 }
 
-template <level L>
-plumb::any_objective<L> objective_of(const contender& c) {
-  auto method = plumb::make_objective<L>(c.name);
-  std::string_view rest = c.settings;
-  while (!rest.empty()) {
-    const auto end = std::min(rest.find(' '), rest.size());
-    const auto setting = rest.substr(0, end);
-    const auto equals = setting.find('=');
-    plumb::set_option(method, setting.substr(0, equals), setting.substr(equals + 1));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+/// How likely a better model finds each token of the rows, as their reference.
+void ask_guide(const base_model& guide, std::vector<plumb::example>& rows) {
+  std::vector<plumb::scored_tokens> texts;
+  for (const plumb::example& e : rows)
+    for (const plumb::reply& r : e.replies) {
+      plumb::scored_tokens whole{e.prompt, static_cast<plumb::index_t>(e.prompt.size())};
+      whole.ids.insert(whole.ids.end(), r.tokens.begin(), r.tokens.end());
+      texts.push_back(std::move(whole));
+    }
+  const auto scores = plumb::score(guide, std::span<const plumb::scored_tokens>(texts));
+  std::size_t at = 0;
+  for (plumb::example& e : rows)
+    for (plumb::reply& r : e.replies) {
+      r.token_references = scores[at++].logp;
+      r.reference = 0;
+      for (const double logp : r.token_references) r.reference += logp;
+    }
+}
+
+/// What is the same for all contenders of a contest.
+class contest {
+ public:
+  contest(const base_model& model, std::span<const ranked_answers> answers, const classroom& room,
+          const contest_rules& rules)
+      : model_(model), answers_(answers), room_(room), rules_(rules) {}
+
+  /// A new adapter, trained as the contender says; the log and the time go into `r`.
+  student train(const contender& c, contest_result& r) {
+    if (c.shown == lesson::guided && !guide_) {  // before the contender's adapter takes the place of any other
+      contest_result unused{.entry = all_contenders[0]};
+      guide_ = plumb::merge_adapter(train(all_contenders[0], unused));
+    }
+    const wanted_rows wanted = rows_wanted_by(c);
+    r.level = plumb::name(wanted.level);
+    auto policy = plumb::attach_lora(model_, {.rank = rules_.rank, .seed = rules_.seed});
+    plumb::fit_options o;
+    o.rate = rules_.rate, o.epochs = rules_.epochs, o.batch = rules_.batch, o.seed = rules_.seed;
+    o.max_tokens = 128, o.schedule = plumb::schedule::kind::cosine, o.warmup = 0.1, o.log_every = 1;
+    if (c.online()) {
+      r.seconds = learn_online(policy, c, room_, o, r.log);
+      return policy;
+    }
+    const auto& words = model_.tokenizer();
+    auto rows = wanted.level == plumb::level::group
+                    ? groups_of(words, answers_, wanted.replies)
+                    : demo::rows(words, std::span<const preference>(preferences_of(answers_)));
+    if (c.shown == lesson::best_replies)
+      for (plumb::example& e : rows) e.replies.resize(1);
+    std::optional<plumb::teacher<plumb::cpu, float>> teacher;
+    if (c.objective() == "distill")
+      teacher = plumb::teacher{*guide_};
+    else if (c.shown == lesson::guided)
+      ask_guide(*guide_, rows);
+    r.seconds = demo::train(policy, c, std::move(rows), o, r.log, teacher);
+    if (&c == &all_contenders[0]) guide_ = plumb::merge_adapter(policy);
+    return policy;
   }
-  return method;
-}
 
-/// Calls f(std::integral_constant<level, L>) for the level of the objective of that name.
-template <class F>
-auto at_level_of(std::string_view objective, F&& f) {
-  return plumb::visit_objective(objective, [&](const auto& o) {
-    constexpr level own = std::remove_cvref_t<decltype(o)>::level;
-    if constexpr (own == level::pair || own == level::sequence || own == level::group)
-      return f(std::integral_constant<level, own>{});
-    else
-      return f(std::integral_constant<level, level::pair>{});
-  });
-}
-
-void write_text(const std::filesystem::path& path, std::string_view text) {
-  plumb::write_file_atomically(path, [&](plumb::writer& out) { out.write(text); });
-}
-
-struct keep_log {
-  std::vector<plumb::log_entry>& log;
-  void on_log(plumb::log_entry entry) const { log.push_back(std::move(entry)); }
+ private:
+  const base_model& model_;
+  std::span<const ranked_answers> answers_;
+  const classroom& room_;
+  const contest_rules& rules_;
+  std::optional<base_model> guide_;  ///< what the first contender, dpo, made of the model
 };
 
 }  // namespace
 
-std::span<const contender> contenders() { return all_contenders; }
-
-std::vector<contest_result> hold_contest(const plumb::language_model<B>& model, std::span<const ranked_answers> answers,
-                                         const oracle& judge, std::span<const question> questions,
-                                         std::span<const std::string> neutral, const exam_paper& sft,
-                                         const contest_rules& rules, std::span<const std::string> only) {
+std::vector<contest_result> hold_contest(const base_model& model, std::span<const ranked_answers> answers,
+                                         std::span<const demonstration> demonstrations, const oracle& judge,
+                                         std::span<const question> questions, std::span<const std::string> neutral,
+                                         const exam_paper& sft, const contest_rules& rules,
+                                         std::span<const std::string> only) {
   const screen out;
+  const classroom room{judge, answers, demonstrations, rules.exam};
+  contest all(model, answers, room, rules);
   std::vector<contest_result> results;
   for (const contender& c : all_contenders) {
     if (!only.empty() && std::find(only.begin(), only.end(), c.name) == only.end()) continue;
     contest_result r{.entry = c};
-    auto policy = plumb::attach_lora(model, {.rank = rules.rank, .seed = rules.seed});
-    plumb::fit_options o;
-    o.rate = c.rate * rules.rate, o.epochs = rules.epochs, o.batch = rules.batch, o.seed = rules.seed;
-    o.max_tokens = 128, o.schedule = plumb::schedule::kind::cosine, o.warmup = 0.1, o.log_every = 1;
-    at_level_of(c.name, [&](auto its) {
-      r.level = plumb::name(its());
-      const auto method = objective_of<its()>(c);
-      r.seconds = plumb::fit(policy, method, rows_for(method, model.tokenizer(), answers), o, keep_log{r.log}).seconds;
-    });
+    const student policy = all.train(c, r);
     r.paper = examine(policy, judge, questions, neutral, rules.exam);
     r.kl = divergence(policy, questions, r.paper);
     out.line(join("  ", c.name, std::string(20 - std::min<std::size_t>(19, c.name.size()), ' '), "wins ",
@@ -150,41 +134,6 @@ std::vector<contest_result> hold_contest(const plumb::language_model<B>& model, 
     results.push_back(std::move(r));
   }
   return results;
-}
-
-void show_contest(std::span<const contest_result> results, const exam_paper& sft, const contest_rules& rules) {
-  const screen out;
-  std::vector<std::vector<std::string>> table;
-  scatter_chart picture{.title = "Wins against SFT and distance from it, all objectives",
-                        .x_label = "KL(policy ‖ SFT), nats a reply",
-                        .y_label = "wins of sampled replies against SFT, %",
-                        .families = {"pairs", "single replies", "groups"}};
-  std::string markdown =
-      "| objective | settings | oracle, greedy | oracle, sampled | wins, greedy | wins, sampled | KL, nats a reply | "
-      "perplexity, neutral text |\n|---|---|---|---|---|---|---|---|\n";
-  std::filesystem::create_directories(rules.folder / "curves");
-  for (const contest_result& r : results) {
-    table.push_back({std::string(r.entry.name), fixed(greedy_score(r.paper), 3), fixed(sampled_score(r.paper), 3),
-                     percent(greedy_win_rate(r.paper, sft)), percent(sampled_win_rate(r.paper, sft)), with_error(r.kl),
-                     fixed(r.paper.perplexity, 3)});
-    const std::string_view page = r.entry.name == "sft_chosen" ? "sft" : r.entry.name;  // they share one
-    markdown += join("| [", r.entry.name, "](", page, ".md) | ", r.entry.settings, " |");
-    for (std::size_t k = 1; k < table.back().size(); ++k) markdown += join(" ", table.back()[k], " |");
-    markdown += "\n";
-    const int family = r.level == "pair" ? 0 : r.level == "sequence" ? 1 : 2;
-    picture.points.push_back({std::string(r.entry.name), r.kl.mean, 100 * sampled_win_rate(r.paper, sft), family});
-
-    plumb::line_chart curve{.title = join("Training loss of ", r.entry.name, " in the demo's world"), .smoothing = 0.1};
-    curve.series.push_back({.name = "loss", .points = plumb::points_of(r.log, "loss")});
-    std::string svg = plumb::render_svg(curve, "loss");
-    svg.insert(svg.find("style=\"") + 7, "background:#fff;");  // a file of its own has no page behind it
-    write_text(rules.folder / "curves" / (std::string(r.entry.name) + ".svg"), svg);
-  }
-  out.table({{"", "oracle score", "", "wins against SFT", "", "KL from SFT", "perplexity"},
-             {"", "greedy", "sampled", "greedy", "sampled", "nats a reply", "neutral text"}},
-            table);
-  write_text(rules.folder / "contest.md", markdown);
-  write_text(rules.folder / "contest.svg", render_scatter(picture));
 }
 
 }  // namespace demo

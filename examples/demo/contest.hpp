@@ -12,17 +12,10 @@
 #include <plumb/models/language_model.hpp>
 #include <plumb/train/log_entry.hpp>
 
+#include "contenders.hpp"
 #include "exam.hpp"
 
 namespace demo {
-
-/// An objective, the settings it enters with ("beta=0.1 also=0.2*sft_chosen"), and its learning rate as a multiple of
-/// the contest's.
-struct contender {
-  std::string_view name;
-  std::string_view settings;
-  double rate = 1;
-};
 
 /// The answers that a contest is about: every question's, in groups, best first by the oracle.
 struct ranked_answers {
@@ -48,17 +41,17 @@ struct contest_result {
   std::vector<plumb::log_entry> log{};
 };
 
-/// All that take part, in the order of the table.
-std::span<const contender> contenders();
-
-/// Trains and examines each contender whose name is in `only` (empty: all); tells each result as it comes.
+/// Trains and examines each contender whose name is in `only` (empty: all); tells each result as it comes. What each is
+/// shown: the answers, their questions, or the demonstrations (contenders.hpp).
 std::vector<contest_result> hold_contest(const plumb::language_model<plumb::cpu>& model,
-                                         std::span<const ranked_answers> answers, const oracle& judge,
+                                         std::span<const ranked_answers> answers,
+                                         std::span<const demonstration> demonstrations, const oracle& judge,
                                          std::span<const question> questions, std::span<const std::string> neutral,
                                          const exam_paper& sft, const contest_rules& rules,
                                          std::span<const std::string> only = {});
 
-/// Prints the table and writes contest.md (the table), contest.svg (wins against KL) and curves/NAME.svg.
+/// Prints the table and writes contest.md and contest_online.md (the tables), contest.svg (wins against KL) and
+/// curves/NAME.svg.
 void show_contest(std::span<const contest_result> results, const exam_paper& sft, const contest_rules& rules);
 
 }  // namespace demo

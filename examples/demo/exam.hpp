@@ -115,31 +115,39 @@ inline double sampled_win_rate(const exam_paper& first, const exam_paper& second
   return sum / count;
 }
 
+/// log π_ref of the tokens of replies [questions][samples], in their order: the model without its adapter.
+template <class B, class T>
+std::vector<plumb::token_scores> reference_scores(const plumb::language_model<B, T>& model,
+                                                  std::span<const question> questions,
+                                                  std::span<const std::vector<marked_reply>> replies) {
+  std::vector<plumb::scored_tokens> texts;
+  for (std::size_t q = 0; q < questions.size(); ++q) {
+    const auto asked = model.tokenizer().encode(prompt(questions[q]));
+    for (const marked_reply& r : replies[q]) {
+      plumb::scored_tokens whole{asked, static_cast<plumb::index_t>(asked.size())};
+      whole.ids.insert(whole.ids.end(), r.drawn.tokens.begin(), r.drawn.tokens.end());
+      texts.push_back(std::move(whole));
+    }
+  }
+  return plumb::score(model, std::span<const plumb::scored_tokens>(texts), false, false);
+}
+
 /// KL(policy ‖ reference) per reply, in nats: the mean over the policy's own samples at temperature 1 of
 /// log π(y|x) − log π_ref(y|x), which has no bias. The reference is the policy with its adapter off.
 template <class B, class T>
 estimate divergence(const plumb::policy<B, T>& model, std::span<const question> questions, const exam_paper& paper) {
-  std::vector<plumb::scored_tokens> texts;
-  std::vector<double> own;
-  for (std::size_t q = 0; q < questions.size(); ++q) {
-    const auto asked = model.model().tokenizer().encode(prompt(questions[q]));
-    for (const marked_reply& r : paper.sampled[q]) {
-      plumb::scored_tokens whole{asked, static_cast<plumb::index_t>(asked.size())};
-      whole.ids.insert(whole.ids.end(), r.drawn.tokens.begin(), r.drawn.tokens.end());
-      texts.push_back(std::move(whole));
-      own.push_back(0);
-      for (const double logp : r.drawn.logp) own.back() += logp;
-    }
-  }
-  const auto reference = plumb::score(model.model(), std::span<const plumb::scored_tokens>(texts), false, false);
+  const auto reference = reference_scores(model.model(), questions, paper.sampled);
   double sum = 0, squares = 0;
-  for (std::size_t i = 0; i < own.size(); ++i) {
-    double ratio = own[i];
-    for (const double logp : reference[i].logp) ratio -= logp;
-    sum += ratio;
-    squares += ratio * ratio;
-  }
-  const double n = static_cast<double>(own.size()), mean = sum / n;
+  std::size_t at = 0;
+  for (const auto& replies : paper.sampled)
+    for (const marked_reply& r : replies) {
+      double ratio = 0;
+      for (const double logp : r.drawn.logp) ratio += logp;
+      for (const double logp : reference[at++].logp) ratio -= logp;
+      sum += ratio;
+      squares += ratio * ratio;
+    }
+  const double n = static_cast<double>(reference.size()), mean = sum / n;
   return {mean, n > 1 ? std::sqrt(std::max(0.0, squares / n - mean * mean) / (n - 1)) : 0};
 }
 

@@ -77,7 +77,7 @@ settings read_arguments(int count, char** arguments) {
     }
     if (option == "--only") {
       for (s.all = true; i + 1 < count && arguments[i + 1][0] != '-';) s.only.emplace_back(arguments[++i]);
-      const auto known = demo::contenders();
+      const std::span known(demo::all_contenders);
       for (const std::string& name : s.only)
         if (std::none_of(known.begin(), known.end(), [&](const auto& c) { return c.name == name; }))
           wrong(join("no contender is called ", name));
@@ -223,8 +223,8 @@ int run(const settings& s) {
   out.heading("2  SFT", "imitating demonstrations: always true, of every manner");
   o = options_of(s, s.sft_rate, 32, 1);
   o.log_every = 1;
-  lessons.train("sft", student, plumb::sft{}, demo::rows(words, demo::demonstrations(town, s.demonstrations, s.seed)),
-                o);
+  const auto demonstrations = demo::demonstrations(town, s.demonstrations, s.seed);
+  lessons.train("sft", student, plumb::sft{}, demo::rows(words, demonstrations), o);
   results.sft = examine(student);
   plumb::save_model(model, s.out / "model");
 
@@ -239,10 +239,12 @@ int run(const settings& s) {
   if (s.all) {
     out.heading("4  Every objective", "each with a LoRA adapter of its own on the same SFT model");
     const demo::contest_rules rules{s.dpo_rate, s.dpo_epochs, s.rank, 16, s.seed, s.rules, s.out};
-    const auto contest = demo::hold_contest(model, answers, judge, questions, neutral, results.sft, rules, s.only);
+    const auto contest =
+        demo::hold_contest(model, answers, demonstrations, judge, questions, neutral, results.sft, rules, s.only);
     out.heading("Result", "wins of greedy and of sampled replies (temperature 1) against SFT");
     demo::show_contest(contest, results.sft, rules);
-    out.note(join("In ", s.out.string(), ": contest.md (this table), contest.svg (wins against KL), curves/"));
+    out.note(join("In ", s.out.string(),
+                  ": contest.md and contest_online.md (this table), contest.svg (wins against KL), curves/"));
     return 0;
   }
 

@@ -41,7 +41,7 @@ struct box {
 
 /// The chart as an SVG file.
 inline std::string render_scatter(const scatter_chart& chart) {
-  constexpr double width = 860, height = 560, left = 70, right = 24, top = 56, bottom = 56;
+  constexpr double width = 1000, height = 680, left = 70, right = 24, top = 56, bottom = 56;
   constexpr std::array colours = {"#3567c9", "#d1601f", "#12796d", "#8a4bc2", "#a67c00", "#bd2f69"};
   double low = 1e300, high = -1e300, far = 0;
   for (const named_point& p : chart.points)

@@ -26,7 +26,7 @@ struct question {
 
 /// The text up to where the guide begins to speak, and what follows it. The reply is the completion less its space.
 inline std::string prompt(const question& q) { return "Visitor: " + q.asked + "\nGuide:"; }
-inline std::string completion(std::string_view reply) { return " " + std::string(reply); }
+inline std::string completion(std::string_view reply) { return std::string(1, ' ').append(reply); }
 
 class world {
  public:

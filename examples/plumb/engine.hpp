@@ -92,11 +92,12 @@ class engine {
                                                        std::span<const std::string> adapters,
                                                        const generate_options& options) = 0;
   virtual std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
+                                                          std::span<const std::string> adapters,
                                                           const beam_options& options) = 0;
   /// Weighs disliked replies by the density ratio of their prompts (train/density_ratio.hpp).
   virtual void weigh_prompts(std::vector<example>& data, std::vector<example>& held_out, std::uint64_t seed) = 0;
   /// `batch` examples at a time; 0: as many as have about 2048 tokens. The loss is that of all rows together.
-  virtual gradient differentiate(const method& m, std::vector<example> data, index_t batch) = 0;
+  virtual gradient differentiate(const method& m, std::vector<example> data, index_t batch, double router_loss) = 0;
   virtual trial try_step(const method& m, std::vector<example> batch) = 0;
   /// On rows of `stream` where it is not null, else on `data`.
   virtual fit_result fit(const method& m, std::vector<example> data, example_stream* stream, const fit_options& options,

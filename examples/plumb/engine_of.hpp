@@ -93,7 +93,9 @@ class engine_of final : public engine {
     return plumb::generate(model_, prompts, options);
   }
   std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
+                                                  std::span<const std::string> adapters,
                                                   const beam_options& options) override {
+    if (named_) return plumb::beam_search(*named_, prompts, adapters, options);
     return plumb::beam_search(model_, prompts, options);
   }
 
@@ -101,7 +103,7 @@ class engine_of final : public engine {
     plumb::weigh_prompts(model_, data, held_out, {.seed = seed});
   }
 
-  gradient differentiate(const method& m, std::vector<example> data, index_t batch) override {
+  gradient differentiate(const method& m, std::vector<example> data, index_t batch, double router_loss) override {
     return at_trained_level(m, [&](const auto& objective) {
       policy<B, T>& p = trained();
       p.network().for_each_linear([](const std::string&, linear<B, T>& map) {
@@ -111,6 +113,7 @@ class engine_of final : public engine {
       scorer<B, T> scores(model_);
       const auto extra = sums_of(objective);
       auto asked = request_of(objective, extra);
+      asked.router_loss = router_loss;
       run_rows rows{.data = std::move(data)};
       settle(asked, objective, rows);
       step_context context = prepare_rows(scores, objective, rows);
@@ -118,14 +121,11 @@ class engine_of final : public engine {
       gradient out;
       const auto parts = batch < 1 ? split_by_tokens(all, 2048) : split_by_count(all, batch);
       out.loss = run_step(scores, objective, objective.needs(), all, parts, asked, context, out.metrics).loss;
-      for (const auto& each : p.trainable()) {
-        const auto extent = each.parameter->value.extent();
-        const auto host = plumb::detail::as_stored(config(), each.name, extent, each.parameter->gradient.host());
-        out.parts.push_back({each.name,
-                             plumb::detail::stored_shape(config(), each.name, extent),
-                             {host.begin(), host.end()},
-                             sizeof(T) == 8});
-      }
+      plumb::detail::stored_tensors<T> stored(config(), plumb::detail::dtype_of<T>);
+      for (const auto& each : p.trainable())
+        stored.add(each.name, each.parameter->value.extent(), each.parameter->gradient.host(), each.name);
+      for (const auto& each : stored.entries())
+        out.parts.push_back({each.name, each.extents, {each.numbers.begin(), each.numbers.end()}, sizeof(T) == 8});
       return out;
     });
   }

@@ -62,8 +62,6 @@ int run_generate(const arguments& given) {
   const bool beams = given.has("--beams");
   if (!beams && given.has("--length-penalty")) throw error(errc::bad_argument, "--length-penalty", "needs --beams N");
   const beam_options searched = beams ? read_beams(given, options) : beam_options{};
-  if (beams && !model->adapter_names().empty())
-    throw error(errc::unsupported, "--beams", "goes with one adapter for all rows; give --adapter FOLDER");
   constexpr std::size_t together = 32;
   write_output(given.text("--out"), [&](output& out) {
     std::vector<std::vector<token_id>> waiting;
@@ -72,7 +70,7 @@ int run_generate(const arguments& given) {
     const auto answer = [&] {
       if (waiting.empty()) return;
       for (const auto& replies :
-           beams ? model->beam_search(waiting, searched) : model->generate(waiting, adapters, own))
+           beams ? model->beam_search(waiting, adapters, searched) : model->generate(waiting, adapters, own))
         for (const generated& reply : replies) out.line(generated_row(reply, model->has_tokenizer()));
       out.flush();
       own.first_prompt += waiting.size();

@@ -35,10 +35,12 @@ int run_grad(const arguments& given) {
   const std::string out = given.required("--out");
   const run_settings settings = read_settings(given, common);
   for (const std::string& key : settings.chosen)
-    if (key != "batch" && key != "max_tokens" && key != "seed" && key != "template" && key != "tokens")
-      throw error(
-          errc::bad_argument, key,
-          "is a setting of `train`; of those, `grad` takes batch (rows at a time), max_tokens, template and tokens");
+    if (key != "batch" && key != "max_tokens" && key != "seed" && key != "template" && key != "tokens" &&
+        key != "router_loss")
+      throw error(errc::bad_argument, key,
+                  "is a setting of `train`; of those, `grad` takes batch (rows at a time), max_tokens, router_loss, "
+                  "template and "
+                  "tokens");
   if (settings.adapter.empty() && !settings.full) (void)given.required("--adapter");
   std::error_code failed;
   if (std::filesystem::is_directory(out, failed))
@@ -46,6 +48,7 @@ int run_grad(const arguments& given) {
 
   const auto model = open_model(settings.model, settings.adapter, common);
   if (!settings.teacher.empty()) open_teacher(*model, settings.teacher, common);
+  check_router_loss(settings.fit, model->config());
   if (settings.full) model->train_all();
   const auto chat = find_chat(settings.model, settings.chat, "template");
   if (draws_rows(settings))
@@ -53,7 +56,8 @@ int run_grad(const arguments& given) {
   auto data = read_sources(settings, *model, nullptr, {.chat = chat ? &*chat : nullptr, .learn = settings.learn});
   shorten(data, settings.chosen.contains("max_tokens") ? settings.fit.max_tokens : model->positions());
   const gradient g =
-      model->differentiate(settings.how, std::move(data), settings.chosen.contains("batch") ? settings.fit.batch : 0);
+      model->differentiate(settings.how, std::move(data), settings.chosen.contains("batch") ? settings.fit.batch : 0,
+                           settings.fit.router_loss);
   write_gradient(out, g, !settings.full);
 
   json::object result, metrics;
@@ -92,7 +96,8 @@ const command grad_command{
      {"--data", "F", "demonstrations or preferences"},
      {"--out", "G", "the safetensors file to write"},
      {"--config", "C", "settings as a JSON object"},
-     {"--set", "KEY=VALUE", "a parameter of the objective, also=0.2*NAME, batch or max_tokens", option::many_words}},
+     {"--set", "KEY=VALUE", "a parameter of the objective, also=0.2*NAME, batch, max_tokens or router_loss",
+      option::many_words}},
     run_grad};
 
 }  // namespace program

@@ -41,8 +41,10 @@
 #include <plumb/models/gguf_names_impl.hpp>
 #include <plumb/models/gguf_write_model_impl.hpp>
 #include <plumb/models/model_files_impl.hpp>
+#include <plumb/models/packed_folder_impl.hpp>
 #include <plumb/models/read_weight_impl.hpp>
 #include <plumb/models/score_head_files_impl.hpp>
+#include <plumb/models/stacked_weight_impl.hpp>
 #include <plumb/models/stored_weight_impl.hpp>
 #include <plumb/nn/whole_texts_impl.hpp>
 #include <plumb/rollout/logistic_regression_impl.hpp>

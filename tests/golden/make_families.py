@@ -172,6 +172,15 @@ FAMILIES = {
         norm_topk_prob=True, head_dim=8, mlp_only_layers=[1],
     ),
     "olmoe": lambda: transformers.OlmoeConfig(**EXPERTS, num_experts=5, num_experts_per_tok=3, clip_qkv=1.0),
+    "granitemoe": lambda: transformers.GraniteMoeConfig(
+        **EXPERTS, num_local_experts=5, num_experts_per_tok=2, attention_multiplier=0.25, logits_scaling=2.0,
+        embedding_multiplier=1.5, residual_multiplier=0.7,
+    ),
+    "dbrx": lambda: transformers.DbrxConfig(
+        vocab_size=61, d_model=24, n_layers=2, n_heads=3, max_seq_len=128, bos_token_id=1, eos_token_id=2,
+        attn_config={"kv_n_heads": 1, "clip_qkv": 1.0, "rope_theta": 10000.0},
+        ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 5, "moe_top_k": 2, "moe_loss_weight": 0.25},
+    ),
 }  # fmt: skip
 
 
@@ -184,7 +193,7 @@ def make(config, seed):
             noise = torch.randn(parameter.shape, generator=generator)
             if name.endswith("bias"):
                 parameter.copy_(0.3 * noise)
-            elif "norm" in name or ".ln_" in name:
+            elif "norm" in name.rsplit(".", 2)[-2] or ".ln_" in name:
                 parameter.copy_((0 if unit_offset else 1) + 0.2 * noise)
             else:
                 inputs = parameter.shape[0] if config.model_type == "gpt2" else parameter.shape[-1]

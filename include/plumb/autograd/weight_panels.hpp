@@ -2,7 +2,7 @@
 // Copies of weights in the order in which products read them, for passes over few tokens: sampling.
 #pragma once
 
-#include <utility>
+#include <algorithm>
 #include <vector>
 
 #include <plumb/tensor/packed_tensor.hpp>
@@ -13,40 +13,59 @@ namespace plumb::inline v0 {
 template <class B, class T>
 class weight_panels {
  public:
+  /// Notes a weight for `make`.
   void add(const tensor<B, T>& weight) {
-    if constexpr (panel_products<B, T>) {
-      if (weight.empty() || find(weight.get().data)) return;
-      tensor<B, T> copy(weight.device(), {1, B::template panel_size<T>(*weight.device(), weight.extent())});
-      B::make_panels(*weight.device(), weight.get(), copy.get().data);
-      panels_.emplace_back(weight.get().data, std::move(copy));
-    }
+    if constexpr (panel_products<B, T>)
+      if (!weight.empty())
+        note({weight.get().data, weight.get(), {}},
+             static_cast<index_t>(sizeof(T)) * B::template panel_size<T>(*weight.device(), weight.extent()));
   }
-  /// The codes of a packed weight, in the order of products.
+  /// The codes of a packed weight.
   void add(const packed_tensor<B>& weight) {
-    if constexpr (packed_products<B, T>) {
-      const index_t bytes = B::template packed_panel_size<T>(*weight.device(), weight.get());
-      if (bytes == 0 || find_packed(weight.get())) return;
-      tensor<B, std::uint8_t> copy(weight.device(), {1, bytes});
-      B::template make_packed_panels<T>(*weight.device(), weight.get(), copy.get().data);
-      packed_.emplace_back(weight.get().codes, std::move(copy));
+    if constexpr (packed_products<B, T>)
+      note({weight.get().codes, {}, weight.get()}, B::template packed_panel_size<T>(*weight.device(), weight.get()));
+  }
+  /// Copies what was noted. All of it lies in one piece of memory: the system gives that in large pages.
+  void make(const device_ptr<B>& device) {
+    std::sort(panels_.begin(), panels_.end(), [](const panel& a, const panel& b) { return a.weight < b.weight; });
+    memory_ = tensor<B, std::uint8_t>(device, {1, bytes_});
+    for (const panel& p : panels_) {
+      std::uint8_t* const to = memory_.get().data + p.place;
+      if constexpr (panel_products<B, T>)
+        if (p.plain.data) B::make_panels(*device, p.plain, reinterpret_cast<T*>(to));
+      if constexpr (packed_products<B, T>)
+        if (!p.plain.data) B::template make_packed_panels<T>(*device, p.packed, to);
     }
   }
   /// The panels of this matrix, or null.
-  [[nodiscard]] const std::uint8_t* find_packed(const packed_matrix& weight) const {
-    for (const auto& [of, panels] : packed_)
-      if (of == weight.codes) return panels.get().data;
-    return nullptr;
-  }
+  [[nodiscard]] const std::uint8_t* find_packed(const packed_matrix& weight) const { return place_of(weight.codes); }
   /// The panels of the weight at `weight`, or null.
-  [[nodiscard]] const T* find(const T* weight) const {
-    for (const auto& [of, panels] : panels_)
-      if (of == weight) return panels.get().data;
-    return nullptr;
-  }
+  [[nodiscard]] const T* find(const T* weight) const { return reinterpret_cast<const T*>(place_of(weight)); }
 
  private:
-  std::vector<std::pair<const T*, tensor<B, T>>> panels_;
-  std::vector<std::pair<const std::uint8_t*, tensor<B, std::uint8_t>>> packed_;
+  struct panel {
+    const void* weight = nullptr;
+    view<const T> plain;  ///< empty: it is packed
+    packed_matrix packed;
+    index_t place = 0;  ///< in bytes
+  };
+
+  void note(panel p, index_t bytes) {
+    const auto same = [&](const panel& other) { return other.weight == p.weight; };
+    if (bytes == 0 || std::any_of(panels_.begin(), panels_.end(), same)) return;
+    p.place = bytes_;
+    bytes_ += (bytes + 63) / 64 * 64;  // each on a cache line's boundary
+    panels_.push_back(p);
+  }
+  [[nodiscard]] const std::uint8_t* place_of(const void* weight) const {
+    const auto found = std::lower_bound(panels_.begin(), panels_.end(), weight,
+                                        [](const panel& p, const void* at) { return p.weight < at; });
+    return found == panels_.end() || found->weight != weight ? nullptr : memory_.get().data + found->place;
+  }
+
+  std::vector<panel> panels_;  ///< in the order of `weight`, once they are made
+  index_t bytes_ = 0;
+  tensor<B, std::uint8_t> memory_;
 };
 
 }  // namespace plumb::inline v0

@@ -76,6 +76,17 @@ template <class T>
 void cpu_attention_backward(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
                             view<const T> k, view<const T> v, view<const T> out, view<const T> log_sum,
                             view<const T> slope, view<T> dq, view<T> dk, view<T> dv);
+
+/// What drawing a token needs to know of its logits.
+struct token_weights {
+  index_t best = 0;  ///< the largest, the first of equals
+  bool nan = false;  ///< there is one
+  double total = 0;  ///< of the weights
+};
+/// weights[k] = e^((z_k − largest z) / temperature), unless `weights` is null; on the calling thread, whatever the backend.
+template <class T>
+token_weights cpu_token_weights(index_t columns, const T* z, double temperature, double* weights);
+
 template <class T>
 double cpu_log_partition(cpu_device& d, index_t columns, const T* z, double sharpness);
 

@@ -66,6 +66,7 @@ template void cpu_attention_backward<float>(cpu_device& d, const attention_plan&
                                             view<const float> q, view<const float> k, view<const float> v,
                                             view<const float> out, view<const float> log_sum, view<const float> slope,
                                             view<float> dq, view<float> dk, view<float> dv);
+template token_weights cpu_token_weights<float>(index_t columns, const float* z, double temperature, double* weights);
 template double cpu_log_partition<float>(cpu_device& d, index_t columns, const float* z, double sharpness);
 
 template void cpu_pointwise<pointwise::add, double>(cpu_device& d, double factor, view<const double> a, const double* b,
@@ -125,6 +126,7 @@ template void cpu_attention_backward<double>(cpu_device& d, const attention_plan
                                              view<const double> out, view<const double> log_sum,
                                              view<const double> slope, view<double> dq, view<double> dk,
                                              view<double> dv);
+template token_weights cpu_token_weights<double>(index_t columns, const double* z, double temperature, double* weights);
 template double cpu_log_partition<double>(cpu_device& d, index_t columns, const double* z, double sharpness);
 
 }  // namespace plumb::inline v0::detail

@@ -2,10 +2,12 @@
 // The head's rows on the cpu: statistics of a row of logits, and the gradient that they send back.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/backend/cpu_vector.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/row_sum.hpp>
@@ -117,6 +119,54 @@ void cpu_row_gradients(cpu_device& d, view<T> z, const std::int32_t* targets, co
       z.row(i)[targets[i]] += s;
     }
   });
+}
+
+template <class T>
+struct token_weights_body {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(index_t columns, const T* z, double temperature, double* weights,
+                                                token_weights* out) {
+    using s = simd<Set, T>;
+    using d = simd<Set, double>;
+    typename s::vector v, highest;
+    typename s::integers where = {}, here = {}, broken = {};
+    s::spread(highest, -std::numeric_limits<T>::infinity());
+    for (index_t j = 0; j < columns; j += s::lanes) {
+      s::load_some(v, z + j, columns - j, -std::numeric_limits<T>::infinity());
+      broken |= v != v;
+      where = v > highest ? here : where;  // only a larger number moves it: the first of equals stays
+      highest = v > highest ? v : highest;
+      here += static_cast<typename s::whole>(1);
+    }
+    const T top = s::largest(highest);
+    index_t best = columns;
+    for (index_t i = 0; i < s::lanes; ++i) {
+      out->nan = out->nan || broken[i] != 0;
+      if (highest[i] == top) best = std::min<index_t>(best, static_cast<index_t>(where[i]) * s::lanes + i);
+    }
+    out->best = best;
+    if (!weights) return;
+    typename d::vector e, total = {};
+    for (index_t j = 0; j < columns; j += d::lanes) {
+      alignas(64) double staged[d::lanes] = {};
+      const index_t count = std::min<index_t>(d::lanes, columns - j);
+      for (index_t i = 0; i < count; ++i) staged[i] = static_cast<double>(z[j + i]);
+      d::load(e, staged);
+      e = (e - static_cast<double>(top)) / temperature;
+      d::exp(e);
+      d::store_some(weights + j, e, columns - j);
+      if (count == d::lanes) total += e;
+    }
+    out->total = d::sum(total);
+    for (index_t j = columns - columns % d::lanes; j < columns; ++j) out->total += weights[j];
+  }
+};
+
+template <class T>
+token_weights cpu_token_weights(index_t columns, const T* z, double temperature, double* weights) {
+  token_weights out;
+  run_with<token_weights_body<T>>(best_instruction_set(), columns, z, temperature, weights, &out);
+  return out;
 }
 
 /// log Σ exp(sharpness z) of one row.

@@ -3,87 +3,9 @@
 // registers, so that a pass over few rows reads the packed bytes and nothing else.
 #pragma once
 
-#include <plumb/backend/cpu_packed.hpp>
+#include <plumb/backend/cpu_packed_panels.hpp>
 
 namespace plumb::inline v0::detail {
-
-/// How codes lie in packed panels: `lanes` twice for each number of the depth.
-enum class panel_codes : std::uint8_t { bf16, f16, bytes, row_bytes, nibbles };
-
-/// The order of a packed matrix in panels. A panel has groups of the depth one after the other; each group is a row of scales,
-/// `scale_bytes`, then `step` bytes for each k. A group never crosses a block of the depth (768).
-struct panel_order {
-  panel_codes codes = panel_codes::bf16;
-  index_t group = depth_block, scale_bytes = 0, step = 0;
-  index_t panel_bytes = 0;  ///< of one panel, all of the depth; 0: this matrix cannot lie so
-
-  /// Where the numbers from k, the start of a group, begin.
-  [[nodiscard]] index_t place(index_t panel, index_t k) const {
-    return panel * panel_bytes + k / group * (scale_bytes + group * step);
-  }
-};
-
-template <class Set>
-panel_order order_of_panels(const packed_matrix& m) {
-  constexpr index_t wide = panel_columns<Set, float>;
-  panel_order o;
-  switch (m.format) {
-    case packed_format::bf16: o.codes = panel_codes::bf16, o.step = 2 * wide; break;
-    case packed_format::f16: o.codes = panel_codes::f16, o.step = 2 * wide; break;
-    case packed_format::int8: o.codes = panel_codes::row_bytes, o.step = wide, o.scale_bytes = 4 * wide; break;
-    case packed_format::q8_0:
-      o.codes = panel_codes::bytes, o.step = wide, o.scale_bytes = 4 * wide, o.group = 32;
-      break;
-    case packed_format::q4_0:
-    case packed_format::four_bits:
-      o.codes = panel_codes::nibbles, o.step = wide / 2, o.scale_bytes = 4 * wide;
-      o.group = m.format == packed_format::q4_0 ? 32 : m.block;
-      break;
-    default: return o;
-  }
-  if constexpr (widening<Set>::available)
-    if (o.group == depth_block || (depth_block % o.group == 0 && m.columns % o.group == 0))
-      o.panel_bytes = up_to((m.columns + o.group - 1) / o.group * o.scale_bytes + m.columns * o.step, 64);
-  return o;
-}
-
-/// The 16 numbers of codes of 4 bits: a table, or what llama.cpp's codes stand for.
-inline constexpr float q4_0_table[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
-inline const float* table_of(const packed_matrix& m) { return m.format == packed_format::q4_0 ? q4_0_table : m.table; }
-
-/// Writes one panel: rows [first, first + rows) of the matrix, the places after them zero.
-template <class Set>
-void make_packed_panel(const packed_matrix& m, const panel_order& o, index_t first, index_t rows, std::uint8_t* to) {
-  constexpr index_t wide = panel_columns<Set, float>, lanes = wide / 2;
-  std::memset(to, 0, static_cast<std::size_t>(o.panel_bytes));
-  for (index_t j = 0; j < rows; ++j) {
-    const index_t row = first + j, base = row * m.columns;
-    for (index_t k = 0; k < m.columns; ++k) {
-      std::uint8_t* const group = to + k / o.group * (o.scale_bytes + o.group * o.step);
-      std::uint8_t* const codes = group + o.scale_bytes + k % o.group * o.step;
-      const index_t n = base + k;
-      if (k % o.group == 0 && o.scale_bytes > 0) {
-        const float scale = m.format == packed_format::int8 ? m.scales[row]
-                            : m.format == packed_format::four_bits
-                                ? block_scale(m, n / m.block)
-                                : packed_block{m.codes + n / 32 * block_bytes(m.format)}.half(0);
-        std::memcpy(group + 4 * j, &scale, 4);
-      }
-      switch (o.codes) {
-        case panel_codes::bf16:
-        case panel_codes::f16: std::memcpy(codes + 2 * j, m.codes + 2 * n, 2); break;
-        case panel_codes::row_bytes: codes[j] = m.codes[n]; break;
-        case panel_codes::bytes: codes[j] = m.codes[n / 32 * 34 + 2 + n % 32]; break;
-        case panel_codes::nibbles: {
-          const int code = m.format == packed_format::q4_0 ? packed_block{m.codes + n / 32 * 18}.nibble(2, n % 32)
-                                                           : (m.codes[n / 2] >> (n % 2 == 0 ? 4 : 0)) & 15;
-          std::uint8_t& byte = codes[j % lanes];
-          byte = static_cast<std::uint8_t>(byte | (j < lanes ? code : code << 4));
-        }
-      }
-    }
-  }
-}
 
 /// sums[Rows, wide] (+)= a[Rows, depth] · the numbers of a packed panel from `codes` on: product_tile's chain of additions.
 /// Panels are whole; of a `narrow` one, the last, only the first vector has columns, and sums have room for no more.

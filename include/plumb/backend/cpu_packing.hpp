@@ -46,6 +46,30 @@ struct product_job {
 
 constexpr index_t parts_of(index_t n, index_t part) { return (n + part - 1) / part; }
 
+/// c = alpha · sums + beta · c, `rows` by `columns`; the rows of sums are `wide` apart, those of c `c_stride`.
+template <class T>
+struct finish_tile {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(T alpha, T beta, index_t rows, index_t columns, const T* sums,
+                                                index_t wide, T* c, index_t c_stride) {
+    using s = simd<Set, T>;
+    for (index_t i = 0; i < rows; ++i, sums += wide, c += c_stride) {
+      index_t j = 0;
+      for (; j + s::lanes <= columns; j += s::lanes) {
+        typename s::vector sum, old;
+        s::load(sum, sums + j);
+        sum *= alpha;
+        if (beta != 0) {
+          s::load(old, c + j);
+          sum += beta * old;
+        }
+        s::store(c + j, sum);
+      }
+      for (; j < columns; ++j) c[j] = beta == 0 ? alpha * sums[j] : alpha * sums[j] + beta * c[j];
+    }
+  }
+};
+
 /// Packs `rows` rows from `first`, [k, k + depth), of the left operand as panels of kernel rows.
 template <class Set, class T>
 [[gnu::always_inline]] inline void pack_left(const product_job<T>& job, const product_term<T>& term, index_t first,

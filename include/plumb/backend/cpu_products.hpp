@@ -6,34 +6,11 @@
 #include <algorithm>
 
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_narrow.hpp>
 #include <plumb/backend/cpu_packing.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
-
-/// c = alpha · sums + beta · c, `rows` by `columns`; the rows of sums are `wide` apart, those of c `c_stride`.
-template <class T>
-struct finish_tile {
-  template <class Set>
-  [[gnu::always_inline]] static inline void run(T alpha, T beta, index_t rows, index_t columns, const T* sums,
-                                                index_t wide, T* c, index_t c_stride) {
-    using s = simd<Set, T>;
-    for (index_t i = 0; i < rows; ++i, sums += wide, c += c_stride) {
-      index_t j = 0;
-      for (; j + s::lanes <= columns; j += s::lanes) {
-        typename s::vector sum, old;
-        s::load(sum, sums + j);
-        sum *= alpha;
-        if (beta != 0) {
-          s::load(old, c + j);
-          sum += beta * old;
-        }
-        s::store(c + j, sum);
-      }
-      for (; j < columns; ++j) c[j] = beta == 0 ? alpha * sums[j] : alpha * sums[j] + beta * c[j];
-    }
-  }
-};
 
 /// Numbers of scratch memory that a task needs.
 template <class Set, class T>
@@ -83,6 +60,7 @@ struct product_task {
     const bool direct =
         job.kind != product::nt && !job.term.packed && rows <= 2 * most && columns % simd<Set, T>::lanes == 0;
     const bool as_codes = std::is_same_v<T, float> && job.term.packed_panels != nullptr;
+    const bool plain = job.alpha == 1 && job.beta == 0 && !job.sums && !as_codes;
     if (!direct && !job.term.panels && !as_codes)
       for (index_t k = 0; k < job.part.depth; k += depth_block)
         pack_right<Set, T>(job.kind, job.term, first_column, columns, job.part.k + k,
@@ -111,8 +89,12 @@ struct product_task {
           const T* const b = job.term.panels ? job.term.panels + c_column * job.term.depth + at * wide
                              : direct        ? job.term.b + at * job.term.b_stride + c_column
                                              : right + k * across + j * depth;
-          T* const sums =
-              job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * most * panel : own_sums + j * most;
+          T* const c = job.c + (first_row + i) * job.columns + c_column;
+          const bool straight = plain && down == most && here == wide;  // no other memory between the sums and C
+          T* const sums = straight   ? c
+                          : job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * most * panel
+                                     : own_sums + j * most;
+          const index_t sums_stride = straight ? job.columns : wide;
           if constexpr (std::is_same_v<T, float>) {
             if (as_codes) {
               const panel_order order = order_of_panels<Set>(*job.term.packed);
@@ -123,16 +105,16 @@ struct product_task {
           }
           if (!as_codes)
             multiply_tile<Set, T>(down, here, depth, left.first, left.stride, b, direct ? job.term.b_stride : wide,
-                                  sums, at > 0);
+                                  sums, sums_stride, at > 0);
           if (adds) {
             const T* const more_b =
                 job.more.panels ? job.more.panels + c_column * job.more.depth : more_right + j * job.more.depth;
             multiply_tile<Set, T>(down, here, job.more.depth, more_left.first, more_left.stride, more_b, wide, sums,
-                                  true);
+                                  sums_stride, true);
           }
-          if (last)
-            call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, here, static_cast<const T*>(sums), wide,
-                                           job.c + (first_row + i) * job.columns + c_column, job.columns);
+          if (last && !straight)
+            call_with<Set, finish_tile<T>>(job.alpha, job.beta, down, here, static_cast<const T*>(sums), wide, c,
+                                           job.columns);
         }
       }
     }
@@ -145,31 +127,38 @@ struct product_task {
   };
 };
 
-/// Cuts the part into tasks: large enough that packing costs little, small enough that every thread has some. The cut
-/// changes no bit of the result, so it may look at the number of threads.
+/// Into how large parts `count` is cut, from `largest` down, so that `threads` are done soonest when each part comes `times`
+/// times and costs `extra` besides.
+constexpr index_t even_part(index_t count, index_t largest, index_t times, index_t threads, index_t extra) {
+  index_t best = largest;
+  const auto time = [&](index_t part) { return parts_of(times * parts_of(count, part), threads) * (part + extra); };
+  for (index_t part = largest - 1; part > 0 && part >= largest - 16; --part)
+    if (time(part) < time(best)) best = part;
+  return best;
+}
+
+/// Cuts the part into tasks: large enough that packing costs little, of sizes that keep every thread busy to the end. The
+/// cut changes no bit of the result, so it may look at the number of threads.
 template <class Set, class T>
-void cut_product(product_job<T>& job, int threads) {
+void cut_product(product_job<T>& job, index_t threads) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
-  // What a task packs of the right operand stays in the second cache: 8 panels of a block.
+  constexpr index_t least_work = index_t{1} << 17;  // multiply-adds: about two microseconds
+  const index_t panels = parts_of(job.part.columns, panel), tiles = parts_of(job.part.rows, most);
   const index_t blocks = std::max<index_t>(parts_of(job.part.depth, depth_block), 1);
-  index_t down = 1, across = parts_of(job.part.columns, std::max<index_t>(8 / blocks, 1) * panel);
-  const auto sized = [](index_t n, index_t count, index_t multiple) { return up_to(parts_of(n, count), multiple); };
-  constexpr index_t least_work = index_t{1} << 16;  // multiply-adds: about a microsecond
-  while (down * across < 4 * threads && threads > 1) {
-    const index_t tall = sized(job.part.rows, down, most), broad = sized(job.part.columns, across, panel);
-    if (tall * broad * std::max<index_t>(job.part.depth, 1) < 2 * least_work) break;
-    const bool narrow = job.part.columns <= 8 * panel || blocks > 1;  // then rows: the left operand is read less often
-    if (narrow && tall > 4 * most)
-      down *= 2;
-    else if (broad > 2 * panel || (broad > panel && tall <= 8 * most))
-      across *= 2;
-    else if (tall > most)
-      down *= 2;
-    else
-      break;
+  // What a task packs of the right operand stays in the second cache: 8 panels of a block.
+  index_t across = std::min(std::max<index_t>(8 / blocks, 1), panels), down = tiles;
+  const index_t work = job.part.rows * job.part.columns * std::max<index_t>(job.part.depth, 1);
+  const index_t wanted = std::min(2 * threads, work / least_work);  // tasks
+  if (threads > 1 && wanted > 1) {
+    if (tiles <= 2)
+      across = even_part(panels, std::min(across, parts_of(panels, 2 * wanted)), 1, threads, 0);
+    else if (across < panels)
+      across = even_part(panels, across, 1, threads, 0);
+    const index_t side = parts_of(panels, across);
+    if (tiles > 2) down = even_part(tiles, parts_of(tiles, parts_of(wanted, side)), side, threads, 1);
   }
-  job.task_rows = sized(job.part.rows, down, most);
-  job.task_columns = sized(job.part.columns, across, panel);
+  job.task_rows = down * most;
+  job.task_columns = across * panel;
 }
 
 /// Computes job.part. `left` has room for its packed rows.
@@ -245,6 +234,10 @@ product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T*
 /// C = β C + α op(A, B).
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c) {
+  bool done = false;
+  if (kind == product::tn)
+    with_set(d.instructions(), [&]<class Set>(Set) { done = multiply_narrow<Set, T>(d, alpha, a, b, beta, c); });
+  if (done) return;
   multiply_job<T>(d, {.kind = kind,
                       .alpha = alpha,
                       .beta = beta,
@@ -342,7 +335,8 @@ inline void make_all_packed_panels(cpu_device& d, const packed_matrix& m, std::u
     const panel_order order = order_of_panels<Set>(m);
     d.run(parts_of(m.rows, panel), [&](index_t task, int) {
       const index_t first = task * panel;
-      make_packed_panel<Set>(m, order, first, std::min(panel, m.rows - first), to + task * order.panel_bytes);
+      call_with<Set, write_packed_panel>(&m, &order, first, std::min(panel, m.rows - first),
+                                         to + task * order.panel_bytes);
     });
   });
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
@@ -32,15 +33,18 @@ inline constexpr index_t panel_stride = depth_block + 64 / static_cast<index_t>(
 template <class Set, class T>
 inline constexpr index_t panel_columns = Set::tile_vectors * simd<Set, T>::lanes;
 
-/// sums[Rows, columns] (+)= a[Rows, depth] · b[depth, columns], columns = Vectors · lanes; the rows of a are `a_stride`
-/// apart, those of b `b_stride`, those of sums `columns`.
-template <class T, int Rows, int Vectors>
+/// How a tile of A lies: number (row, k) at row · stride + k, or at k · stride + row.
+enum class left_order : std::uint8_t { rows, columns };
+
+/// sums[Rows, columns] (+)= a[Rows, depth] · b[depth, columns], columns = Vectors · lanes; what follows one another in a
+/// (by `Order`), in b and in sums is `a_stride`, `b_stride` and `sums_stride` apart.
+template <class T, int Rows, int Vectors, left_order Order>
 struct product_tile {
   template <class Set>
   [[gnu::always_inline]] static inline void run(index_t depth, const T* a, index_t a_stride, const T* b,
-                                                index_t b_stride, T* sums, bool accumulate) {
+                                                index_t b_stride, T* sums, index_t sums_stride, bool accumulate) {
     unrolled<Set>(std::make_integer_sequence<int, Rows * Vectors>{}, std::make_integer_sequence<int, Rows>{}, depth, a,
-                  a_stride, b, b_stride, sums, accumulate);
+                  a_stride, b, b_stride, sums, sums_stride, accumulate);
   }
 
  private:
@@ -48,26 +52,30 @@ struct product_tile {
   template <class Set, int... I, int... R>
   [[gnu::always_inline]] static inline void unrolled(std::integer_sequence<int, I...>, std::integer_sequence<int, R...>,
                                                      index_t depth, const T* a, index_t a_stride, const T* b,
-                                                     index_t b_stride, T* sums, bool accumulate) {
+                                                     index_t b_stride, T* sums, index_t sums_stride, bool accumulate) {
     using s = simd<Set, T>;
     using vector = typename s::vector;
-    static_assert(Rows <= 15 && (Vectors == 1 || Vectors == 2));
+    static_assert(Rows <= 20 && (Vectors == 1 || Vectors == 2));
     vector sum[Rows * Vectors];
     if (accumulate)
-      (s::load(sum[I], sums + I * s::lanes), ...);
+      (s::load(sum[I], sums + I / Vectors * sums_stride + I % Vectors * s::lanes), ...);
     else
       ((sum[I] = vector{}), ...);
     // Every fifth row has a pointer: the rows between are reached by adding 1 to 4 strides, which registers can hold.
-    const T* row[3] = {a, a + std::min(5, Rows - 1) * a_stride, a + std::min(10, Rows - 1) * a_stride};
-    for (index_t k = 0; k < depth; ++k, ++row[0], ++row[1], ++row[2], b += b_stride) {
+    constexpr bool rows = Order == left_order::rows;
+    const index_t row_stride = rows ? a_stride : 1, step_k = rows ? 1 : a_stride;
+    const T* row[4] = {a, a + std::min(5, Rows - 1) * row_stride, a + std::min(10, Rows - 1) * row_stride,
+                       a + std::min(15, Rows - 1) * row_stride};
+    for (index_t k = 0; k < depth; ++k, b += b_stride) {
       vector left, right;
       __builtin_prefetch(b + rows_ahead * b_stride);
-      __builtin_prefetch(b + rows_ahead * b_stride + (Vectors - 1) * s::lanes);
+      if constexpr (Vectors == 2) __builtin_prefetch(b + rows_ahead * b_stride + s::lanes);
       s::load(left, b);
       s::load(right, b + (Vectors - 1) * s::lanes);
-      (step<Set>(sum + R * Vectors, row[R / 5][R % 5 * a_stride], left, right), ...);
+      (step<Set>(sum + R * Vectors, row[R / 5][R % 5 * row_stride], left, right), ...);
+      row[0] += step_k, row[1] += step_k, row[2] += step_k, row[3] += step_k;
     }
-    (s::store(sums + I * s::lanes, sum[I]), ...);
+    (s::store(sums + I / Vectors * sums_stride + I % Vectors * s::lanes, sum[I]), ...);
   }
   template <class Set>
   [[gnu::always_inline]] static inline void step(typename simd<Set, T>::vector* sum, const T& a,
@@ -79,21 +87,25 @@ struct product_tile {
   }
 };
 
-/// A tile of `rows` ≤ Set::tile_rows by `columns` ≤ panel_columns through the smallest kernel that covers it. Panels
-/// are padded with zeros up to the rows and columns of that kernel.
-template <class Set, class T>
+/// A tile of `rows` ≤ Set::tile_rows by `columns` ≤ panel_columns through the smallest kernel that covers it. Operands and
+/// sums have room for the rows and columns of that kernel; what lies there beyond the tile may be anything.
+template <class Set, class T, left_order Order = left_order::rows>
 [[gnu::always_inline]] inline void multiply_tile(index_t rows, index_t columns, index_t depth, const T* a,
                                                  index_t a_stride, const T* b, index_t b_stride, T* sums,
-                                                 bool accumulate) {
+                                                 index_t sums_stride, bool accumulate) {
   constexpr int most = Set::tile_rows, wide = Set::tile_vectors;
+  const auto call = [&]<int Rows, int Vectors>() {
+    call_with<Set, product_tile<T, Rows, Vectors, Order>>(depth, a, a_stride, b, b_stride, sums, sums_stride,
+                                                          accumulate);
+  };
   if (columns > simd<Set, T>::lanes) {
-    if (rows > 4) return call_with<Set, product_tile<T, most, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-    if (rows > 1) return call_with<Set, product_tile<T, 4, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-    return call_with<Set, product_tile<T, 1, wide>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+    if (rows > 4) return call.template operator()<most, wide>();
+    if (rows > 1) return call.template operator()<4, wide>();
+    return call.template operator()<1, wide>();
   }
-  if (rows > 4) return call_with<Set, product_tile<T, most, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-  if (rows > 1) return call_with<Set, product_tile<T, 4, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
-  return call_with<Set, product_tile<T, 1, 1>>(depth, a, a_stride, b, b_stride, sums, accumulate);
+  if (rows > 4) return call.template operator()<most, 1>();
+  if (rows > 1) return call.template operator()<4, 1>();
+  return call.template operator()<1, 1>();
 }
 /// The rows of the kernel that `multiply_tile` takes, which a panel of A must hold.
 template <class Set>
@@ -106,48 +118,51 @@ constexpr index_t kernel_columns(index_t columns) {
   return columns > simd<Set, T>::lanes ? panel_columns<Set, T> : index_t{simd<Set, T>::lanes};
 }
 
-/// Transposes one square block in registers: interleaving row i with row i + lanes/2, log₂(lanes) times over.
-template <class Set, class T>
+/// Transposes one square block in registers: interleaving row i with row i + lanes/2, log₂(lanes) times over. `S` has a
+/// vector of `lanes` numbers, `load` and `store`.
+template <class S>
 struct square {
-  using s = simd<Set, T>;
-  using vector = typename s::vector;
+  using vector = typename S::vector;
+  using number = typename S::number;
+  static constexpr int lanes = S::lanes;
 
   [[gnu::always_inline]] static inline void interleave(const vector& x, const vector& y, vector& low, vector& high) {
-    if constexpr (s::lanes == 2) {
-      low = __builtin_shufflevector(x, y, 0, 2);
-      high = __builtin_shufflevector(x, y, 1, 3);
-    } else if constexpr (s::lanes == 4) {
-      low = __builtin_shufflevector(x, y, 0, 4, 1, 5);
-      high = __builtin_shufflevector(x, y, 2, 6, 3, 7);
-    } else if constexpr (s::lanes == 8) {
-      low = __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11);
-      high = __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15);
-    } else {
-      low = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      high = __builtin_shufflevector(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
+    interleave(x, y, low, high, std::make_integer_sequence<int, lanes>{});
+  }
+  template <int... I>
+  [[gnu::always_inline]] static inline void interleave(const vector& x, const vector& y, vector& low, vector& high,
+                                                       std::integer_sequence<int, I...>) {
+    low = __builtin_shufflevector(x, y, (I / 2 + I % 2 * lanes)...);
+    high = __builtin_shufflevector(x, y, (lanes / 2 + I / 2 + I % 2 * lanes)...);
   }
   /// One more round, or, when the rows are columns, stores the first `used`. `I` runs over the rows and `H` over half of
   /// them: folds unroll, so that all rows stay in registers.
   template <int Round, int... I, int... H>
   [[gnu::always_inline]] static inline void rounds(vector* row, vector* other, std::integer_sequence<int, I...> all,
-                                                   std::integer_sequence<int, H...> half, T* to, index_t stride,
+                                                   std::integer_sequence<int, H...> half, number* to, index_t stride,
                                                    index_t used) {
-    if constexpr (Round < s::lanes) {
-      (interleave(row[H], row[H + s::lanes / 2], other[2 * H], other[2 * H + 1]), ...);
+    if constexpr (Round < lanes) {
+      (interleave(row[H], row[H + lanes / 2], other[2 * H], other[2 * H + 1]), ...);
       rounds<2 * Round>(other, row, all, half, to, stride, used);
-    } else if (used == s::lanes) {
-      (s::store(to + I * stride, row[I]), ...);
+    } else if (used == lanes) {
+      (S::store(to + I * stride, row[I]), ...);
     } else {
-      ((I < used ? s::store(to + I * stride, row[I]) : void()), ...);
+      ((I < used ? S::store(to + I * stride, row[I]) : void()), ...);
     }
   }
+  [[gnu::always_inline]] static inline void transpose(const number* from, index_t from_stride, number* to,
+                                                      index_t to_stride, index_t used) {
+    transpose(from, from_stride, to, to_stride, used, std::make_integer_sequence<int, lanes>{});
+  }
+
+ private:
   template <int... I>
-  [[gnu::always_inline]] static inline void transpose(const T* from, index_t from_stride, T* to, index_t to_stride,
-                                                      index_t used, std::integer_sequence<int, I...> all) {
-    vector row[s::lanes], other[s::lanes];
-    (s::load(row[I], from + I * from_stride), ...);
-    rounds<1>(row, other, all, std::make_integer_sequence<int, s::lanes / 2>{}, to, to_stride, used);
+  [[gnu::always_inline]] static inline void transpose(const number* from, index_t from_stride, number* to,
+                                                      index_t to_stride, index_t used,
+                                                      std::integer_sequence<int, I...> all) {
+    vector row[lanes], other[lanes];
+    (S::load(row[I], from + I * from_stride), ...);
+    rounds<1>(row, other, all, std::make_integer_sequence<int, lanes / 2>{}, to, to_stride, used);
   }
 };
 
@@ -164,8 +179,8 @@ struct transpose {
     const index_t whole_columns = std::min(up_to(columns, lanes), readable - readable % lanes);
     for (index_t i = 0; i < whole_rows; i += lanes)
       for (index_t j = 0; j < whole_columns; j += lanes)
-        square<Set, T>::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
-                                  std::min(lanes, columns - j), std::make_integer_sequence<int, lanes>{});
+        square<s>::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
+                             std::min(lanes, columns - j));
     for (index_t j = 0; j < columns; ++j)
       for (index_t i = j < whole_columns ? whole_rows : 0; i < rows; ++i)
         to[j * to_stride + i] = from[i * from_stride + j];

@@ -131,6 +131,7 @@ struct fold {
 /// The vector of a set, and the few operations that the language's operators lack.
 template <class Set, class T>
 struct simd {
+  using number = T;
   using vector = typename vector_types<T, Set::bytes>::type;
   using loose = typename vector_types<T, Set::bytes>::loose;
   using whole = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
@@ -220,13 +221,7 @@ struct simd {
   /// eˣ within 2 units in the last place; 0 below the smallest number, infinity above the largest, NaN stays NaN.
   /// x = n ln 2 + r with |r| ≤ ½ ln 2; eʳ by its Taylor series, 2ⁿ through the exponent's bits.
   [[gnu::always_inline]] static inline void exp(vector& x) {
-    constexpr bool single = sizeof(T) == 4;
     constexpr T lowest = single ? T(-104) : T(-746), highest = single ? T(89) : T(710);
-    constexpr T shift = single ? T(12582912) : T(6755399441055744);  // 1.5 · 2^fraction bits: rounds to whole numbers
-    constexpr T log2_e = T(1.44269504088896340736);
-    constexpr T ln2_high = single ? T(0.693359375) : T(0x1.62e42feep-1);
-    constexpr T ln2_low = single ? T(-2.12194440054690583e-4) : T(0x1.a39ef35793c76p-33);
-    constexpr int fraction = single ? 23 : 52, bias = single ? 127 : 1023, degree = single ? 7 : 13;
     constexpr whole shift_bits = std::bit_cast<whole>(shift);
 
     vector bound, factor, rounded, r, series;
@@ -240,28 +235,60 @@ struct simd {
     const integers n = (integers)((words)rounded - static_cast<std::make_unsigned_t<whole>>(shift_bits));
     rounded -= shift;
     r = x;
-    spread(factor, -ln2_high);
-    fma(r, rounded, factor);
-    spread(factor, -ln2_low);
-    fma(r, rounded, factor);
-    spread(series, inverse_factorial<degree>);
-    taylor(series, r, std::make_integer_sequence<int, degree>{});
+    remainder(r, rounded);
+    taylor(series, r);
     const integers half = n >> 1;  // in two steps: 2ⁿ alone may be too large or too small
     const integers first = (half + bias) << fraction, second = (n - half + bias) << fraction;
     x = series * (vector)first * (vector)second;
   }
+  /// The same for x that are no larger than about 0, such as a score less the largest: 0 already where eˣ is below the
+  /// smallest number of full precision, and a third fewer instructions.
+  [[gnu::always_inline]] static inline void exp_of_negative(vector& x) {
+    constexpr T lowest = single ? T(-87) : T(-708);
+    vector factor, rounded, r, series;
+    spread(rounded, shift + bias);  // the last bits of `rounded` are then the exponent's bits of 2ⁿ
+    spread(factor, log2_e);
+    fma(rounded, x, factor);
+    const words power = (words)rounded << fraction;
+    rounded -= shift + bias;
+    r = x;
+    remainder(r, rounded);
+    taylor(series, r);
+    series *= (vector)power;
+    vector bound, zero = {};
+    spread(bound, lowest);
+    x = x < bound ? zero : series;
+  }
 
  private:
+  static constexpr bool single = sizeof(T) == 4;
+  static constexpr T shift =
+      single ? T(12582912) : T(6755399441055744);  // 1.5 · 2^fraction bits: rounds to whole numbers
+  static constexpr T log2_e = T(1.44269504088896340736);
+  static constexpr int fraction = single ? 23 : 52, bias = single ? 127 : 1023, degree = single ? 7 : 13;
+
+  /// x ← x − n ln 2, ln 2 in two parts.
+  [[gnu::always_inline]] static inline void remainder(vector& x, const vector& n) {
+    vector factor;
+    spread(factor, -(single ? T(0.693359375) : T(0x1.62e42feep-1)));
+    fma(x, n, factor);
+    spread(factor, -(single ? T(-2.12194440054690583e-4) : T(0x1.a39ef35793c76p-33)));
+    fma(x, n, factor);
+  }
+
   static constexpr double factorial(int n) { return n < 2 ? 1 : n * factorial(n - 1); }
   template <int N>
   static constexpr T inverse_factorial = static_cast<T>(1 / factorial(N));
 
-  /// series ← (… (series · r + 1/(n−1)!) · r + …) · r + 1, unrolled for I = 0 … n−1
+  /// series = (… (r/degree! + 1/(degree−1)!) · r + …) · r + 1
+  [[gnu::always_inline]] static inline void taylor(vector& series, const vector& r) {
+    spread(series, inverse_factorial<degree>);
+    taylor(series, r, std::make_integer_sequence<int, degree>{});
+  }
   template <int... I>
   [[gnu::always_inline]] static inline void taylor(vector& series, const vector& r, std::integer_sequence<int, I...>) {
     vector next;
-    ((spread(next, inverse_factorial<static_cast<int>(sizeof...(I)) - 1 - I>), fma(next, series, r), series = next),
-     ...);
+    ((spread(next, inverse_factorial<degree - 1 - I>), fma(next, series, r), series = next), ...);
   }
 };
 

@@ -168,7 +168,7 @@ void row_mixture::restore(std::span<const std::uint64_t> position) {
     if (at >= position.size() || position[at] > most) fail("a number is missing or too large");
     return position[at++];
   };
-  constexpr auto any = static_cast<std::uint64_t>(std::numeric_limits<index_t>::max());
+  constexpr auto any = static_cast<std::uint64_t>(std::numeric_limits<index_t>::max() / 2);  // room to count on
   const auto count = [&] { return static_cast<index_t>(number(any)); };
   const auto place = [&](const row_file& file) {
     row_place row;
@@ -181,6 +181,7 @@ void row_mixture::restore(std::span<const std::uint64_t> position) {
   auto& sources = stages_[chosen].sources;
   const index_t drawn = count(), of_stage = count();
   const bool waiting = number(1) == 1;
+  if (waiting && drawn == 0) fail("a row waits that was never drawn");
   std::optional<place_of_row> last;
   if (waiting) {
     const auto which = static_cast<std::size_t>(number(sources.size() - 1));

@@ -74,6 +74,10 @@ class gguf_file {
   }
   /// Reads a tensor as floats into `out`, whose size must be the tensor's number of elements.
   void read(const gguf_tensor& tensor, std::span<float> out) const;
+  /// The stored bytes of `count` numbers of a tensor, from number `first` on; both must be whole blocks of its format.
+  [[nodiscard]] std::span<const std::byte> bytes_of_part(const gguf_tensor& tensor, index_t first, index_t count) const;
+  /// Reads as many numbers of a tensor as `out` has, from number `first` on.
+  void read_part(const gguf_tensor& tensor, index_t first, std::span<float> out) const;
 
   struct entry {
     std::string_view key;

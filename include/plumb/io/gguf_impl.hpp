@@ -327,9 +327,26 @@ void gguf_file::read(const gguf_tensor& tensor, std::span<float> out) const {
   if (static_cast<std::size_t>(tensor.elements) != out.size())
     throw error(errc::bad_argument, path_.string(),
                 join("tensor \"", tensor.name, "\" has ", tensor.elements, " numbers, expected ", out.size()));
+  read_part(tensor, 0, out);
+}
+
+std::span<const std::byte> gguf_file::bytes_of_part(const gguf_tensor& tensor, index_t first, index_t count) const {
+  const auto& layout = layout_of(tensor.type);
+  const auto block = static_cast<index_t>(layout.numbers);
+  if (first < 0 || count < 0 || count > tensor.elements || first > tensor.elements - count || first % block != 0 ||
+      count % block != 0)
+    throw error(errc::bad_argument, path_.string(),
+                join("tensor \"", tensor.name, "\" has ", tensor.elements, " numbers in blocks of ", block,
+                     ", expected ", count, " from number ", first, " on"));
+  return bytes(tensor).subspan(static_cast<std::size_t>(first / block) * layout.bytes,
+                               static_cast<std::size_t>(count / block) * layout.bytes);
+}
+
+void gguf_file::read_part(const gguf_tensor& tensor, index_t first, std::span<float> out) const {
+  const auto stored = bytes_of_part(tensor, first, static_cast<index_t>(out.size()));
   try {
-    dequantize(tensor.type, bytes(tensor), out);
-    file_.release(bytes(tensor));
+    dequantize(tensor.type, stored, out);
+    file_.release(stored);
   } catch (const error& problem) {
     throw error(problem.code(), join(path_.string(), ", tensor \"", detail::shown(tensor.name), "\""), problem.what());
   }

@@ -40,11 +40,17 @@ class safetensors_file {
   /// Reads a tensor as float or double into `out`, whose size must be the tensor's number of elements.
   void read(std::string_view name, std::span<float> out) const;
   void read(std::string_view name, std::span<double> out) const;
+  /// Reads the numbers of a tensor from number `first` on; `bad_argument` where it has fewer than `out` asks for.
+  void read_part(std::string_view name, index_t first, std::span<float> out) const;
+  void read_part(std::string_view name, index_t first, std::span<double> out) const;
 
  private:
   explicit safetensors_file(const std::filesystem::path& path);
+  [[nodiscard]] const tensor_info& at(std::string_view name) const;
   template <class T>
   void read_as(std::string_view name, std::span<T> out) const;
+  template <class T>
+  void read_part_as(std::string_view name, index_t first, std::span<T> out) const;
 
   std::filesystem::path path_;
   mapped_file file_;

@@ -41,6 +41,14 @@ class weight_files {
   void read(std::string_view name, std::span<float> out) const { files_[at(name).file].read(name, out); }
   void read(std::string_view name, std::span<double> out) const { files_[at(name).file].read(name, out); }
 
+  /// Reads the numbers of a tensor from number `first` on; `bad_argument` where it has fewer than `out` asks for.
+  void read_part(std::string_view name, index_t first, std::span<float> out) const {
+    files_[at(name).file].read_part(name, first, out);
+  }
+  void read_part(std::string_view name, index_t first, std::span<double> out) const {
+    files_[at(name).file].read_part(name, first, out);
+  }
+
   /// All names, sorted.
   [[nodiscard]] std::vector<std::string> names() const;
 

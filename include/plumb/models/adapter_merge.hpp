@@ -224,38 +224,27 @@ void save_merged(const policy<B, T>& p, const std::filesystem::path& folder) {
   const auto& model = p.model();
   const auto changes = detail::changed_weights(p);
   model_config config = detail::merged_config(model, changes);
-  std::vector<std::vector<T>> numbers;
-  std::vector<tensor_data> tensors;
-  const auto check_finite = [&](const std::string& name) {
-    detail::check_written(name, std::span<const T>(numbers.back()), "the weight");
+  detail::stored_tensors<T> tensors(model.config(), detail::dtype_of<T>);
+  const auto finite = [](const std::string& name, std::vector<T> numbers) {
+    detail::check_written(name, std::span<const T>(numbers), "the weight");
+    return numbers;
   };
   p.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     if (config.tied_head && name == "lm_head.weight") return;  // stored once, as the embedding
     const auto at = changes.find(name);
-    const auto extent = w->extent();
-    numbers.push_back(detail::as_stored(
-        model.config(), name, extent, at == changes.end() ? w->host() : detail::merged_weight(*w, at->second).host()));
-    check_finite(name);
-    tensors.push_back(as_tensor(detail::written_name(model.config(), name),
-                                detail::stored_shape(model.config(), name, extent),
-                                std::span<const T>(numbers.back())));
+    tensors.add(name, w->extent(),
+                finite(name, at == changes.end() ? w->host() : detail::merged_weight(*w, at->second).host()));
   });
   const bool scores = p.score_head() && !p.score_head()->critic;  // a critic is no part of the language model
   if (scores) {
     const auto& head = *p.score_head();
     const std::string weight = head.name + ".weight", bias = head.name + ".bias";
-    numbers.push_back(head.weight->value.host());
-    check_finite(weight);
-    tensors.push_back(as_tensor(weight, {1, head.weight->value.extent().columns}, std::span<const T>(numbers.back())));
-    if (head.bias) {
-      numbers.push_back(head.bias->value.host());
-      check_finite(bias);
-      tensors.push_back(as_tensor(bias, {1}, std::span<const T>(numbers.back())));
-    }
+    tensors.put(weight, {1, head.weight->value.extent().columns}, finite(weight, head.weight->value.host()));
+    if (head.bias) tensors.put(bias, {1}, finite(bias, head.bias->value.host()));
   }
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   make_folder(folder);
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  write_safetensors(folder / "model.safetensors", tensors.list(), {{"format", "pt"}});
   if (model.has_tokenizer()) model.tokenizer().save(folder);
   write_config(config, folder);
   if (scores) detail::mark_as_classifier(folder);

@@ -66,12 +66,22 @@ struct adapter_places {
   }
 };
 
+/// Calls visit(name, map) for every linear map that may have an adapter. Maps that files hold with others in one tensor may
+/// not: to PEFT they are no modules, so that nobody else could read their adapters.
+template <class B, class T, class Visit>
+void for_each_adaptable(const language_model<B, T>& model, Visit&& visit) {
+  const auto stacks = hub_stacks(model.config());
+  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
+    if (!find_in_stack(model.config(), stacks, name + ".weight")) visit(name, map);
+  });
+}
+
 /// The kinds of linear maps there are ("q_proj, k_proj"), for messages.
 template <class B, class T>
 std::string linear_kinds(const language_model<B, T>& model) {
   std::set<std::string> kinds;
-  model.network().for_each_linear(
-      [&](const std::string& name, linear<B, T>&) { kinds.insert(name.substr(name.rfind('.') + 1)); });
+  for_each_adaptable(model,
+                     [&](const std::string& name, linear<B, T>&) { kinds.insert(name.substr(name.rfind('.') + 1)); });
   std::string out;
   for (const auto& kind : kinds) out += join(out.empty() ? "" : ", ", kind);
   return out;
@@ -95,6 +105,10 @@ void find_copies(const language_model<B, T>& model, const lora_plan& plan, adapt
     const bool bias = name.ends_with(".bias") && (o.biases == trained_biases::all ||
                                                   (o.biases == trained_biases::adapted && adapted.contains(module)));
     if (!saved && !bias) return;
+    if (const auto place = find_in_stack(model.config(), hub_stacks(model.config()), name))
+      throw error(errc::unsupported, "modules_to_save",
+                  join("\"", name, "\" lies with others in \"", place->name,
+                       "\", which adapters have no place for; leave it out"));
     if (saved && (bias || adapted.contains(module)))
       throw error(
           errc::bad_argument, "modules_to_save",
@@ -144,7 +158,7 @@ void find_tokens(const language_model<B, T>& model, const lora_plan& plan, adapt
 template <class B, class T>
 adapter_places<B, T> find_places(const language_model<B, T>& model, const lora_plan& plan) {
   adapter_places<B, T> out;
-  model.network().for_each_linear([&](const std::string& name, linear<B, T>& map) {
+  for_each_adaptable(model, [&](const std::string& name, linear<B, T>& map) {
     if (plan.takes(name)) out.maps.push_back({name, &map});
   });
   model.network().for_each_table([&](const std::string& name, embedding<B, T>& table) {

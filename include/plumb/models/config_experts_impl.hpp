@@ -8,6 +8,7 @@
 #include <plumb/core/error.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/expert_names.hpp>
 
 namespace plumb::inline v0 {
 
@@ -16,8 +17,10 @@ namespace detail {
 /// Mixtures of experts, of the families that have them.
 void read_experts(const json::object& c, model_config& out, const std::string& place) {
   const std::string& family = out.family;
-  const bool mixtral = family == "mixtral", olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
-  if (!(mixtral || olmoe || qwen2 || family == "qwen3_moe")) return;
+  // Granite's are told as Mixtral's, whose weights always add up to 1.
+  const bool mixtral = family == "mixtral" || family == "granitemoe";
+  const bool olmoe = family == "olmoe", qwen2 = family == "qwen2_moe";
+  if (!has_mixtures(family)) return;
   expert_config& e = out.experts;
   const auto usual = [&](index_t of_mixtral, index_t of_olmoe, index_t of_qwen2, index_t of_qwen3) {
     return mixtral ? of_mixtral : olmoe ? of_olmoe : qwen2 ? of_qwen2 : of_qwen3;
@@ -31,7 +34,7 @@ void read_experts(const json::object& c, model_config& out, const std::string& p
                      "; plumb reads a model without mixtures "
                      "under its family without them"));
   e.chosen = json::get_or<index_t>(c, "num_experts_per_tok", usual(2, 8, 4, 8), place);
-  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", olmoe ? 0.01 : 0.001, place);
+  e.loss_factor = json::get_or<double>(c, "router_aux_loss_coef", usual_loss_factor(family), place);
   e.shared_weights = mixtral || json::get_or<bool>(c, "norm_topk_prob", false, place);
   e.width = out.intermediate_size;
   if (const auto noise = json::get_or<double>(c, "router_jitter_noise", 0.0, place); noise != 0)
@@ -48,10 +51,11 @@ void read_experts(const json::object& c, model_config& out, const std::string& p
 void write_experts(const model_config& c, json::object& o) {
   const expert_config& e = c.experts;
   if (e.count == 0) return;
-  o[c.family == "mixtral" ? "num_local_experts" : "num_experts"] = e.count;
+  const bool as_mixtral = c.family == "mixtral" || c.family == "granitemoe";
+  o[as_mixtral ? "num_local_experts" : "num_experts"] = e.count;
   o["num_experts_per_tok"] = e.chosen;
   o["router_aux_loss_coef"] = e.loss_factor;
-  if (c.family == "mixtral") return;
+  if (as_mixtral) return;
   o["norm_topk_prob"] = e.shared_weights;
   if (c.family == "olmoe") {
     o["clip_qkv"] = c.query_clip > 0 ? json::value(c.query_clip) : json::value(nullptr);

@@ -18,6 +18,7 @@
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/config_dbrx_impl.hpp>
 #include <plumb/models/config_encoder_impl.hpp>
 #include <plumb/models/config_experts_impl.hpp>
 #include <plumb/models/config_file.hpp>
@@ -59,6 +60,8 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"qwen2_moe", "Qwen2MoeForCausalLM"},
     {"qwen3_moe", "Qwen3MoeForCausalLM"},
     {"olmoe", "OlmoeForCausalLM"},
+    {"granitemoe", "GraniteMoeForCausalLM"},
+    {"dbrx", "DbrxForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -151,7 +154,7 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
       refuse_unless(c, key, false, "plumb reads StableLM without norms of queries and keys, part after part", place);
     refuse_unless(c, "mlp_bias", false, "this family's maps have none", place);
   }
-  if (family == "granite") {
+  if (family.starts_with("granite")) {
     const auto positive = [&](const char* key) {
       const auto x = json::get_or<double>(c, key, 1.0, place);
       if (!(x > 0 && x < 1e30))
@@ -191,6 +194,8 @@ model_config read_config(const std::filesystem::path& folder) {
     detail::read_plain(*words, c, out, place);
   else if (out.encodes())
     detail::read_encoder(c, out, place);
+  else if (out.family == "dbrx")
+    detail::read_dbrx(c, out, place);
   else
     detail::read_family(c, out, place);
   if (out.heads < 1)
@@ -238,7 +243,7 @@ void write_family(const model_config& c, json::object& o) {
     for (index_t i = 0; i < c.layers; ++i) turned.emplace_back(c.turns(i) ? 1 : 0);
     o["no_rope_layers"] = std::move(turned);
   }
-  if (c.family == "granite") {
+  if (c.family.starts_with("granite")) {
     o["attention_multiplier"] = 1 / std::sqrt(c.query_scale > 0 ? c.query_scale : static_cast<double>(c.head_width));
     o["logits_scaling"] = 1 / c.logit_factor;
     o["embedding_multiplier"] = c.embedding_factor;
@@ -269,6 +274,8 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
     detail::write_plain(*words, c, o);
   else if (c.encodes())
     detail::write_encoder(c, o);
+  else if (c.family == "dbrx")
+    detail::write_dbrx(c, o);
   else
     detail::write_family(c, o);
   o["vocab_size"] = c.vocabulary;

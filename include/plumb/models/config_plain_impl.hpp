@@ -3,6 +3,7 @@
 // models/config_file.hpp. Collected by plumb/impl.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -111,8 +112,9 @@ void read_plain(const plain_words& words, const json::object& c, model_config& o
     return *key ? json::get_or<index_t>(c, key, usual, place) : usual;
   };
   out.hidden_size = json::get<index_t>(c, words.width, place);
+  const index_t usual = 4 * std::clamp<index_t>(out.hidden_size, 0, index_t{1} << 31);  // check() looks at it later
   out.intermediate_size =
-      words.inner_may_lack ? or_usual(words.inner, 4 * out.hidden_size) : json::get<index_t>(c, words.inner, place);
+      words.inner_may_lack ? or_usual(words.inner, usual) : json::get<index_t>(c, words.inner, place);
   out.layers = json::get<index_t>(c, words.layers, place);
   out.heads = out.kv_heads = json::get<index_t>(c, words.heads, place);
   out.max_positions = json::get_or<index_t>(c, words.positions, words.usual_positions, place);

@@ -78,7 +78,8 @@ void read_unturned(const json::object& c, model_config& out, const std::string& 
 }
 
 void write_windows(const model_config& c, json::object& o) {
-  for (const std::string_view never : {"llama", "gemma", "olmo2", "olmoe", "cohere", "granite", "stablelm"})
+  for (const std::string_view never :
+       {"llama", "gemma", "olmo2", "olmoe", "cohere", "granite", "granitemoe", "stablelm"})
     if (c.family == never) return;
   const index_t window = c.windows.empty() ? 0 : *std::max_element(c.windows.begin(), c.windows.end());
   o["sliding_window"] = window > 0 ? json::value(window) : json::value(nullptr);

@@ -103,14 +103,15 @@ class decoder_parts {
   }
   /// Embedding, last norm and head around blocks that `block(name, number)` makes.
   template <class Decoder, class Block>
-  Decoder decoder(Block&& block) const {
+  Decoder decoder(Block&& block, const decoder_names& names = {}) const {
     Decoder net;
-    net.embed_tokens = {weight("model.embed_tokens", c_.vocabulary, c_.hidden_size), c_.embedding_factor};
-    for (index_t i = 0; i < c_.layers; ++i) net.layers.push_back(block(join("model.layers.", i), i));
+    net.names = names;
+    net.embed_tokens = {weight(std::string(names.tokens), c_.vocabulary, c_.hidden_size), c_.embedding_factor};
+    for (index_t i = 0; i < c_.layers; ++i) net.layers.push_back(block(join(names.blocks, ".", i), i));
     if constexpr (std::is_same_v<decltype(net.norm), rms_norm<B, T>>)
-      net.norm = norm("model.norm");
+      net.norm = norm(std::string(names.norm));
     else
-      net.norm = centred_norm("model.norm");
+      net.norm = centred_norm(std::string(names.norm));
     net.lm_head.weight = c_.tied_head ? net.embed_tokens.weight : weight("lm_head", c_.vocabulary, c_.hidden_size);
     net.logit_cap = c_.logit_cap;
     net.logit_factor = c_.logit_factor;

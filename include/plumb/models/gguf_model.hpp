@@ -22,8 +22,8 @@ namespace plumb::inline v0 {
 ///
 /// Families: those of plumb that llama.cpp computes, by its own names (docs/files.md). Quantised tensors are dequantised
 /// as they are read. What llama.cpp stores otherwise than the hub is put back: the rows of Llama's query and key maps and
-/// of fused maps, Gemma's norms, whose offset is inside. Errors: those of `gguf_file`, `unsupported` for other families and for what a
-/// file asks for beyond plumb (experts), `bad_model` for numbers that do not fit together.
+/// of fused maps, Gemma's norms, whose offset is inside; and the experts of a layer, which lie in one tensor, are weights
+/// of their own. Errors: those of `gguf_file`, `unsupported` for other families, `bad_model` for numbers that do not fit together.
 class gguf_model {
  public:
   static gguf_model open(const std::filesystem::path& path);
@@ -47,12 +47,17 @@ class gguf_model {
   [[nodiscard]] packed_numbers read_packed(std::string_view name) const;
 
  private:
+  struct entry {
+    const gguf_tensor* tensor = nullptr;
+    std::vector<index_t> shape;
+    index_t first = 0, elements = 0;  ///< the part of the tensor: all of it, or an expert's
+  };
   explicit gguf_model(gguf_file file);
-  [[nodiscard]] const gguf_tensor& at(std::string_view name) const;
+  [[nodiscard]] const entry& at(std::string_view name) const;
 
   gguf_file file_;
   model_config config_;
-  std::map<std::string, const gguf_tensor*, std::less<>> where_;  // by the hub's name
+  std::map<std::string, entry, std::less<>> where_;  // by the hub's name
 };
 
 }  // namespace plumb::inline v0

@@ -10,9 +10,11 @@
 
 #include <plumb/core/error.hpp>
 #include <plumb/io/ggml_type_impl.hpp>
+#include <plumb/models/expert_names.hpp>
 #include <plumb/models/gguf_model.hpp>
 #include <plumb/models/plain_names.hpp>
 #include <plumb/models/rope_scaling.hpp>
+#include <plumb/models/stacked_weight.hpp>
 
 namespace plumb::inline v0 {
 
@@ -148,6 +150,20 @@ inline void read_gguf_rope(const gguf_file& file, const gguf_settings& s, model_
   throw error(errc::unsupported, place, "\"rope_freqs.weight\" holds factors that are not Llama 3's rule");
 }
 
+inline void read_gguf_experts(const gguf_settings& s, model_config& out) {
+  expert_config& e = out.experts;
+  const bool qwen = out.family.starts_with("qwen");
+  e.count = s.integer("expert_count");
+  e.chosen = s.integer("expert_used_count");
+  e.width = out.intermediate_size;
+  if (qwen)
+    e.width = s.integer_or("expert_feed_forward_length", out.intermediate_size / std::max<index_t>(1, e.chosen));
+  if (out.family == "qwen2_moe")
+    e.shared_width = s.integer_or("expert_shared_feed_forward_length", out.intermediate_size);
+  e.shared_weights = shares_expert_weights(out.family);
+  e.loss_factor = usual_loss_factor(out.family);
+}
+
 inline void read_gguf_family(const gguf_file& file, const gguf_settings& s, model_config& out) {
   const std::string& family = out.family;
   const bool gemma = family.starts_with("gemma");
@@ -156,8 +172,9 @@ inline void read_gguf_family(const gguf_file& file, const gguf_settings& s, mode
     out.embedding_factor = std::sqrt(static_cast<double>(out.hidden_size));
     out.gate = activation::gelu_tanh;
   }
-  if (family == "qwen3" || family == "gemma3_text") out.query_norms = query_norm::each_head;
-  if (family == "olmo2") out.query_norms = query_norm::all_heads, out.norms = norm_place::after;
+  if (family == "qwen3" || family == "qwen3_moe" || family == "gemma3_text") out.query_norms = query_norm::each_head;
+  if (family == "olmo2" || family == "olmoe") out.query_norms = query_norm::all_heads;
+  if (family == "olmo2") out.norms = norm_place::after;
   if (family == "gemma2" || family == "gemma3_text") {
     out.norms = norm_place::both;
     const bool second = family == "gemma2";
@@ -189,7 +206,7 @@ inline void read_gguf_family(const gguf_file& file, const gguf_settings& s, mode
     for (index_t i = 0; i < std::clamp<index_t>(out.layers, 0, 10000); ++i) out.unturned.push_back((i + 1) % 4 == 0);
     if (out.layers < 4) out.unturned.clear();
   }
-  if (family == "granite") {
+  if (family.starts_with("granite")) {
     if (const double scale = s.number_or("attention.scale", 0); scale > 0) out.query_scale = 1 / (scale * scale);
     out.logit_factor = 1 / s.number_or("logit_scale", 1);
     if (const double x = s.number_or("embedding_scale", 0); x != 0) out.embedding_factor = x;
@@ -225,8 +242,12 @@ inline model_config read_gguf_config(const gguf_file& file) {
         errc::bad_model, place,
         "expected the tensor \"token_embd.weight\" with two sizes, found none; does the file hold a vocabulary only?");
   const gguf_settings s(file, architecture);
-  if (s.integer_or("expert_count", 0) > 0)
-    throw error(errc::unsupported, place, "the model has experts, which plumb does not read");
+  const bool has_experts = s.integer_or("expert_count", 0) > 0;
+  if (has_experts && out.family == "llama") out.family = "mixtral";
+  if (has_experts != has_mixtures(out.family))
+    throw error(errc::unsupported, place,
+                join("models of the architecture \"", architecture, "\" are not read ",
+                     has_experts ? "with experts" : "without experts"));
   out.vocabulary = embedding->shape[0];
   out.hidden_size = s.integer("embedding_length");
   out.layers = s.integer("block_count");
@@ -254,6 +275,7 @@ inline model_config read_gguf_config(const gguf_file& file) {
     throw error(errc::unsupported, place, "rotary positions that turn a part of each head only are not supported");
   out.norm_epsilon = s.number_or(centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5);
   out.rope_theta = s.number_or("rope.freq_base", out.family == "gemma3_text" ? 1e6 : 10000);
+  if (has_experts) read_gguf_experts(s, out);
   read_gguf_family(file, s, out);
   out.tied_head = file.find_tensor("output.weight") == nullptr;
   const auto has_bias = [&](const char* part) { return file.find_tensor(join("blk.0.", part, ".bias")) != nullptr; };
@@ -282,8 +304,23 @@ inline model_config read_gguf_config(const gguf_file& file) {
 gguf_model gguf_model::open(const std::filesystem::path& path) { return gguf_model(gguf_file::open(path)); }
 
 gguf_model::gguf_model(gguf_file file) : file_(std::move(file)), config_(detail::read_gguf_config(file_)) {
-  for (const gguf_tensor& tensor : file_.tensors())
-    if (auto name = hub_name(config_, tensor.name)) where_.emplace(std::move(*name), &tensor);
+  const stack_table stacks = gguf_stacks(config_);
+  for (const gguf_tensor& tensor : file_.tensors()) {
+    for (const std::string& name : names_in_stack(config_, stacks, tensor.name)) {
+      const auto place = find_in_stack(config_, stacks, name);
+      if (tensor.shape != place->whole)
+        throw error(errc::bad_model, file_.path().string(),
+                    join("\"", tensor.name, "\": expected ", place->whole[0], " experts' maps of ", place->whole[1],
+                         " rows of ", place->whole[2], " numbers"));
+      where_.emplace(name,
+                     entry{&tensor, {place->extent.rows, place->extent.columns}, place->first, place->extent.size()});
+    }
+    if (auto name = hub_name(config_, tensor.name)) {
+      auto extents = tensor.shape;
+      if (name->ends_with("shared_expert_gate.weight") && extents.size() == 1) extents.insert(extents.begin(), 1);
+      where_.emplace(std::move(*name), entry{&tensor, std::move(extents), 0, tensor.elements});
+    }
+  }
 }
 
 std::optional<plumb::tokenizer> gguf_model::tokenizer() const {
@@ -297,35 +334,38 @@ std::vector<std::string> gguf_model::names() const {
   return out;
 }
 
-const gguf_tensor& gguf_model::at(std::string_view name) const {
+const gguf_model::entry& gguf_model::at(std::string_view name) const {
   const auto found = where_.find(name);
-  if (found != where_.end()) return *found->second;
+  if (found != where_.end()) return found->second;
   throw error(errc::not_found, file_.path().string(), join("the file has no tensor for \"", name, "\""));
 }
 
 void gguf_model::read(std::string_view name, std::span<float> out) const {
-  const gguf_tensor& tensor = at(name);
-  file_.read(tensor, out);
+  const entry& own = at(name);
+  if (static_cast<std::size_t>(own.elements) != out.size())
+    throw error(errc::bad_argument, file_.path().string(),
+                join("\"", name, "\" has ", own.elements, " numbers, expected ", out.size()));
+  file_.read_part(*own.tensor, own.first, out);
   if (has_offset_inside(config_, name))
     for (float& x : out) x -= static_cast<float>(config_.norm_offset);
-  if (!tensor.shape.empty()) reorder_rows(config_, name, out, tensor.shape.front(), false);
+  if (!own.shape.empty()) reorder_rows(config_, name, out, own.shape.front(), false);
 }
 
 std::optional<packed_format> gguf_model::packed_format_of(std::string_view name) const {
-  const gguf_tensor& tensor = at(name);
-  return tensor.shape.size() == 2 && !has_offset_inside(config_, name) ? detail::packed_type(tensor.type)
-                                                                       : std::nullopt;
+  const entry& own = at(name);
+  return own.shape.size() == 2 && !has_offset_inside(config_, name) ? detail::packed_type(own.tensor->type)
+                                                                    : std::nullopt;
 }
 
 packed_numbers gguf_model::read_packed(std::string_view name) const {
-  const gguf_tensor& tensor = at(name);
+  const entry& own = at(name);
   const auto format = packed_format_of(name);
   if (!format)
     throw error(errc::unsupported, std::string(name),
-                join("a tensor of ", layout_of(tensor.type).name, " is not kept packed; read it as floats"));
+                join("a tensor of ", layout_of(own.tensor->type).name, " is not kept packed; read it as floats"));
   packed_matrix like;
-  like.format = *format, like.rows = tensor.shape[0], like.columns = tensor.shape[1];
-  const auto stored = file_.bytes(tensor);
+  like.format = *format, like.rows = own.shape[0], like.columns = own.shape[1];
+  const auto stored = file_.bytes_of_part(*own.tensor, own.first, own.elements);
   if (static_cast<std::size_t>(parts_of_packed(like, false).codes) != stored.size())
     throw error(errc::bad_model, std::string(name),
                 join("expected ", parts_of_packed(like, false).codes, " bytes, found ", stored.size()));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <plumb/core/error.hpp>
+#include <plumb/models/expert_names.hpp>
 #include <plumb/models/gguf_names.hpp>
 #include <plumb/models/plain_names.hpp>
 
@@ -17,14 +18,31 @@ namespace detail {
 
 using name_pair = std::pair<std::string_view, std::string_view>;  // hub, GGUF
 
-inline constexpr name_pair gguf_families[] = {
-    {"llama", "llama"},        {"mistral", "llama"},   {"qwen2", "qwen2"},
-    {"qwen3", "qwen3"},        {"gemma", "gemma"},     {"gemma2", "gemma2"},
-    {"gemma3_text", "gemma3"}, {"olmo2", "olmo2"},     {"gpt2", "gpt2"},
-    {"phi3", "phi3"},          {"phi", "phi2"},        {"gpt_neox", "gptneox"},
-    {"falcon", "falcon"},      {"mpt", "mpt"},         {"starcoder2", "starcoder2"},
-    {"stablelm", "stablelm"},  {"granite", "granite"}, {"smollm3", "smollm3"},
-    {"cohere", "command-r"},   {"cohere2", "cohere2"}};
+inline constexpr name_pair gguf_families[] = {{"llama", "llama"},
+                                              {"mistral", "llama"},
+                                              {"qwen2", "qwen2"},
+                                              {"qwen3", "qwen3"},
+                                              {"gemma", "gemma"},
+                                              {"gemma2", "gemma2"},
+                                              {"gemma3_text", "gemma3"},
+                                              {"olmo2", "olmo2"},
+                                              {"gpt2", "gpt2"},
+                                              {"phi3", "phi3"},
+                                              {"phi", "phi2"},
+                                              {"gpt_neox", "gptneox"},
+                                              {"falcon", "falcon"},
+                                              {"mpt", "mpt"},
+                                              {"starcoder2", "starcoder2"},
+                                              {"stablelm", "stablelm"},
+                                              {"granite", "granite"},
+                                              {"smollm3", "smollm3"},
+                                              {"cohere", "command-r"},
+                                              {"cohere2", "cohere2"},
+                                              {"mixtral", "llama"},
+                                              {"qwen2_moe", "qwen2moe"},
+                                              {"qwen3_moe", "qwen3moe"},
+                                              {"olmoe", "olmoe"},
+                                              {"granitemoe", "granitemoe"}};
 
 inline constexpr name_pair top_names[] = {
     {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
@@ -40,6 +58,12 @@ inline constexpr name_pair norms_after[] = {{"post_attention_layernorm", "post_a
                                             {"post_feedforward_layernorm", "post_ffw_norm"}};
 // Phi-3's fused maps; "ffn_up" is the gate and the map up, in this order.
 inline constexpr name_pair phi3_layer_names[] = {{"self_attn.qkv_proj", "attn_qkv"}, {"mlp.gate_up_proj", "ffn_up"}};
+
+// Of mixtures, beside the experts, which lie in stacks (gguf_stacks), and the router, whose name is the family's.
+inline constexpr name_pair shared_expert_names[] = {{"mlp.shared_expert.gate_proj", "ffn_gate_shexp"},
+                                                    {"mlp.shared_expert.up_proj", "ffn_up_shexp"},
+                                                    {"mlp.shared_expert.down_proj", "ffn_down_shexp"},
+                                                    {"mlp.shared_expert_gate", "ffn_gate_inp_shexp"}};
 
 inline std::string_view other_name(std::span<const name_pair> names, std::string_view name, bool to_gguf) noexcept {
   for (const auto& [hub, gguf] : names)
@@ -102,6 +126,11 @@ inline std::optional<std::string> translate(const model_config& c, std::string_v
     found = plain_part(*plain, c, part, true, to_gguf);
   } else {
     if (c.family == "phi3") found = other_name(phi3_layer_names, part, to_gguf);
+    if (c.experts.count > 0) {
+      const name_pair router[] = {{expert_names_of(c.family).router, "ffn_gate_inp"}};
+      found = other_name(router, part, to_gguf);
+      if (found.empty()) found = other_name(shared_expert_names, part, to_gguf);
+    }
     if (found.empty()) found = other_name(layer_names, part, to_gguf);
     if (found.empty())
       found = c.norms == norm_place::before ? other_name(norms_before, part, to_gguf)
@@ -152,7 +181,7 @@ template <class Thing>
 void reorder_stretches(const model_config& c, std::string_view name, std::span<Thing> numbers, index_t rows,
                        bool to_gguf) {
   const auto is = [&](std::string_view part) { return name.find(part) != std::string_view::npos; };
-  for (const std::string_view family : {"llama", "mistral", "granite", "smollm3"})
+  for (const std::string_view family : {"llama", "mistral", "mixtral", "granite", "granitemoe", "smollm3"})
     if (c.family == family && (is(".q_proj.") || is(".k_proj.")))
       reorder_heads(numbers, rows, is(".q_proj.") ? c.heads : c.kv_heads, to_gguf);
   if ((c.family == "gpt_neox" || c.family == "falcon") && is(".query_key_value."))
@@ -168,9 +197,9 @@ std::string_view family_of_gguf(std::string_view architecture) noexcept {
   return detail::other_name(detail::gguf_families, architecture, false);
 }
 std::string gguf_architectures() {
-  std::string out, last;
+  std::string out;
   for (const auto& [hub, gguf] : detail::gguf_families)
-    if (gguf != last) out += join(out.empty() ? "" : ", ", last = std::string(gguf));
+    if (detail::other_name(detail::gguf_families, gguf, false) == hub) out += join(out.empty() ? "" : ", ", gguf);
   return out;
 }
 std::optional<std::string> gguf_name(const model_config& config, std::string_view name) {

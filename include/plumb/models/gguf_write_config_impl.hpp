@@ -10,6 +10,7 @@
 
 #include <plumb/core/error.hpp>
 #include <plumb/io/gguf_write.hpp>
+#include <plumb/models/expert_names.hpp>
 #include <plumb/models/gguf_names.hpp>
 #include <plumb/models/plain_names.hpp>
 #include <plumb/models/rope_scaling.hpp>
@@ -54,6 +55,19 @@ inline void check_gguf_traits(const model_config& c, const std::string& place) {
   refuse((f == "gpt_neox" || f == "starcoder2") && !(c.attention_bias && c.output_bias && c.mlp_bias),
          "maps that lack biases");
   refuse(f == "falcon" && !c.parallel, "parts one after the other");
+  const expert_config& e = c.experts;
+  if (e.count > 0) {
+    refuse(e.every != 1 || !e.dense_layers.empty(), "layers that have no mixture of experts");
+    refuse(e.shared_weights != shares_expert_weights(f),
+           e.shared_weights ? "dividing experts' weights by their sum (norm_topk_prob: true)"
+                            : "experts' weights as they are (norm_topk_prob: false)");
+    refuse((f == "qwen2_moe" || f == "olmoe") && c.tied_head, "a head of the embedding (tie_word_embeddings: true)");
+    refuse(f == "qwen2_moe" && (!c.attention_bias || e.shared_width == 0),
+           "these biases, or this shared expert, missing");
+    refuse(c.query_clip > 0, "clipped queries, keys and values (clip_qkv)");
+    refuse(f != "qwen2_moe" && biased, "biases");
+    refuse(f == "olmoe" && c.kv_heads != c.heads, "keys that several queries share (num_key_value_heads)");
+  }
   const auto how = c.rope_scaling.how;
   refuse((find_plain_names(c) || cohere || f == "stablelm") && how != rope_scaling::kind::none &&
              how != rope_scaling::kind::linear && how != rope_scaling::kind::yarn,
@@ -113,10 +127,16 @@ inline void write_gguf_config(const model_config& c, gguf_metadata& out, const s
     if (c.logit_cap > 0) out.f32(at + "final_logit_softcapping", c.logit_cap);
     if (c.local_rope_theta > 0) out.f32(at + "rope.freq_base_swa", c.local_rope_theta);
   }
+  if (const expert_config& e = c.experts; e.count > 0) {
+    out.u32(at + "expert_count", e.count);
+    out.u32(at + "expert_used_count", e.chosen);
+    if (f.starts_with("qwen")) out.u32(at + "expert_feed_forward_length", e.width);
+    if (e.shared_width > 0) out.u32(at + "expert_shared_feed_forward_length", e.shared_width);
+  }
   if (f == "gpt_neox") out.boolean(at + "use_parallel_residual", c.parallel);
   if (f == "stablelm") out.boolean(at + "use_parallel_residual", false);
   if (cohere) out.f32(at + "logit_scale", c.logit_factor);
-  if (f == "granite") {
+  if (f.starts_with("granite")) {
     const double size = c.query_scale > 0 ? c.query_scale : static_cast<double>(c.head_width);
     out.f32(at + "attention.scale", 1 / std::sqrt(size));
     out.f32(at + "logit_scale", 1 / c.logit_factor);
@@ -139,6 +159,9 @@ inline void check_survives(const model_config& c, const model_config& back, cons
   if (c.parallel != back.parallel || c.one_norm != back.one_norm) lost("order of attention and feed-forward part");
   if (!same(c.logit_factor, back.logit_factor) || !same(c.residual_factor, back.residual_factor))
     lost("factors of logits or residuals");
+  expert_config experts = back.experts;
+  experts.loss_factor = c.experts.loss_factor;  // which changes no answer
+  if (c.experts != experts || !same(c.query_clip, back.query_clip)) lost("experts, or clipped queries");
   if (!same(c.alibi, back.alibi)) lost("slopes of attention");
   const auto scale = [](const model_config& x) { return x.query_scale > 0 ? x.query_scale : double(x.head_width); };
   if (!same(scale(c), scale(back))) lost("scale of attention's scores");

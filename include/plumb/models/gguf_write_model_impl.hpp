@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include <plumb/core/error.hpp>
@@ -48,13 +50,26 @@ void write_gguf_model(const named_weights& model, const std::filesystem::path& p
   if (const auto words = model.tokenizer()) write_gguf_vocabulary(*words, c.vocabulary, metadata, place);
 
   std::vector<gguf_output> outputs;
-  std::vector<std::string> names = model.names();
-  for (const std::string& name : names) {
-    const auto there = gguf_name(c, name);
+  std::vector<std::vector<std::string>> held;  // the weights in each of them
+  std::map<std::string, std::size_t> by_name;  // of tensors that hold several
+  const stack_table stacks = gguf_stacks(c);
+  for (const std::string& name : model.names()) {
+    const auto stacked = find_in_stack(c, stacks, name);
+    if (stacked) {
+      const auto [at, is_new] = by_name.try_emplace(stacked->name, outputs.size());
+      if (!is_new) continue;
+      held.push_back(names_in_stack(c, stacks, stacked->name));
+    } else {
+      held.push_back({name});
+    }
+    const auto there = stacked ? std::optional(stacked->name) : gguf_name(c, name);
     if (!there)
       throw error(errc::unsupported, name, join("a tensor of this name has no place in a GGUF file of ", c.family));
-    gguf_output output{*there, ggml_type::f32, model.shape(name)};
-    if (output.shape.size() > 1 && *there != "position_embd.weight") {
+    gguf_output output{*there, ggml_type::f32, stacked ? stacked->whole : model.shape(name)};
+    // The vector of the gate of a shared expert has one extent in llama.cpp, which keeps routers and it in full.
+    if (there->ends_with("ffn_gate_inp_shexp.weight")) output.shape.erase(output.shape.begin());
+    const bool full = there->ends_with("ffn_gate_inp.weight") || *there == "position_embd.weight";
+    if (output.shape.size() > 1 && !full) {
       const bool fills = static_cast<std::size_t>(output.shape.back()) % layout_of(type).numbers == 0;
       output.type = fills ? type : ggml_type::f16;
     }
@@ -76,15 +91,18 @@ void write_gguf_model(const named_weights& model, const std::filesystem::path& p
       outputs.push_back({name, ggml_type::f32, {static_cast<index_t>(list->size())}});
     }
   write_gguf(path, metadata, outputs, [&](std::size_t i, std::span<float> numbers) {
-    if (i >= names.size()) {  // tensors of one size, one after the other
-      std::copy_n(factors.begin() + static_cast<std::ptrdiff_t>((i - names.size()) * numbers.size()), numbers.size(),
+    if (i >= held.size()) {  // tensors of one size, one after the other
+      std::copy_n(factors.begin() + static_cast<std::ptrdiff_t>((i - held.size()) * numbers.size()), numbers.size(),
                   numbers.begin());
       return;
     }
-    model.read(names[i], numbers);
-    if (has_offset_inside(c, names[i]))
+    const std::size_t each = numbers.size() / held[i].size();
+    for (std::size_t k = 0; k < held[i].size(); ++k) model.read(held[i][k], numbers.subspan(k * each, each));
+    if (held[i].size() > 1) return;
+    const std::string& name = held[i].front();
+    if (has_offset_inside(c, name))
       for (float& x : numbers) x += static_cast<float>(c.norm_offset);
-    reorder_rows(c, names[i], numbers, outputs[i].shape.front(), true);
+    reorder_rows(c, name, numbers, outputs[i].shape.front(), true);
   });
   try {
     detail::check_survives(c, gguf_model::open(path).config(), place);
@@ -131,6 +149,11 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
       throw error(errc::unsupported, place, join("the tensor \"", stored, "\" is no part of a plain LoRA adapter"));
     const std::string module = stored.substr(prefix.size(), stored.size() - prefix.size() - a_end.size());
     const std::string weight = module + ".weight";
+    if (find_in_stack(c, gguf_stacks(c), weight))
+      throw error(errc::unsupported, place,
+                  join("\"", module,
+                       "\" is an expert's: llama.cpp holds a layer's experts in one tensor, and plumb "
+                       "writes no adapters for it; merge the adapter into the model, and convert that"));
     const auto there = gguf_name(c, weight);
     if (!there || !std::binary_search(weights.begin(), weights.end(), weight))
       throw error(

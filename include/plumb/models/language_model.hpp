@@ -16,6 +16,7 @@
 #include <plumb/models/families.hpp>
 #include <plumb/models/gguf_model.hpp>
 #include <plumb/models/read_weight.hpp>
+#include <plumb/models/stored_tensors.hpp>
 #include <plumb/text/tokenizer.hpp>
 
 namespace plumb::inline v0 {
@@ -197,18 +198,12 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
 template <class B, class T>
 void save_model(const language_model<B, T>& model, const std::filesystem::path& folder) {
   make_folder(folder);
-  std::vector<std::vector<T>> numbers;
-  std::vector<tensor_data> tensors;
+  detail::stored_tensors<T> tensors(model.config(), detail::dtype_of<T>);
   std::set<const void*> seen;
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
-    if (!seen.insert(w.get()).second) return;  // a tied head is stored once, as the hub does
-    const auto extent = w->extent();
-    numbers.push_back(detail::as_stored(model.config(), name, extent, w->host()));
-    tensors.push_back(as_tensor(detail::written_name(model.config(), name),
-                                detail::stored_shape(model.config(), name, extent),
-                                std::span<const T>(numbers.back())));
+    if (seen.insert(w.get()).second) tensors.add(name, w->extent(), w->host());  // a tied head once, as the hub does
   });
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  write_safetensors(folder / "model.safetensors", tensors.list(), {{"format", "pt"}});
   auto config = model.config();
   config.dtype = sizeof(T) == 8 ? "float64" : "float32";
   write_config(config, folder);

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include <plumb/models/cohere.hpp>
+#include <plumb/models/dbrx.hpp>
 #include <plumb/models/encoder.hpp>
 #include <plumb/models/experts.hpp>
 #include <plumb/models/families.hpp>
@@ -32,6 +33,7 @@ std::unique_ptr<network<B, T>> make_network(const device_ptr<B>& device, const m
   if (c.family == "phi3") return behind(build_phi3<B, T>(device, c, positions, make));
   if (c.family == "stablelm") return behind(build_stablelm<B, T>(device, c, positions, make));
   if (c.family == "cohere" || c.family == "cohere2") return behind(build_cohere<B, T>(device, c, positions, make));
+  if (c.family == "dbrx") return behind(build_dbrx<B, T>(device, c, positions, make));
   if (c.experts.count > 0) return behind(build_expert_decoder<B, T>(device, c, positions, make));
   if (c.norms != norm_place::before) return behind(build_gemma<B, T>(device, c, positions, make));
   return behind(build_llama<B, T>(device, c, positions, make));

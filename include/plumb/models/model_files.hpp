@@ -9,9 +9,11 @@
 #include <string>
 #include <vector>
 
+#include <plumb/core/packed_numbers.hpp>
 #include <plumb/io/dtype.hpp>
 #include <plumb/io/ggml_type.hpp>
 #include <plumb/models/config.hpp>
+#include <plumb/models/weight_storage.hpp>
 #include <plumb/text/tokenizer.hpp>
 
 namespace plumb::inline v0 {
@@ -27,6 +29,8 @@ class named_weights {
   [[nodiscard]] virtual std::vector<std::string> names() const = 0;
   [[nodiscard]] virtual std::vector<index_t> shape(const std::string& name) const = 0;
   virtual void read(const std::string& name, std::span<float> out) const = 0;
+  /// A map that the files hold as bitsandbytes packs it, not a bit changed; nothing for others.
+  [[nodiscard]] virtual std::optional<packed_numbers> packed(const std::string& /*name*/) const { return std::nullopt; }
 };
 
 /// Opens a model folder or a GGUF file without reading its weights.
@@ -43,6 +47,12 @@ void write_gguf_model(const named_weights& model, const std::filesystem::path& p
 /// Writes a model folder that transformers reads: config.json, model.safetensors and the tokenizer's files.
 /// `type`: F32, F16 or BF16.
 void write_model_folder(const named_weights& model, const std::filesystem::path& folder, dtype type);
+
+/// Writes a model folder that transformers reads with bitsandbytes: the maps of the blocks in `storage`, nf4 (with second
+/// quantisation) or int8; embeddings, head, norms and biases as `rest`, F32, F16 or BF16. A map that the files hold in that
+/// format keeps its bits. Errors: `unsupported` for other storages, encoders and mixtures of experts.
+void write_packed_folder(const named_weights& model, const std::filesystem::path& folder, weight_storage storage,
+                         dtype rest = dtype::f32);
 
 /// Writes a PEFT LoRA adapter as an adapter file that llama.cpp applies to the model `base` (a folder or GGUF file).
 ///

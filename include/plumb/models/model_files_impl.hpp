@@ -3,8 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <system_error>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include <plumb/core/error.hpp>
 #include <plumb/io/bitsandbytes.hpp>
@@ -15,7 +19,8 @@
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/gguf_model.hpp>
 #include <plumb/models/model_files.hpp>
-#include <plumb/models/stored_weight.hpp>
+#include <plumb/models/read_weight.hpp>
+#include <plumb/models/stored_tensors.hpp>
 
 namespace plumb::inline v0 {
 
@@ -29,7 +34,10 @@ inline bool ends_with_any(std::string_view text, std::initializer_list<std::stri
 class folder_weights final : public named_weights {
  public:
   explicit folder_weights(const std::filesystem::path& folder)
-      : folder_(folder), config_(read_config(folder)), files_(weight_files::open(folder)) {
+      : folder_(folder),
+        config_(read_config(folder)),
+        stacks_(hub_stacks(config_)),
+        files_(weight_files::open(folder)) {
     for (const std::string& stored : files_.names()) {
       // Constants that old versions of transformers saved beside the weights.
       if (ends_with_any(stored, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
@@ -41,6 +49,10 @@ class folder_weights final : public named_weights {
       const std::string_view prefix = base_prefix(config_);
       const bool task = config_.encodes() && !stored.starts_with("embeddings.") && !stored.starts_with("encoder.") &&
                         !stored.starts_with("pooler.");  // heads of a task, which have their own names
+      if (auto held = names_in_stack(config_, stacks_, stored); !held.empty()) {
+        names_.insert(names_.end(), std::make_move_iterator(held.begin()), std::make_move_iterator(held.end()));
+        continue;
+      }
       const bool bare = !head && !task && !stored.starts_with(prefix);
       names_.push_back(stored == neox_head_name ? std::string(head_name) : bare ? join(prefix, stored) : stored);
     }
@@ -54,6 +66,7 @@ class folder_weights final : public named_weights {
   }
   [[nodiscard]] std::vector<std::string> names() const override { return names_; }
   [[nodiscard]] std::vector<index_t> shape(const std::string& name) const override {
+    if (const auto place = find_in_stack(config_, stacks_, name)) return {place->extent.rows, place->extent.columns};
     const std::string stored = stored_name(config_, files_, name);
     if (bitsandbytes_format(files_, stored)) {
       const auto extent = bitsandbytes_shape(files_, stored);
@@ -64,6 +77,11 @@ class folder_weights final : public named_weights {
     return out;
   }
   void read(const std::string& name, std::span<float> out) const override {
+    if (const auto place = find_in_stack(config_, stacks_, name)) {
+      const auto numbers = read_numbers<float>(files_, config_, name, place->extent);
+      std::copy(numbers.begin(), numbers.end(), out.begin());
+      return;
+    }
     const std::string stored = stored_name(config_, files_, name);
     if (bitsandbytes_format(files_, stored))
       return unpack(read_bitsandbytes(files_, stored, bitsandbytes_shape(files_, stored)).what, out);
@@ -73,10 +91,16 @@ class folder_weights final : public named_weights {
     const auto turned = transposed(std::span<const float>(out), extent[1], extent[0]);
     std::copy(turned.begin(), turned.end(), out.begin());
   }
+  [[nodiscard]] std::optional<packed_numbers> packed(const std::string& name) const override {
+    const std::string stored = stored_name(config_, files_, name);
+    if (!bitsandbytes_format(files_, stored)) return std::nullopt;
+    return read_bitsandbytes(files_, stored, bitsandbytes_shape(files_, stored));
+  }
 
  private:
   std::filesystem::path folder_;
   model_config config_;
+  stack_table stacks_;
   weight_files files_;
   std::vector<std::string> names_;
 };
@@ -85,9 +109,10 @@ class folder_weights final : public named_weights {
 class gguf_weights final : public named_weights {
  public:
   explicit gguf_weights(const std::filesystem::path& path) : model_(gguf_model::open(path)) {
+    const stack_table stacks = gguf_stacks(model_.config());
     for (const auto& tensor : model_.file().tensors())
-      if (!hub_name(model_.config(), tensor.name) && tensor.name != "rope_freqs.weight" &&
-          !tensor.name.starts_with("rope_factors_"))
+      if (names_in_stack(model_.config(), stacks, tensor.name).empty() && !hub_name(model_.config(), tensor.name) &&
+          tensor.name != "rope_freqs.weight" && !tensor.name.starts_with("rope_factors_"))
         throw error(
             errc::unsupported, path.string(),
             join("the tensor \"", tensor.name, "\" has no place in a model of the family ", model_.config().family));
@@ -108,6 +133,56 @@ inline std::size_t count_of(const std::vector<index_t>& extent) {
   return out;
 }
 
+inline void check_folder_type(const std::filesystem::path& folder, dtype type) {
+  if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
+    throw error(errc::unsupported, folder.string(),
+                join("model folders are written as F32, F16 or BF16, not as ", name(type)));
+}
+
+/// The plain tensors of a model folder that is being written.
+class folder_tensors {
+ public:
+  folder_tensors(model_config config, dtype type)
+      : config_(std::move(config)), type_(type), tensors_(std::in_place_index<0>, config_, type) {
+    config_.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
+    if (type != dtype::f32) tensors_.emplace<stored_tensors<std::uint16_t>>(config_, type);
+  }
+  folder_tensors(const folder_tensors&) = delete;
+  folder_tensors& operator=(const folder_tensors&) = delete;
+
+  void add(const named_weights& model, const std::string& name) {
+    const auto extent = model.shape(name);
+    std::vector<float> numbers(count_of(extent));
+    model.read(name, numbers);
+    std::visit(
+        [&]<class Number>(stored_tensors<Number>& tensors) {
+          std::vector<Number> stored(numbers.size());
+          convert(std::span<const float>(numbers), type_, std::as_writable_bytes(std::span(stored)));
+          if (extent.size() == 2)
+            tensors.add(name, {extent[0], extent[1]}, std::move(stored));
+          else
+            tensors.put(written_name(config_, name), extent, std::move(stored));
+        },
+        tensors_);
+  }
+  [[nodiscard]] std::vector<tensor_data> tensors() const {
+    return std::visit([](const auto& tensors) { return tensors.list(); }, tensors_);
+  }
+  /// These tensors, the configuration and the tokenizer's files.
+  void write(const std::filesystem::path& folder, const std::vector<tensor_data>& all,
+             const named_weights& model) const {
+    write_safetensors(folder / "model.safetensors", all, {{"format", "pt"}});
+    write_config(config_, folder);
+    if (const auto words = model.tokenizer()) words->save(folder);
+  }
+  [[nodiscard]] const model_config& config() const noexcept { return config_; }
+
+ private:
+  model_config config_;
+  dtype type_;
+  std::variant<stored_tensors<float>, stored_tensors<std::uint16_t>> tensors_;  ///< by the width of the type
+};
+
 }  // namespace detail
 
 std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& folder_or_file) {
@@ -116,30 +191,11 @@ std::unique_ptr<named_weights> open_model_files(const std::filesystem::path& fol
 }
 
 void write_model_folder(const named_weights& model, const std::filesystem::path& folder, dtype type) {
-  if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
-    throw error(errc::unsupported, folder.string(),
-                join("model folders are written as F32, F16 or BF16, not as ", name(type)));
+  detail::check_folder_type(folder, type);
   make_folder(folder);
-  model_config config = model.config();
-  std::vector<tensor_data> tensors;
-  std::vector<std::vector<std::byte>> stored;
-  for (const std::string& name : model.names()) {
-    auto extent = model.shape(name);
-    std::vector<float> numbers(detail::count_of(extent));
-    model.read(name, numbers);
-    if (lies_transposed(config, name) && extent.size() == 2) {
-      numbers = detail::transposed(std::span<const float>(numbers), extent[0], extent[1]);
-      std::swap(extent[0], extent[1]);
-    }
-    stored.emplace_back(numbers.size() * size_of(type));
-    convert(std::span<const float>(numbers), type, std::span(stored.back()));
-    tensors.push_back({detail::written_name(config, name), type, std::move(extent), {}});
-  }
-  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].bytes = stored[i];
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
-  config.dtype = type == dtype::f32 ? "float32" : type == dtype::f16 ? "float16" : "bfloat16";
-  write_config(config, folder);
-  if (const auto words = model.tokenizer()) words->save(folder);
+  detail::folder_tensors out(model.config(), type);
+  for (const std::string& name : model.names()) out.add(model, name);
+  out.write(folder, out.tensors(), model);
 }
 
 }  // namespace plumb::inline v0

@@ -21,11 +21,14 @@ struct plain_attention {
       false;  ///< `all` holds the queries of a key, that key and its value, then the next; else all queries first
   attention_options options;
   std::shared_ptr<const rotary<B, T>> positions;  ///< null: none
+  double clip = 0;                                ///< q, k and v beyond ± this come to rest there (DBRX); 0: they stay
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    auto [queries, keys, values] = all ? taken_apart(p.tape, (*all)(p, x)) : three{(*q)(p, x), (*k)(p, x), (*v)(p, x)};
-    if (positions) queries = (*positions)(p, queries), keys = (*positions)(p, keys);
-    return out(p, attend_path(p, queries, keys, values, options));  // [tokens, width]
+    three own = all ? taken_apart(p.tape, (*all)(p, x)) : three{(*q)(p, x), (*k)(p, x), (*v)(p, x)};
+    if (clip > 0)
+      for (variable<B, T>* each : {&own.q, &own.k, &own.v}) *each = plumb::clip(p.tape, *each, static_cast<T>(clip));
+    if (positions) own.q = (*positions)(p, own.q), own.k = (*positions)(p, own.k);
+    return out(p, attend_path(p, own.q, own.k, own.v, options));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

@@ -45,6 +45,10 @@ std::vector<T> read_numbers(const weight_files& files, const model_config& confi
   }
   const std::string name = find_stored(files, config, wanted, extent);
   std::vector<T> host(static_cast<std::size_t>(extent.size()));
+  if (const auto place = find_in_stack(config, hub_stacks(config), wanted)) {
+    files.read_part(name, place->first, std::span<T>(host));
+    return place->transposed ? transposed(std::span<const T>(host), extent.columns, extent.rows) : host;
+  }
   files.read(name, std::span<T>(host));
   if (lies_transposed(config, name)) host = transposed(std::span<const T>(host), extent.columns, extent.rows);
   return host;

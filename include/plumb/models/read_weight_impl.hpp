@@ -17,7 +17,8 @@ bool is_block_map(const std::string& name, shape extent) {
 
 std::optional<packed_format> stored_format(const weight_files& files, const model_config& config,
                                            const std::string& wanted) {
-  const std::string name = stored_name(config, files, wanted);
+  const auto place = find_in_stack(config, hub_stacks(config), wanted);
+  const std::string name = place ? place->name : stored_name(config, files, wanted);
   if (!files.contains(name)) return std::nullopt;
   if (const auto format = bitsandbytes_format(files, name)) return format;
   const dtype type = files.info(name).type;

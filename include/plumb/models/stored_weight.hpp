@@ -14,6 +14,7 @@
 #include <plumb/io/weights.hpp>
 #include <plumb/models/config.hpp>
 #include <plumb/models/gguf_model.hpp>
+#include <plumb/models/stacked_weight.hpp>
 #include <plumb/text/tokenizer.hpp>
 
 namespace plumb::inline v0 {

@@ -69,8 +69,11 @@ std::string stored_name(const model_config& c, const weight_files& files, const 
 
 std::string find_stored(const weight_files& files, const model_config& config, const std::string& wanted,
                         shape extent) {
-  const std::string name = stored_name(config, files, wanted);
-  const auto expected = stored_shape(config, wanted, extent);
+  const auto place = find_in_stack(config, hub_stacks(config), wanted);
+  const std::string name = place ? place->name : stored_name(config, files, wanted);
+  const auto expected = place ? place->whole : stored_shape(config, wanted, extent);
+  if (place && place->extent != extent)
+    throw error(errc::bad_argument, wanted, "the network wants this weight in another shape than the files have it");
   if (!files.contains(name))
     throw error(errc::bad_model, name,
                 join("the files lack this tensor; config.json asks for it with shape ", describe_shape(expected)));

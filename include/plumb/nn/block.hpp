@@ -10,6 +10,12 @@
 
 namespace plumb::inline v0 {
 
+/// What files call the parts of a block that normalises before them; as Llama on the hub unless said otherwise.
+struct block_names {
+  std::string_view first_norm = "input_layernorm", attention = "self_attn", second_norm = "post_attention_layernorm",
+                   mlp = "mlp";
+};
+
 /// x ← x + c attention(norm(x)); x ← x + c mlp(norm(x)). Norm, Attention and Mlp are any callables
 /// (pass&, variable [tokens, width]) → variable [tokens, width] with `parts`.
 template <class Norm, class Attention, class Mlp>
@@ -18,8 +24,8 @@ struct pre_norm_block {
   Attention self_attn;
   Norm post_attention_layernorm;
   Mlp mlp;
-  double residual_factor = 1;         ///< c (Granite)
-  std::string_view mlp_name = "mlp";  ///< in files
+  double residual_factor = 1;  ///< c (Granite)
+  block_names names{};
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
@@ -31,10 +37,10 @@ struct pre_norm_block {
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
-    f("input_layernorm", self.input_layernorm);
-    f("self_attn", self.self_attn);
-    f("post_attention_layernorm", self.post_attention_layernorm);
-    f(self.mlp_name, self.mlp);
+    f(self.names.first_norm, self.input_layernorm);
+    f(self.names.attention, self.self_attn);
+    f(self.names.second_norm, self.post_attention_layernorm);
+    f(self.names.mlp, self.mlp);
   }
 };
 

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <plumb/autograd/activations.hpp>
@@ -56,6 +57,7 @@ struct mixture_of_experts {
   std::optional<linear<B, T>> shared_expert_gate;  ///< [1, width]; there with a shared expert
   index_t chosen = 1;                              ///< k
   bool shared_weights = true;                      ///< the k weights of a token add up to 1
+  std::string_view gate_name = "gate";             ///< in files
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     auto& t = p.tape;
@@ -97,7 +99,7 @@ struct mixture_of_experts {
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
-    f("gate", self.gate);
+    f(self.gate_name, self.gate);
     f("experts", self.experts);
     if (self.shared_expert) f("shared_expert", *self.shared_expert);
     if (self.shared_expert_gate) f("shared_expert_gate", *self.shared_expert_gate);

@@ -2,6 +2,7 @@
 // A decoder: embedding, blocks, a last normalisation, a head. Any of them can be exchanged.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include <plumb/autograd/activations.hpp>
@@ -11,7 +12,12 @@
 
 namespace plumb::inline v0 {
 
-/// The decoder of `Block`s. Part names are those of Llama on the hub, which most families share.
+/// What files call the parts of a decoder; as Llama on the hub unless said otherwise, like most families.
+struct decoder_names {
+  std::string_view tokens = "model.embed_tokens", blocks = "model.layers", norm = "model.norm";
+};
+
+/// The decoder of `Block`s.
 template <class B, class T, class Block, class Norm, class Head = linear<B, T>>
 struct transformer {
   using backend_type = B;
@@ -23,6 +29,7 @@ struct transformer {
   Head lm_head;             ///< its weight is the embedding's when tied
   double logit_factor = 1;  ///< multiplies the logits (Cohere)
   double logit_cap = 0;     ///< logits become cap tanh(logit / cap); 0: they stay
+  decoder_names names{};
 
   /// The states that the head reads, [tokens, width].
   variable<B, T> hidden(pass<B, T>& p) const {
@@ -37,9 +44,9 @@ struct transformer {
 
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
-    f("model.embed_tokens", self.embed_tokens);
-    f("model.layers", self.layers);
-    f("model.norm", self.norm);
+    f(self.names.tokens, self.embed_tokens);
+    f(self.names.blocks, self.layers);
+    f(self.names.norm, self.norm);
     f("lm_head", self.lm_head);
   }
 };

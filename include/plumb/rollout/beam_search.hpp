@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <plumb/rollout/generate.hpp>
@@ -34,25 +35,27 @@ namespace detail {
 template <class B, class T>
 class beam_searcher {
  public:
-  beam_searcher(const language_model<B, T>& model, const beam_options& options)
-      : decoder_(model, options.adapters), options_(options) {}
+  beam_searcher(const language_model<B, T>& model, const beam_options& options, const adapter_table<B, T>* named)
+      : decoder_(model, options.adapters, true, named), options_(options) {}
 
-  std::vector<generated> run(const std::vector<token_id>& prompt) {
+  /// `adapter`: the prompt's, by its number in the table.
+  std::vector<generated> run(const std::vector<token_id>& prompt, index_t adapter) {
     const auto& model = decoder_.model();
     const auto length = static_cast<index_t>(prompt.size());
     const index_t longest = std::min(options_.max_tokens, model.network().sizes().positions - length);
     decoder_.reset(length + options_.beams * longest);
     finished_.clear();
     std::vector<token_path> paths;
-    auto logits = decoder_.start(std::span(&prompt, 1), 1, paths);  // [1, vocabulary]
+    auto logits = decoder_.start(std::span(&prompt, 1), 1, paths, std::span(&adapter, 1));  // [1, vocabulary]
     running_.assign(1, beam{.path = paths[0], .reply = {}, .sum = 0});
     for (index_t tokens = 1; !running_.empty(); ++tokens) {
       extend(logits, tokens, tokens == longest);
       if (running_.empty() || is_settled(tokens)) break;
       std::vector<token_path*> where;
       std::vector<token_id> last;
+      const std::vector<index_t> same(running_.size(), adapter);
       for (beam& b : running_) where.push_back(&b.path), last.push_back(b.reply.tokens.back());
-      logits = decoder_.advance(where, last);  // [beams, vocabulary]
+      logits = decoder_.advance(where, last, same);  // [beams, vocabulary]
     }
     std::vector<generated> out;
     for (const ended& e : finished_) {
@@ -150,6 +153,21 @@ class beam_searcher {
   std::vector<ended> finished_;  ///< the best first
 };
 
+/// `adapters`: the number in `named` of every prompt's; both empty: what is on the model.
+template <class B, class T>
+std::vector<std::vector<generated>> beam_search_with(const language_model<B, T>& model,
+                                                     std::span<const std::vector<token_id>> prompts,
+                                                     const beam_options& options, const adapter_table<B, T>* named,
+                                                     std::span<const index_t> adapters) {
+  options.check();
+  check_prompts(model, prompts);
+  beam_searcher<B, T> searcher(model, options, named);
+  std::vector<std::vector<generated>> out;
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    out.push_back(searcher.run(prompts[i], adapters.empty() ? own_adapter : adapters[i]));
+  return out;
+}
+
 }  // namespace detail
 
 /// The best `replies` to each prompt that a search with `beams` finds; the same rule as transformers' with
@@ -159,12 +177,19 @@ template <class B, class T>
 std::vector<std::vector<generated>> beam_search(const language_model<B, T>& model,
                                                 std::span<const std::vector<token_id>> prompts,
                                                 const beam_options& options = {}) {
-  options.check();
-  check_prompts(model, prompts);
-  detail::beam_searcher<B, T> searcher(model, options);
-  std::vector<std::vector<generated>> out;
-  for (const auto& prompt : prompts) out.push_back(searcher.run(prompt));
-  return out;
+  return detail::beam_search_with<B, T>(model, prompts, options, nullptr, {});
+}
+
+/// The same with the adapter called names[i] for prompts[i], all of one model; "" is the bare model. What is found is what
+/// the adapter alone finds, to the bit. Throws errc::bad_argument for a name that the set lacks, listing those it has.
+template <class B, class T>
+std::vector<std::vector<generated>> beam_search(const adapter_set<B, T>& adapters,
+                                                std::span<const std::vector<token_id>> prompts,
+                                                std::span<const std::string> names, const beam_options& options = {}) {
+  detail::check_names(prompts.size(), names.size());
+  adapters.check_bare();
+  const auto numbers = adapters.numbers(names);
+  return detail::beam_search_with<B, T>(adapters.model(), prompts, options, &adapters.table(), numbers);
 }
 
 }  // namespace plumb::inline v0

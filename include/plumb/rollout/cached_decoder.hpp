@@ -55,7 +55,11 @@ class cached_decoder {
     cache_.capacity = rows;
   }
 
-  /// Reads prompts into the fresh cache; gives each one's path and, `copies` times one after another, the logits after
+  /// Rows that are taken; `reset` frees them.
+  [[nodiscard]] index_t used_rows() const noexcept { return cache_.used; }
+  [[nodiscard]] index_t capacity() const noexcept { return cache_.capacity; }
+
+  /// Reads prompts into free rows of the cache; gives each one's path and, `copies` times one after another, the logits after
   /// its last token, [prompts · copies, vocabulary]. They live until the next call. `adapters`: each prompt's, by number;
   /// empty: what is on the model.
   variable<B, T> start(std::span<const std::vector<token_id>> prompts, index_t copies, std::vector<token_path>& paths,
@@ -64,13 +68,16 @@ class cached_decoder {
     for (std::size_t i = 0; i < prompts.size(); ++i)
       all.add_root(prompts[i], adapters.empty() ? own_adapter : adapters[i]);
     all.lay_out(layout_);
+    const auto before = static_cast<std::int32_t>(cache_.used);
+    for (std::int32_t& row : layout_.key_rows) row += before;
     paths.clear();
     std::vector<std::int32_t> last;
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       const segment& s = all[static_cast<index_t>(i)];
       paths.emplace_back();
-      for (index_t r = s.first; r < s.first + s.length; ++r) paths.back().push_back(static_cast<std::int32_t>(r));
-      last.insert(last.end(), static_cast<std::size_t>(copies), paths.back().back());
+      for (index_t r = s.first; r < s.first + s.length; ++r)
+        paths.back().push_back(before + static_cast<std::int32_t>(r));
+      last.insert(last.end(), static_cast<std::size_t>(copies), static_cast<std::int32_t>(s.first + s.length - 1));
     }
     return run(last);
   }
@@ -127,6 +134,7 @@ class cached_decoder {
       if (adapters_ && map.adapter) add(*map.adapter);
     });
     if (adapters_ && mixture_.table) mixture_.table->for_each(add);
+    panels_.make(model_.device());
     tape_.set_panels(&panels_);
   }
   variable<B, T> run(std::span<const std::int32_t> rows) {

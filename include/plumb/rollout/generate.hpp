@@ -19,7 +19,7 @@ struct generate_options {
   index_t samples = 1;       ///< replies per prompt
   plumb::sampling sampling{};
   std::vector<std::string> stop{};  ///< a reply ends when its text contains one of these; the text is cut before it
-  std::size_t cache_memory = std::size_t{256} << 20;  ///< bytes for keys and values; more prompts than fit wait
+  std::size_t cache_memory = std::size_t{256} << 20;  ///< bytes for keys and values; prompts that do not fit wait
   bool adapters = true;                               ///< off: sample from the reference
   bool copy_weights = true;        ///< into the order of products: faster, and the weights' memory once more
   std::uint64_t first_prompt = 0;  ///< number of the first prompt: a long list in pieces gives the replies of one call
@@ -45,7 +45,7 @@ using token_listener = function_ref<bool(const token_event&)>;
 
 namespace detail {
 
-/// A group of prompts whose keys and values fit the cache together.
+/// Prompts whose keys and values share a cache. Those that do not fit wait until replies that ended have left room.
 template <class B, class T>
 class generation {
  public:
@@ -53,46 +53,31 @@ class generation {
              const adapter_table<B, T>* named)
       : decoder_(model, options.adapters, options.copy_weights, named), options_(options), listen_(listen) {}
 
-  /// Replies to the prompts of these numbers, `samples` each. `adapters`: every prompt's, or empty.
+  /// Replies to the prompts, `samples` each, begun in this order. `adapters`: every prompt's, or empty.
   void run(std::span<const std::vector<token_id>> prompts, std::span<const index_t> adapters,
-           std::span<const std::size_t> numbers, std::vector<std::vector<generated>>& out) {
-    std::vector<std::vector<token_id>> group;
-    std::vector<index_t> chosen;
-    index_t rows = 0;
-    for (const std::size_t n : numbers) {
-      group.push_back(prompts[n]);
-      if (!adapters.empty()) chosen.push_back(adapters[n]);
-      rows += rows_for(prompts[n]);
-    }
-    decoder_.reset(rows);
-    std::vector<token_path> paths;
-    auto logits = decoder_.start(group, options_.samples, paths, chosen);  // [sequences, vocabulary]
-    sequences_.clear();
-    for (std::size_t i = 0; i < numbers.size(); ++i)
-      for (std::size_t k = 0; k < static_cast<std::size_t>(options_.samples); ++k)
-        sequences_.push_back({&out[numbers[i]][k], prompts[numbers[i]], numbers[i], k,
-                              derive_key(options_.first_prompt + numbers[i], static_cast<std::uint64_t>(k)),
-                              chosen.empty() ? own_adapter : chosen[i], paths[i]});
-    draw(logits);
+           std::span<const std::size_t> order, std::vector<std::vector<generated>>& out) {
     std::vector<token_path*> where;
     std::vector<token_id> tokens;
-    while (!sequences_.empty()) {
+    std::vector<index_t> chosen;
+    std::size_t begun = 0;
+    while (begun < order.size() || !sequences_.empty()) {
+      if (sequences_.empty()) decoder_.reset(rows_to_take(prompts, order.subspan(begun)));
+      std::size_t end = begun;
+      for (index_t room = free_rows(); end < order.size(); ++end)
+        if ((room -= rows_for(prompts[order[end]])) < 0) break;
+      if (end > begun) {
+        begin(prompts, adapters, order.subspan(begun, end - begun), out);
+        begun = end;
+        continue;
+      }
       where.clear(), tokens.clear(), chosen.clear();
       for (sequence& q : sequences_) {
         where.push_back(&q.path), tokens.push_back(q.reply->tokens.back());
         chosen.push_back(q.adapter);
       }
-      logits = decoder_.advance(where, tokens, chosen);  // [sequences, vocabulary]
-      draw(logits);
+      draw(decoder_.advance(where, tokens, chosen), 0);  // [sequences, vocabulary]
     }
   }
-
-  /// Cache rows that a prompt and its replies can take.
-  [[nodiscard]] index_t rows_for(const std::vector<token_id>& prompt) const {
-    const auto length = static_cast<index_t>(prompt.size()), room = decoder_.model().network().sizes().positions;
-    return length + options_.samples * std::min(options_.max_tokens, std::max<index_t>(0, room - length));
-  }
-  [[nodiscard]] index_t affordable_rows() const { return decoder_.affordable_rows(options_.cache_memory); }
 
  private:
   struct sequence {
@@ -104,23 +89,96 @@ class generation {
     token_path path;
   };
 
-  /// Draws a token for each sequence from its row of logits, and lets finished ones go.
-  void draw(const variable<B, T>& logits) {
-    std::vector<T> host = decoder_.download(logits);
-    const auto columns = static_cast<std::size_t>(logits.columns());
-    std::vector<token_id> drawn;
-    for (std::size_t i = 0; i < sequences_.size(); ++i) {
-      const std::span<T> row = std::span<T>(host).subspan(i * columns, columns);
-      const sequence& q = sequences_[i];
-      penalise(row, options_.sampling, q.prompt, q.reply->tokens);
-      drawn.push_back(draw_one_(std::span<const T>(row), options_.sampling, q.stream, q.reply->tokens.size()));
+  /// The longest reply that a prompt has room for.
+  [[nodiscard]] index_t longest_reply(std::size_t prompt) const {
+    const index_t room = decoder_.model().network().sizes().positions - static_cast<index_t>(prompt);
+    return std::min(options_.max_tokens, std::max<index_t>(0, room));
+  }
+  /// Cache rows that a prompt and its replies can take.
+  [[nodiscard]] index_t rows_for(const std::vector<token_id>& prompt) const {
+    return static_cast<index_t>(prompt.size()) + options_.samples * longest_reply(prompt.size());
+  }
+  /// Rows for all of these prompts, or as many as memory affords, but enough for the first.
+  [[nodiscard]] index_t rows_to_take(std::span<const std::vector<token_id>> prompts,
+                                     std::span<const std::size_t> order) const {
+    const index_t affordable = std::max(decoder_.affordable_rows(options_.cache_memory), rows_for(prompts[order[0]]));
+    index_t rows = 0;
+    for (const std::size_t n : order)
+      if ((rows += rows_for(prompts[n])) >= affordable) return affordable;
+    return rows;
+  }
+  /// Rows that neither hold a token nor may be needed by a reply that runs.
+  [[nodiscard]] index_t free_rows() const {
+    index_t out = decoder_.capacity() - decoder_.used_rows();
+    for (const sequence& q : sequences_)
+      out -= longest_reply(q.prompt.size()) - static_cast<index_t>(q.reply->tokens.size());
+    return out;
+  }
+
+  /// Computes prompts and draws the first token of their replies.
+  void begin(std::span<const std::vector<token_id>> prompts, std::span<const index_t> adapters,
+             std::span<const std::size_t> numbers, std::vector<std::vector<generated>>& out) {
+    std::vector<std::vector<token_id>> group;
+    std::vector<index_t> chosen;
+    for (const std::size_t n : numbers) {
+      group.push_back(prompts[n]);
+      if (!adapters.empty()) chosen.push_back(adapters[n]);
+    }
+    std::vector<token_path> paths;
+    const auto logits = decoder_.start(group, options_.samples, paths, chosen);  // [new sequences, vocabulary]
+    const std::size_t first = sequences_.size();
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+      for (std::size_t k = 0; k < static_cast<std::size_t>(options_.samples); ++k)
+        sequences_.push_back({&out[numbers[i]][k], prompts[numbers[i]], numbers[i], k,
+                              derive_key(options_.first_prompt + numbers[i], static_cast<std::uint64_t>(k)),
+                              chosen.empty() ? own_adapter : chosen[i], paths[i]});
+    draw(logits, first);
+  }
+
+  /// What a thread draws with.
+  struct drawer {
+    token_drawer draw;
+    std::vector<T> penalised;
+  };
+
+  /// Draws a token for each sequence from `first` on from its row of logits, and lets finished ones go.
+  void draw(const variable<B, T>& logits, std::size_t first) {
+    std::vector<token_id> drawn(sequences_.size() - first);
+    if constexpr (!B::host_memory) host_ = decoder_.download(logits);
+    auto& device = decoder_.tape().device();
+    const auto draw_for = [&](index_t task, int worker) {
+      const auto i = static_cast<std::size_t>(task);
+      drawn[i] = draw_one(drawers_[static_cast<std::size_t>(worker)], row_of(logits, task), sequences_[first + i]);
+    };
+    const auto count = static_cast<index_t>(drawn.size());
+    if constexpr (requires { device.run(count, draw_for); }) {
+      drawers_.resize(static_cast<std::size_t>(device.threads()));
+      device.run(count, draw_for);
+    } else {
+      drawers_.resize(1);
+      for (index_t i = 0; i < count; ++i) draw_for(i, 0);
     }
     const std::vector<T> logp = decoder_.log_probabilities(logits, drawn);
-    for (std::size_t i = 0; i < sequences_.size(); ++i) {
-      sequences_[i].reply->tokens.push_back(drawn[i]);
-      sequences_[i].reply->logp.push_back(static_cast<double>(logp[i]));
+    for (std::size_t i = 0; i < drawn.size(); ++i) {
+      sequences_[first + i].reply->tokens.push_back(drawn[i]);
+      sequences_[first + i].reply->logp.push_back(static_cast<double>(logp[i]));
     }
-    std::erase_if(sequences_, [&](const sequence& q) { return finished(q); });
+    const auto begin_of_new = sequences_.begin() + static_cast<std::ptrdiff_t>(first);
+    sequences_.erase(std::remove_if(begin_of_new, sequences_.end(), [&](const sequence& q) { return finished(q); }),
+                     sequences_.end());
+  }
+
+  /// Row i of the logits, on the host.
+  std::span<const T> row_of(const variable<B, T>& logits, index_t i) const {
+    const T* const all = B::host_memory ? logits.value.data : host_.data();
+    return {all + i * logits.columns(), static_cast<std::size_t>(logits.columns())};
+  }
+  token_id draw_one(drawer& with, std::span<const T> logits, const sequence& q) const {
+    const auto number = q.reply->tokens.size();
+    if (!penalises(options_.sampling)) return with.draw(logits, options_.sampling, q.stream, number);
+    with.penalised.assign(logits.begin(), logits.end());
+    penalise(std::span<T>(with.penalised), options_.sampling, q.prompt, q.reply->tokens);
+    return with.draw(std::span<const T>(with.penalised), options_.sampling, q.stream, number);
   }
 
   bool finished(const sequence& q) {
@@ -142,7 +200,8 @@ class generation {
   cached_decoder<B, T> decoder_;
   generate_options options_;
   token_listener listen_;
-  token_drawer draw_one_;
+  std::vector<drawer> drawers_;  ///< one a thread
+  std::vector<T> host_;          ///< the logits, where the backend's memory is not the host's
   std::vector<sequence> sequences_;
 };
 
@@ -167,18 +226,8 @@ std::vector<std::vector<generated>> generate_with(const language_model<B, T>& mo
   std::vector<std::vector<generated>> out(prompts.size(),
                                           std::vector<generated>(static_cast<std::size_t>(options.samples)));
   generation<B, T> engine(model, options, listen, named);
-  const index_t affordable = engine.affordable_rows();
   const std::vector<index_t> same(adapters.empty() ? prompts.size() : 0, own_adapter);
-  const auto order = grouped_by_adapter(adapters.empty() ? std::span<const index_t>(same) : adapters);
-  for (std::size_t first = 0; first < prompts.size();) {
-    std::size_t end = first;
-    for (index_t rows = 0; end < prompts.size(); ++end) {
-      rows += engine.rows_for(prompts[order[end]]);
-      if (end > first && rows > affordable) break;
-    }
-    engine.run(prompts, adapters, std::span(order).subspan(first, end - first), out);
-    first = end;
-  }
+  engine.run(prompts, adapters, grouped_by_adapter(adapters.empty() ? std::span<const index_t>(same) : adapters), out);
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/core/error.hpp>
 #include <plumb/core/random.hpp>
 #include <plumb/core/types.hpp>
@@ -44,6 +45,11 @@ struct sampling {
   }
 };
 
+/// Do these settings change logits before a token is drawn?
+inline bool penalises(const sampling& how) noexcept {
+  return how.repetition_penalty != 1 || how.presence_penalty != 0 || how.frequency_penalty != 0;
+}
+
 /// Lowers the logits of tokens that were there before, as `how` asks.
 template <class T>
 void penalise(std::span<T> logits, const sampling& how, std::span<const token_id> prompt,
@@ -72,28 +78,23 @@ class token_drawer {
   /// Ties go to the smaller token. Throws errc::not_finite when a logit is NaN.
   template <class T>
   token_id operator()(std::span<const T> logits, const sampling& how, std::uint64_t stream, std::uint64_t draw) {
-    token_id best = 0;
-    for (std::size_t k = 0; k < logits.size(); ++k) {
-      if (std::isnan(logits[k])) throw error(errc::not_finite, "", "a logit is NaN; are the model's weights damaged?");
-      if (logits[k] > logits[static_cast<std::size_t>(best)]) best = static_cast<token_id>(k);
-    }
-    if (how.temperature == 0) return best;
+    const bool greedy = how.temperature == 0;
+    weights_.resize(greedy ? 0 : logits.size());
+    const detail::token_weights found = detail::cpu_token_weights<T>(
+        static_cast<index_t>(logits.size()), logits.data(), how.temperature, greedy ? nullptr : weights_.data());
+    if (found.nan) throw error(errc::not_finite, "", "a logit is NaN; are the model's weights damaged?");
+    if (greedy) return static_cast<token_id>(found.best);
 
-    const double highest = static_cast<double>(logits[static_cast<std::size_t>(best)]);
-    weights_.resize(logits.size());
-    double total = 0;
-    for (std::size_t k = 0; k < weights_.size(); ++k)
-      total += weights_[k] = std::exp((static_cast<double>(logits[k]) - highest) / how.temperature);
     const std::uint64_t key = derive_key(how.seed, stream);
     const double share = uniform_double(philox_word(key, 2 * draw), philox_word(key, 2 * draw + 1));
     double mass = 0;
     if (how.top_k == 0 && how.top_p == 1 && how.min_p == 0) {
       for (std::size_t k = 0; k < weights_.size(); ++k)
-        if ((mass += weights_[k]) > share * total) return static_cast<token_id>(k);
-      return static_cast<token_id>(weights_.size() - 1);
+        if ((mass += weights_[k]) > share * found.total) return static_cast<token_id>(k);
+      return static_cast<token_id>(found.best);  // two sums of the same numbers may differ in their last bits
     }
-    cut(how, total);
-    total = sum_of_kept();
+    cut(how, found.total);
+    const double total = sum_of_kept();
     for (const token_id t : kept_)
       if ((mass += weight(t)) > share * total) return t;
     return kept_.back();

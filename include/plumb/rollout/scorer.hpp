@@ -61,7 +61,10 @@ class scorer {
     router_loss_ = what.router_loss;
     if (what.balance) pass_->balance = &balance_;
     if (what.adapters && !batch.layout.one_adapter()) {
-      if (!what.named) throw error(errc::bad_argument, "", "examples name adapters, but none were given to the pass");
+      if (!what.named)
+        throw error(errc::bad_argument, "example::adapter",
+                    "examples name adapters, but none were given to the pass; to train one of a set, take its "
+                    "adapter_set::policy_of(name) and leave example::adapter as it is");
       if (encodes) throw error(errc::unsupported, model_.source(), "an encoder runs with one adapter at a time");
       mixture_ = {what.named, batch.layout.adapters, ranges_of(batch.layout.adapters, batch.rows)};
       pass_->mixture = &mixture_;

@@ -88,6 +88,7 @@ run_state read_run_state(const std::filesystem::path& checkpoint) {
   const auto& o = json::as_object(document, "training_state.json", place);
   run_state state;
   state.step = json::get<index_t>(o, "step", place);
+  if (state.step < 0) throw error(errc::bad_file, place, join("\"step\": expected 0 or more, found ", state.step));
   state.objective = json::get<std::string>(o, "objective", place);
   const auto print = json::get<std::string>(o, "fingerprint", place);
   std::from_chars(print.data(), print.data() + print.size(), state.fingerprint);
