@@ -150,6 +150,16 @@ TEST_CASE("a steady step allocates nothing but its log entry", "[train][allocati
     options.batch_tokens = 60;
     check_steady(sft{}, rows(1), options);
   }
+  SECTION("noise on the embeddings") {
+    auto options = quietly();
+    options.neftune = 5;
+    check_steady(sft{}, rows(1), options);
+  }
+  SECTION("a reference that moves") {
+    auto options = quietly();
+    options.reference_sync = 5;
+    check_steady(dpo{}, rows(2), options);
+  }
   SECTION("a sum of objectives") {
     using pairs = any_objective<level::pair>;
     check_steady(pairs(dpo{}) + 0.2 * pairs(sft_chosen{}), rows(2), quietly());

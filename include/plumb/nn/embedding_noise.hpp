@@ -17,10 +17,12 @@ namespace plumb::inline v0 {
 /// last of its reply. A prompt that several replies share has one embedding, hence one noise: L is that of the longest of
 /// them. What else is in the batch does not matter; padding or packing the batch would (L of the padded or packed row).
 /// Jain et al. 2023, arXiv:2310.05914.
+/// Put into `out`; `length` is memory for the work.
 template <class T>
-std::vector<T> embedding_noise(const forest& batch, index_t width, double alpha, std::uint64_t key) {
+void embedding_noise(const forest& batch, index_t width, double alpha, std::uint64_t key, std::vector<T>& out,
+                     std::vector<index_t>& length) {
   const auto segments = batch.segments();
-  std::vector<index_t> length(segments.size());
+  length.assign(segments.size(), 0);
   for (std::size_t s = segments.size(); s-- > 0;) {  // children come after their parents
     length[s] = std::max(length[s], segments[s].end_position());
     if (segments[s].parent != forest::root) {
@@ -28,7 +30,7 @@ std::vector<T> embedding_noise(const forest& batch, index_t width, double alpha,
       parent = std::max(parent, length[s]);
     }
   }
-  std::vector<T> out(batch.tokens().size() * static_cast<std::size_t>(width));
+  out.resize(batch.tokens().size() * static_cast<std::size_t>(width));
   for (std::size_t s = 0; s < segments.size(); ++s) {
     const double bound = alpha / std::sqrt(static_cast<double>(length[s]) * static_cast<double>(width));
     const index_t first = segments[s].first * width, end = first + segments[s].length * width;
@@ -37,6 +39,13 @@ std::vector<T> embedding_noise(const forest& batch, index_t width, double alpha,
       out[static_cast<std::size_t>(i)] = static_cast<T>(bound * (2 * unit - 1));
     }
   }
+}
+
+template <class T>
+std::vector<T> embedding_noise(const forest& batch, index_t width, double alpha, std::uint64_t key) {
+  std::vector<T> out;
+  std::vector<index_t> length;
+  embedding_noise(batch, width, alpha, key, out, length);
   return out;
 }
 

@@ -161,7 +161,8 @@ class scorer {
 
   view<const T> upload_noise(const training_batch& batch, const request& what) {
     const index_t width = model_.network().sizes().width;
-    const auto noise = embedding_noise<T>(batch.segments, width, what.noise, derive_key(what.key, 0x4e4546));
+    auto& noise = host_;
+    embedding_noise(batch.segments, width, what.noise, derive_key(what.key, 0x4e4546), noise, lengths_);
     const auto out = tape_.memory().template make<T>({static_cast<index_t>(batch.segments.tokens().size()), width});
     B::upload(tape_.device(), noise.data(), out.data, out.size());
     return out;
@@ -212,8 +213,9 @@ class scorer {
   double router_loss_ = 0;
   variable<B, T> rewards_, values_;  ///< [predictions, 1]
   training_batch scratch_;
-  batch_scores scores_;  ///< of the batch just run
-  std::vector<T> host_;  ///< what the heads said, before it is sorted
+  batch_scores scores_;           ///< of the batch just run
+  std::vector<T> host_;           ///< what the heads said, before it is sorted
+  std::vector<index_t> lengths_;  ///< of the segments' longest sequences, for noise
   std::vector<std::int32_t> best_;
 };
 
@@ -270,13 +272,12 @@ void check_comparison(std::string_view objective, const head_sums<B, T>& sums, c
 namespace detail {
 
 /// Log-probabilities of reply number `which`, one per token; missing for a first token that nothing predicts.
-inline std::vector<double> logp_per_token(const training_batch& batch, const batch_scores& scores, index_t which,
-                                          const reply& r) {
+inline void put_logp_per_token(const training_batch& batch, const batch_scores& scores, index_t which, const reply& r,
+                               std::vector<double>& out) {
   const auto& span = batch.replies[static_cast<std::size_t>(which)];
   const auto begin = scores.logp.begin() + static_cast<std::ptrdiff_t>(span.first);
-  std::vector<double> out(r.tokens.size() - static_cast<std::size_t>(span.count), missing);
+  out.assign(r.tokens.size() - static_cast<std::size_t>(span.count), missing);
   out.insert(out.end(), begin, begin + static_cast<std::ptrdiff_t>(span.count));
-  return out;
 }
 
 }  // namespace detail
@@ -304,7 +305,7 @@ void score_references(scorer<B, T>& engine, std::span<example> data, const head_
     for (example& e : run)
       for (reply& r : e.replies) {
         if (std::isnan(r.reference)) r.reference = detail::sequence_of(batch, scores, which, r).logp;
-        if (by_token && lacks(r)) r.token_references = detail::logp_per_token(batch, scores, which, r);
+        if (by_token && lacks(r)) detail::put_logp_per_token(batch, scores, which, r, r.token_references);
         ++which;
       }
   });

@@ -100,6 +100,10 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
     for ([[maybe_unused]] const std::string& text : entry.warnings) (detail::tell_warning(callbacks, text), ...);
     result.log.push_back(std::move(entry));
   };
+  const auto score_moved = [&](const run_rows::lists& lists) {
+    moving.score(engine, lists.own, {options.head_memory}, by_token);
+    moving.score(engine, lists.mismatched, {options.head_memory}, false);
+  };
   step_memory<Objective::level, T> memory;
   epoch_order order;
   auto learning = asked;
@@ -124,8 +128,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
     step_context context{
         .ratios = state.ratios, .follow_ratios = true, .stream = static_cast<std::uint64_t>(state.step) << 20};
     if (moving.moved() && (options.reference_sync > 0 || lack_references(rows, by_token)))
-      for (const auto& [list, own] : rows.of_step(chosen))
-        moving.score(engine, list, {options.head_memory}, own && by_token);
+      score_moved(rows.of_step(chosen));
     if (has(needs, need::divergence))
       context.baseline = measure_baseline(engine, rows.mismatched, data_rows, chosen, head, 2048, memory.mismatched);
     plan.parts_of(chosen, options.batch, memory.parts);
@@ -151,9 +154,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
         stream ? static_cast<double>(stream->drawn()) / static_cast<double>(stream->rows()) : plan.epoch_of(done);
     if (done % options.log_every == 0 || done == plan.steps) report(entry_of(state, done, epoch, rate));
     if (!rows.held_out.empty() && (done == plan.steps || (options.eval_every > 0 && done % options.eval_every == 0))) {
-      if (moving.moved() && options.reference_sync > 0)
-        for (const auto& [list, own] : rows.of_evaluation())
-          moving.score(engine, list, {options.head_memory}, own && by_token);
+      if (moving.moved() && options.reference_sync > 0) score_moved(rows.of_evaluation());
       report(evaluate_data(engine, method, std::span<const example>(rows.held_out), asked, done, epoch,
                            {.ratios = state.ratios}, rows.held_out_mismatched, memory));
       (detail::tell_sample(callbacks, done), ...);

@@ -51,8 +51,14 @@ class moving_reference {
   }
   /// The weights as they are now become the reference.
   void keep() {
-    weights_.clear();
-    for (const auto& each : policy_.trainable()) weights_.push_back(each.parameter->value.clone());
+    const auto& now = policy_.trainable();
+    if (weights_.size() != now.size()) {
+      weights_.clear();
+      for (const auto& each : now) weights_.push_back(each.parameter->value.clone());
+      return;
+    }
+    for (std::size_t i = 0; i < now.size(); ++i)
+      B::copy(*weights_[i].device(), std::as_const(now[i].parameter->value).get(), weights_[i].get());
   }
   /// After step `done`.
   void follow(index_t done) {
@@ -73,20 +79,21 @@ class moving_reference {
       for (reply& r : e->replies) r.reference = missing, r.token_references.clear();
     swap();
     try {
-      const std::vector<const example*> view(rows.begin(), rows.end());
-      training_batch batch;
-      std::size_t at = 0;
-      for (const auto part : split_by_tokens(view, tokens)) {
-        batch.assign(part);
-        const auto& scores = engine.run(batch, {.head = head});
-        index_t which = 0;
-        for (std::size_t i = 0; i < part.size(); ++i, ++at)
-          for (reply& r : rows[at]->replies) {
-            r.reference = detail::sequence_of(batch, scores, which, r).logp;
-            if (by_token) r.token_references = detail::logp_per_token(batch, scores, which, r);
-            ++which;
-          }
-      }
+      const std::span<const example* const> view = rows;
+      training_batch& batch = engine.scratch();
+      for_each_run(
+          rows.size(), [&](std::size_t i) -> const example& { return *rows[i]; }, tokens,
+          [&](std::size_t first, std::size_t count) {
+            batch.assign(view.subspan(first, count));
+            const auto& scores = engine.run(batch, {.head = head});
+            index_t which = 0;
+            for (example* e : rows.subspan(first, count))
+              for (reply& r : e->replies) {
+                r.reference = detail::sequence_of(batch, scores, which, r).logp;
+                if (by_token) detail::put_logp_per_token(batch, scores, which, r, r.token_references);
+                ++which;
+              }
+          });
     } catch (...) {
       swap();
       throw;

@@ -30,24 +30,27 @@ struct run_rows {
                   "the baseline is a mean over the rows of a step and a step has one row; raise batch or accumulate, "
                   "give \"kl\" in each row, or take apo_zero_unpaired, which has no baseline");
   }
-  /// Rows to score, and whether they are learnt from (not mismatched).
-  using lists = std::vector<std::pair<std::vector<example*>, bool>>;
+  /// Rows to score: those that are learnt from or judged by, and mismatched ones.
+  struct lists {
+    std::vector<example*> own{}, mismatched{};
+  };
+  lists scored{};  ///< memory of the two below, which return it
   /// These rows of `data` and their mismatched ones.
-  [[nodiscard]] lists of_step(std::span<const example* const> chosen) {
-    lists out{{{}, true}, {{}, false}};
+  [[nodiscard]] const lists& of_step(std::span<const example* const> chosen) {
+    scored.own.clear(), scored.mismatched.clear();
     for (const example* e : chosen) {
       const auto i = static_cast<std::size_t>(e - data.data());
-      out[0].first.push_back(&data[i]);
+      scored.own.push_back(&data[i]);
       if (!mismatched.row_of.empty() && mismatched.row_of[i] != mismatched_rows::none)
-        out[1].first.push_back(&mismatched.rows[mismatched.row_of[i]]);
+        scored.mismatched.push_back(&mismatched.rows[mismatched.row_of[i]]);
     }
-    return out;
+    return scored;
   }
-  [[nodiscard]] lists of_evaluation() {
-    lists out{{{}, true}, {{}, false}};
-    for (example& e : held_out) out[0].first.push_back(&e);
-    for (example& e : held_out_mismatched.rows) out[1].first.push_back(&e);
-    return out;
+  [[nodiscard]] const lists& of_evaluation() {
+    scored.own.clear(), scored.mismatched.clear();
+    for (example& e : held_out) scored.own.push_back(&e);
+    for (example& e : held_out_mismatched.rows) scored.mismatched.push_back(&e);
+    return scored;
   }
   template <class F>
   void for_each_list(F&& f) {
