@@ -181,6 +181,9 @@ FAMILIES = {
         attn_config={"kv_n_heads": 1, "clip_qkv": 1.0, "rope_theta": 10000.0},
         ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 5, "moe_top_k": 2, "moe_loss_weight": 0.25},
     ),
+    "cohere_plus": lambda: transformers.CohereConfig(
+        **{**SMALL, "num_key_value_heads": 1, "num_hidden_layers": 1}, logit_scale=0.25, use_qk_norm=True
+    ),
 }  # fmt: skip
 
 

@@ -144,7 +144,9 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
     out.logit_cap = cap_of(c, "final_logit_softcapping", second ? 30 : 0, place);
   }
   if (cohere) {
-    refuse_unless(c, "use_qk_norm", false, "plumb reads Cohere's models without norms of queries and keys", place);
+    if (family == "cohere2")
+      refuse_unless(c, "use_qk_norm", false, "this family has no norms of queries and keys", place);
+    if (json::get_or<bool>(c, "use_qk_norm", false, place)) out.query_norms = query_norm::own_heads;
     out.parallel = out.one_norm = true;
     out.logit_factor = json::get_or<double>(c, "logit_scale", 0.0625, place);
   }
@@ -237,7 +239,7 @@ void write_family(const model_config& c, json::object& o) {
   o["max_position_embeddings"] = c.max_positions;
   const bool cohere = c.family.starts_with("cohere"), stablelm = c.family == "stablelm";
   o[cohere || stablelm ? "layer_norm_eps" : "rms_norm_eps"] = c.norm_epsilon;
-  if (cohere) o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = false;
+  if (cohere) o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = c.query_norms == query_norm::own_heads;
   if (c.family == "smollm3") {
     json::array turned;
     for (index_t i = 0; i < c.layers; ++i) turned.emplace_back(c.turns(i) ? 1 : 0);
