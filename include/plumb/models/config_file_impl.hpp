@@ -22,6 +22,7 @@
 #include <plumb/models/config_encoder_impl.hpp>
 #include <plumb/models/config_experts_impl.hpp>
 #include <plumb/models/config_file.hpp>
+#include <plumb/models/config_jetmoe_impl.hpp>
 #include <plumb/models/config_plain_impl.hpp>
 #include <plumb/models/config_rope_impl.hpp>
 #include <plumb/models/config_windows_impl.hpp>
@@ -62,6 +63,7 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"olmoe", "OlmoeForCausalLM"},
     {"granitemoe", "GraniteMoeForCausalLM"},
     {"dbrx", "DbrxForCausalLM"},
+    {"jetmoe", "JetMoeForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -196,13 +198,15 @@ model_config read_config(const std::filesystem::path& folder) {
     detail::read_plain(*words, c, out, place);
   else if (out.encodes())
     detail::read_encoder(c, out, place);
+  else if (out.family == "jetmoe")
+    detail::read_jetmoe(c, out, place);
   else if (out.family == "dbrx")
     detail::read_dbrx(c, out, place);
   else
     detail::read_family(c, out, place);
   if (out.heads < 1)
     throw error(errc::bad_model, place, join("\"num_attention_heads\": expected at least 1, found ", out.heads));
-  out.head_width = json::get_or<index_t>(c, "head_dim", out.hidden_size / out.heads, place);
+  if (out.head_width == 0) out.head_width = json::get_or<index_t>(c, "head_dim", out.hidden_size / out.heads, place);
   out.vocabulary = json::get<index_t>(c, "vocab_size", place);
   out.dtype =
       json::get_or<std::string>(c, "torch_dtype", json::get_or<std::string>(c, "dtype", "float32", place), place);
@@ -276,6 +280,8 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
     detail::write_plain(*words, c, o);
   else if (c.encodes())
     detail::write_encoder(c, o);
+  else if (c.family == "jetmoe")
+    detail::write_jetmoe(c, o);
   else if (c.family == "dbrx")
     detail::write_dbrx(c, o);
   else
