@@ -18,7 +18,7 @@ using namespace plumb_test;
 namespace {
 
 const std::filesystem::path families = golden / "families";
-constexpr const char* names[] = {"dbrx", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"};
+constexpr const char* names[] = {"dbrx", "granitemoe", "jetmoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"};
 
 template <class B>
 using inputs = std::span<const variable<B, double>>;
@@ -338,10 +338,10 @@ TEST_CASE("adapters reach experts and routers, and merge into them", "[adapter][
 
 TEST_CASE("experts that files hold in one tensor", "[model][experts][adapter]") {
   // Their files come out as they went in, also in half the bits and behind an adapter; the adapter passes them over.
-  const auto source = families / GENERATE(as<std::string>{}, "granitemoe", "dbrx");
+  const auto source = families / GENERATE(as<std::string>{}, "granitemoe", "jetmoe", "dbrx");
   CAPTURE(source.string());
-  const bool granite = source.filename() == "granitemoe";
-  const std::string first_stack = granite ? "input_linear.weight" : "experts.mlp.w1";
+  const bool granite = source.filename() == "granitemoe", dbrx = source.filename() == "dbrx";
+  const std::string first_stack = dbrx ? "experts.mlp.w1" : granite ? "input_linear.weight" : "mlp.input_linear.weight";
   const expectation expected(source.filename().string());
   const auto model = load_model<cpu>(source);
   const auto before = safetensors_file::open(source / "model.safetensors");
@@ -368,8 +368,8 @@ TEST_CASE("experts that files hold in one tensor", "[model][experts][adapter]") 
   CHECK(distance(logits_of(packed, expected.ids), logits_of(load_model<cpu>(folder / "half"), expected.ids)) < 1e-5);
 
   auto p = attach_lora(load_model<cpu>(source), {.rank = 2});
-  for (const auto& each : p.trainable()) CHECK(each.name.find(".experts.") == std::string::npos);
-  CHECK(p.trainable().size() == (granite ? 2 * 2 * 5 : 2 * 2 * 3));  // router, and maps of attention, fused or not
+  for (const auto& each : p.trainable()) CHECK(each.name.find(".experts.0.") == std::string::npos);
+  CHECK(p.trainable().size() == 2 * 2 * (granite ? 5 : 3));  // routers, and maps of attention, fused or not
   (void)fit(p, sft{}, {expected.reply(expected.ids)}, {.rate = 1e-2, .steps = 3, .batch = 1});
   save_merged(p, folder / "merged");
   CHECK(distance(logits_of(load_model<cpu>(folder / "merged"), expected.ids), logits_of(p.model(), expected.ids)) <
@@ -377,8 +377,9 @@ TEST_CASE("experts that files hold in one tensor", "[model][experts][adapter]") 
   CHECK_THAT(failure([&] { (void)attach_lora(load_model<cpu>(source), {.rank = 2, .targets = {"gate_proj"}}); }),
              Catch::Contains("no linear map of the model matches"));
   CHECK_THAT(failure([&] {
-               (void)attach_lora(load_model<cpu>(source),
-                                 {.rank = 2, .targets = {"o_proj", "out_proj"}, .modules_to_save = {"experts"}});
+               (void)attach_lora(
+                   load_model<cpu>(source),
+                   {.rank = 2, .targets = {"o_proj", "out_proj", "kv_proj"}, .modules_to_save = {"experts"}});
              }),
              Catch::Contains("lies with others"));
 
@@ -391,9 +392,9 @@ TEST_CASE("experts that files hold in one tensor", "[model][experts][adapter]") 
   }
   std::filesystem::copy_file(source / "config.json", folder / "config.json");
   write_safetensors(folder / "model.safetensors", tensors);
-  CHECK_THAT(failure([&] { (void)load_model<cpu>(folder.path()); }),
-             Catch::Contains(first_stack) &&
-                 Catch::Contains(granite ? "expected shape [5, 32, 24]" : "expected shape [60, 24]"));
+  CHECK_THAT(
+      failure([&] { (void)load_model<cpu>(folder.path()); }),
+      Catch::Contains(first_stack) && Catch::Contains(dbrx ? "expected shape [60, 24]" : "expected shape [5, 32, 24]"));
   std::erase_if(tensors, [&](const auto& each) { return each.name.ends_with(first_stack); });
   write_safetensors(folder / "model.safetensors", tensors);
   CHECK_THAT(failure([&] { (void)load_model<cpu>(folder.path()); }), Catch::Contains("lack this tensor"));
@@ -424,6 +425,9 @@ TEST_CASE("mixtures that make no sense are refused", "[model][experts][bad input
   refused("dbrx", R"("moe_normalize_expert_weights": 1.0)", R"("moe_normalize_expert_weights": 2.0)", "by their sum");
   refused("dbrx", R"("moe_jitter_eps": null)", R"("moe_jitter_eps": 0.1)", "no noise");
   refused("dbrx", R"("tie_word_embeddings": false)", R"("tie_word_embeddings": true)", "tie_word_embeddings");
+  refused("jetmoe", R"("num_experts_per_tok": 2)", R"("num_experts_per_tok": 6)", "from 1 to 5");
+  refused("jetmoe", R"("num_key_value_heads": 2)", R"("num_key_value_heads": -2)", "num_key_value_heads");
+  refused("jetmoe", R"("kv_channels": 8)", R"("kv_channels": 7)", "an even number");
   refused("granitemoe", R"("residual_multiplier": 0.7)", R"("residual_multiplier": 0)", "residual_multiplier");
   refused("olmoe", R"("clip_qkv": 1.0)", R"("clip_qkv": -1.0)", "clip_qkv");
 }
@@ -470,6 +474,7 @@ TEST_CASE("each trait of a mixture matters", "[model][experts]") {
   CHECK(far("dbrx", R"("clip_qkv": 1.0)", R"("clip_qkv": 2.0)") > 1e-3);
   CHECK(far("dbrx", R"("moe_top_k": 2)", R"("moe_top_k": 3)") > 1e-3);
   CHECK(far("dbrx", R"("moe_normalize_expert_weights": 1.0)", R"("moe_normalize_expert_weights": null)") > 1e-3);
+  CHECK(far("jetmoe", R"("rope_theta": 10000.0)", R"("rope_theta": 20.0)") > 1e-3);
   CHECK(far("granitemoe", R"("residual_multiplier": 0.7)", R"("residual_multiplier": 0.8)") > 1e-3);
   CHECK(far("granitemoe", R"("attention_multiplier": 0.25)", R"("attention_multiplier": 0.5)") > 1e-3);
   CHECK(far("granitemoe", R"("logits_scaling": 2.0)", R"("logits_scaling": 2.5)") > 1e-3);

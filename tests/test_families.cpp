@@ -50,7 +50,7 @@ std::vector<std::string> names() {
 }  // namespace
 
 TEST_CASE("families compute what transformers computes", "[model][golden]") {
-  REQUIRE(names().size() >= 35);
+  REQUIRE(names().size() >= 37);
   for (const std::string& family : names()) {
     CAPTURE(family);
     const auto expected = read_expectation(family);
@@ -156,6 +156,7 @@ TEST_CASE("each trait of a family matters", "[model]") {
   CHECK(far("gpt_neox", "\"hidden_act\": \"gelu\"", "\"hidden_act\": \"gelu_new\"") > 1e-5);
   CHECK(far("opt", "\"activation_function\": \"relu\"", "\"activation_function\": \"gelu\"") > 1e-3);
   CHECK(far("cohere", "\"logit_scale\": 0.25", "\"logit_scale\": 0.5") > 1e-3);
+  CHECK(far("cohere_plus", "\"use_qk_norm\": true", "\"use_qk_norm\": false") > 1e-3);
   CHECK(far("gptj", "\"rotary_dim\": 4", "\"rotary_dim\": 6") > 1e-3);
   CHECK(far("phi", "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": 1.0") > 1e-3);
   CHECK(far("mpt", "\"alibi_bias_max\": 8", "\"alibi_bias_max\": 9") > 1e-3);
@@ -203,7 +204,7 @@ TEST_CASE("what a family's parts do not have is refused", "[model]") {
           "new_decoder_architecture");
   refused("falcon_40b", R"("num_kv_heads": 3)", R"("num_kv_heads": 4)", "a divisor");
   refused("falcon_40b", R"("num_attention_heads": 6)", R"("num_attention_heads": 9)", "a multiple");
-  refused("cohere", R"("use_qk_norm": false)", R"("use_qk_norm": true)", "use_qk_norm");
+  refused("cohere2", R"("logit_scale": 0.25)", R"("logit_scale": 0.25, "use_qk_norm": true)", "use_qk_norm");
   refused("cohere", R"("logit_scale": 0.25)", R"("logit_scale": 0)", "other than 0");
   refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": null, "x": 4)", "rotary_dim");
   refused("gptj", R"("rotary_dim": 4)", R"("rotary_dim": 0)", "at least 2");

@@ -24,9 +24,12 @@
 
 namespace plumb_test {
 
-/// A tiny model that lies in the repository, and a small one that has learned to tell stories, where it is at hand.
+/// Tiny models that lie in the repository, two of them mixtures of experts, and a small one that has learned to tell
+/// stories, where it is at hand.
 inline std::vector<std::filesystem::path> small_models() {
-  std::vector<std::filesystem::path> folders{repository() / "tests" / "golden" / "tiny_llama"};
+  const auto golden = repository() / "tests" / "golden";
+  std::vector<std::filesystem::path> folders{golden / "tiny_llama", golden / "families" / "mixtral",
+                                             golden / "families" / "qwen2_moe"};
   if (const auto stories = shared_data("stories260k/hf")) folders.push_back(*stories);
   return folders;
 }

@@ -17,6 +17,7 @@ import tempfile
 import safetensors.torch
 import torch
 import transformers
+import transformers.models.jetmoe.modeling_jetmoe as jetmoe
 
 import golden
 
@@ -181,6 +182,13 @@ FAMILIES = {
         attn_config={"kv_n_heads": 1, "clip_qkv": 1.0, "rope_theta": 10000.0},
         ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 5, "moe_top_k": 2, "moe_loss_weight": 0.25},
     ),
+    "cohere_plus": lambda: transformers.CohereConfig(
+        **{**SMALL, "num_key_value_heads": 1, "num_hidden_layers": 1}, logit_scale=0.25, use_qk_norm=True
+    ),
+    "jetmoe": lambda: transformers.JetMoeConfig(
+        **{**PLAIN, "num_attention_heads": 4, "num_hidden_layers": 2}, intermediate_size=16, num_key_value_heads=2, kv_channels=8,
+        num_local_experts=5, num_experts_per_tok=2, aux_loss_coef=0.25, tie_word_embeddings=False,
+    ),
 }  # fmt: skip
 
 
@@ -216,6 +224,10 @@ def gradients(model):
         return safetensors.torch.load_file(folder + "/model.safetensors")
 
 
+def routers_factor(model):
+    return getattr(model, "router_aux_loss_coef", getattr(model, "aux_loss_coef", None))
+
+
 def routers(model, ids, entry, folder):
     """The load-balancing loss of one sequence and of two of different lengths, and gradients with it."""
     first = torch.tensor([ids])
@@ -224,7 +236,7 @@ def routers(model, ids, entry, folder):
     model.zero_grad()
     out = model(first, labels=labels, output_router_logits=True)
     out.loss.backward()
-    entry["aux_loss"], entry["router_loss"] = float(str(out.aux_loss.item())), model.router_aux_loss_coef
+    entry["aux_loss"], entry["router_loss"] = float(str(out.aux_loss.item())), routers_factor(model)
     entry["loss_with_routers"] = float(str(out.loss.item()))
     golden.write_tensors(folder / "grads_router.safetensors", gradients(model))
     second = ids[3:14]
@@ -238,6 +250,9 @@ def routers(model, ids, entry, folder):
 def main():
     options = golden.arguments(__doc__)
     golden.setup()
+    # transformers records the routers of JetMoE's attention twice, and so counts them twice in the loss; here each once.
+    recorded = jetmoe.JetMoePreTrainedModel._can_record_outputs
+    recorded["router_logits"] = [each for each in recorded["router_logits"] if each.target_class is jetmoe.JetMoeTopKGating]
     report = {}
     for index, (name, config) in enumerate(FAMILIES.items()):
         folder = options.out / "families" / name
@@ -263,7 +278,7 @@ def main():
         model.zero_grad()
         loss.backward()
         entry["from"], entry["loss"] = 6, float(str(loss.item()))
-        if hasattr(model, "router_aux_loss_coef"):
+        if routers_factor(model) is not None:
             golden.write_tensors(folder / "grads.safetensors", gradients(model))
             routers(model, ids, entry, folder)
         else:

@@ -19,8 +19,9 @@ namespace plumb::inline v0 {
 
 /// Where a block normalises: what goes into attention and feed-forward part, what comes out of them, or both.
 enum class norm_place { before, after, both };
-/// What of queries and keys is normalised before they are turned.
-enum class query_norm { none, each_head, all_heads };
+/// What of queries and keys is normalised before they are turned: each head, all together (by their root mean square), or
+/// each head by mean and deviation, with weights of its own.
+enum class query_norm { none, each_head, all_heads, own_heads };
 
 /// The numbers that fix a decoder, or an encoder. A family is a set of such traits; see models/config_file.hpp for which has which.
 struct model_config {

@@ -22,6 +22,7 @@
 #include <plumb/models/config_encoder_impl.hpp>
 #include <plumb/models/config_experts_impl.hpp>
 #include <plumb/models/config_file.hpp>
+#include <plumb/models/config_jetmoe_impl.hpp>
 #include <plumb/models/config_plain_impl.hpp>
 #include <plumb/models/config_rope_impl.hpp>
 #include <plumb/models/config_windows_impl.hpp>
@@ -62,6 +63,7 @@ inline constexpr std::pair<std::string_view, std::string_view> family_list[] = {
     {"olmoe", "OlmoeForCausalLM"},
     {"granitemoe", "GraniteMoeForCausalLM"},
     {"dbrx", "DbrxForCausalLM"},
+    {"jetmoe", "JetMoeForCausalLM"},
 };
 
 std::string_view class_of_family(std::string_view family) {
@@ -144,7 +146,9 @@ void read_family(const json::object& c, model_config& out, const std::string& pl
     out.logit_cap = cap_of(c, "final_logit_softcapping", second ? 30 : 0, place);
   }
   if (cohere) {
-    refuse_unless(c, "use_qk_norm", false, "plumb reads Cohere's models without norms of queries and keys", place);
+    if (family == "cohere2")
+      refuse_unless(c, "use_qk_norm", false, "this family has no norms of queries and keys", place);
+    if (json::get_or<bool>(c, "use_qk_norm", false, place)) out.query_norms = query_norm::own_heads;
     out.parallel = out.one_norm = true;
     out.logit_factor = json::get_or<double>(c, "logit_scale", 0.0625, place);
   }
@@ -194,13 +198,15 @@ model_config read_config(const std::filesystem::path& folder) {
     detail::read_plain(*words, c, out, place);
   else if (out.encodes())
     detail::read_encoder(c, out, place);
+  else if (out.family == "jetmoe")
+    detail::read_jetmoe(c, out, place);
   else if (out.family == "dbrx")
     detail::read_dbrx(c, out, place);
   else
     detail::read_family(c, out, place);
   if (out.heads < 1)
     throw error(errc::bad_model, place, join("\"num_attention_heads\": expected at least 1, found ", out.heads));
-  out.head_width = json::get_or<index_t>(c, "head_dim", out.hidden_size / out.heads, place);
+  if (out.head_width == 0) out.head_width = json::get_or<index_t>(c, "head_dim", out.hidden_size / out.heads, place);
   out.vocabulary = json::get<index_t>(c, "vocab_size", place);
   out.dtype =
       json::get_or<std::string>(c, "torch_dtype", json::get_or<std::string>(c, "dtype", "float32", place), place);
@@ -237,7 +243,7 @@ void write_family(const model_config& c, json::object& o) {
   o["max_position_embeddings"] = c.max_positions;
   const bool cohere = c.family.starts_with("cohere"), stablelm = c.family == "stablelm";
   o[cohere || stablelm ? "layer_norm_eps" : "rms_norm_eps"] = c.norm_epsilon;
-  if (cohere) o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = false;
+  if (cohere) o["logit_scale"] = c.logit_factor, o["use_qk_norm"] = c.query_norms == query_norm::own_heads;
   if (c.family == "smollm3") {
     json::array turned;
     for (index_t i = 0; i < c.layers; ++i) turned.emplace_back(c.turns(i) ? 1 : 0);
@@ -274,6 +280,8 @@ void write_config(const model_config& c, const std::filesystem::path& folder) {
     detail::write_plain(*words, c, o);
   else if (c.encodes())
     detail::write_encoder(c, o);
+  else if (c.family == "jetmoe")
+    detail::write_jetmoe(c, o);
   else if (c.family == "dbrx")
     detail::write_dbrx(c, o);
   else

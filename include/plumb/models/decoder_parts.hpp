@@ -81,7 +81,10 @@ class decoder_parts {
     a.k_proj = linear_map(at + ".k_proj", kv_width, c_.hidden_size, c_.attention_bias);
     a.v_proj = linear_map(at + ".v_proj", kv_width, c_.hidden_size, c_.attention_bias);
     a.o_proj = linear_map(at + ".o_proj", c_.hidden_size, q_width, c_.output_bias);
-    if (c_.query_norms != query_norm::none) {
+    if (c_.query_norms == query_norm::own_heads) {
+      a.q_heads_norm = heads_layer_norm<B, T>{weight(at + ".q_norm", c_.heads, c_.head_width), c_.norm_epsilon};
+      a.k_heads_norm = heads_layer_norm<B, T>{weight(at + ".k_norm", c_.kv_heads, c_.head_width), c_.norm_epsilon};
+    } else if (c_.query_norms != query_norm::none) {
       const bool each = c_.query_norms == query_norm::each_head;
       a.q_norm = norm(at + ".q_norm", each ? c_.head_width : q_width);
       a.k_norm = norm(at + ".k_norm", each ? c_.head_width : kv_width);

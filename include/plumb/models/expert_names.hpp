@@ -18,13 +18,14 @@ constexpr expert_names expert_names_of(std::string_view family) noexcept {
   if (family == "mixtral")
     return {"block_sparse_moe", "block_sparse_moe.gate", "block_sparse_moe.experts", {"w1", "w3", "w2"}};
   if (family == "granitemoe") return {"block_sparse_moe", "block_sparse_moe.router.layer", "block_sparse_moe.experts"};
+  if (family == "jetmoe") return {"mlp", "mlp.router.layer", "mlp.experts"};
   if (family == "dbrx") return {"ffn", "ffn.router.layer", "ffn.experts"};
   return {};
 }
 
 /// Do this family's models have mixtures of experts?
 constexpr bool has_mixtures(std::string_view family) noexcept {
-  for (const std::string_view each : {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "dbrx"})
+  for (const std::string_view each : {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "dbrx", "jetmoe"})
     if (family == each) return true;
   return false;
 }
@@ -34,7 +35,7 @@ constexpr bool shares_expert_weights(std::string_view family) noexcept {
 }
 /// The factor of the load-balancing loss with which this family is trained, where files do not say it.
 constexpr double usual_loss_factor(std::string_view family) noexcept {
-  return family == "olmoe" || family == "dbrx" ? 0.01 : 0.001;
+  return family == "olmoe" || family == "dbrx" || family == "jetmoe" ? 0.01 : 0.001;
 }
 
 }  // namespace plumb::inline v0

@@ -212,6 +212,8 @@ inline void read_gguf_family(const gguf_file& file, const gguf_settings& s, mode
     if (const double x = s.number_or("embedding_scale", 0); x != 0) out.embedding_factor = x;
     if (const double x = s.number_or("residual_scale", 0); x != 0) out.residual_factor = x;
   }
+  if (family == "cohere" && file.find_tensor("blk.0.attn_q_norm.weight") != nullptr)
+    out.query_norms = query_norm::own_heads;
   if (family == "cohere" || family == "cohere2") {
     out.parallel = out.one_norm = true;
     out.logit_factor = s.number_or("logit_scale", 1);

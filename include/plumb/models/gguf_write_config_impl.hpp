@@ -55,6 +55,8 @@ inline void check_gguf_traits(const model_config& c, const std::string& place) {
   refuse((f == "gpt_neox" || f == "starcoder2") && !(c.attention_bias && c.output_bias && c.mlp_bias),
          "maps that lack biases");
   refuse(f == "falcon" && !c.parallel, "parts one after the other");
+  refuse(f == "cohere" && c.query_norms != query_norm::none && c.layers < 64,
+         "norms of queries and keys in fewer than 64 layers (use_qk_norm)");
   const expert_config& e = c.experts;
   if (e.count > 0) {
     refuse(e.every != 1 || !e.dense_layers.empty(), "layers that have no mixture of experts");
@@ -165,6 +167,7 @@ inline void check_survives(const model_config& c, const model_config& back, cons
   if (!same(c.alibi, back.alibi)) lost("slopes of attention");
   const auto scale = [](const model_config& x) { return x.query_scale > 0 ? x.query_scale : double(x.head_width); };
   if (!same(scale(c), scale(back))) lost("scale of attention's scores");
+  if (c.query_norms != back.query_norms) lost("norms of queries and keys");
   if (c.gate != back.gate) lost("activation");
   if (!same(c.attention_cap, back.attention_cap) || !same(c.logit_cap, back.logit_cap)) lost("caps of logits");
   if (!same(c.embedding_factor, back.embedding_factor)) lost("scale of embeddings");

@@ -68,7 +68,8 @@ void write_gguf_model(const named_weights& model, const std::filesystem::path& p
     gguf_output output{*there, ggml_type::f32, stacked ? stacked->whole : model.shape(name)};
     // The vector of the gate of a shared expert has one extent in llama.cpp, which keeps routers and it in full.
     if (there->ends_with("ffn_gate_inp_shexp.weight")) output.shape.erase(output.shape.begin());
-    const bool full = there->ends_with("ffn_gate_inp.weight") || *there == "position_embd.weight";
+    const bool full =
+        there->ends_with("ffn_gate_inp.weight") || there->ends_with("_norm.weight") || *there == "position_embd.weight";
     if (output.shape.size() > 1 && !full) {
       const bool fills = static_cast<std::size_t>(output.shape.back()) % layout_of(type).numbers == 0;
       output.type = fills ? type : ggml_type::f16;

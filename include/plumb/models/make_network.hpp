@@ -12,6 +12,7 @@
 #include <plumb/models/experts.hpp>
 #include <plumb/models/families.hpp>
 #include <plumb/models/gemma.hpp>
+#include <plumb/models/jetmoe.hpp>
 #include <plumb/models/llama.hpp>
 #include <plumb/models/phi3.hpp>
 #include <plumb/models/plain_families.hpp>
@@ -34,6 +35,7 @@ std::unique_ptr<network<B, T>> make_network(const device_ptr<B>& device, const m
   if (c.family == "stablelm") return behind(build_stablelm<B, T>(device, c, positions, make));
   if (c.family == "cohere" || c.family == "cohere2") return behind(build_cohere<B, T>(device, c, positions, make));
   if (c.family == "dbrx") return behind(build_dbrx<B, T>(device, c, positions, make));
+  if (c.family == "jetmoe") return behind(build_jetmoe<B, T>(device, c, positions, make));
   if (c.experts.count > 0) return behind(build_expert_decoder<B, T>(device, c, positions, make));
   if (c.norms != norm_place::before) return behind(build_gemma<B, T>(device, c, positions, make));
   return behind(build_llama<B, T>(device, c, positions, make));

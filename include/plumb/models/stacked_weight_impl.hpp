@@ -39,6 +39,13 @@ stack_table hub_stacks(const model_config& c) {
             "model.layers",
             {{"block_sparse_moe.input_linear.weight", n.experts, {n.maps[0], n.maps[1]}},
              {"block_sparse_moe.output_linear.weight", n.experts, {n.maps[2], {}}}}};
+  if (c.family == "jetmoe")
+    return {"model.layers",
+            "model.layers",
+            {{"mlp.input_linear.weight", n.experts, {n.maps[0], n.maps[1]}},
+             {"mlp.output_linear.weight", n.experts, {n.maps[2], {}}},
+             {"self_attention.experts.input_linear.weight", "self_attention.experts", {"q_proj", {}}},
+             {"self_attention.experts.output_linear.weight", "self_attention.experts", {"o_proj", {}}}}};
   if (c.family == "dbrx")
     return {"transformer.blocks",
             "transformer.blocks",

@@ -34,7 +34,9 @@ bool is_table(std::string_view name) {
 }
 
 std::vector<index_t> stored_shape(const model_config& c, std::string_view name, shape extent) {
-  if (is_vector(name)) return {extent.columns};
+  const bool of_heads =
+      c.query_norms == query_norm::own_heads && (name.ends_with(".q_norm.weight") || name.ends_with(".k_norm.weight"));
+  if (is_vector(name) && !of_heads) return {extent.columns};
   if (lies_transposed(c, name)) return {extent.columns, extent.rows};
   return {extent.rows, extent.columns};
 }

@@ -39,19 +39,21 @@ variable<B, T> attend_path(pass<B, T>& p, variable<B, T> q, variable<B, T> k, va
 /// itself, or all heads together, as the width of the norm's weight says.
 template <class B, class T>
 struct self_attention {
-  linear<B, T> q_proj;                   ///< [heads · head_width, width]
-  linear<B, T> k_proj;                   ///< [kv_heads · head_width, width]
-  linear<B, T> v_proj;                   ///< [kv_heads · head_width, width]
-  linear<B, T> o_proj;                   ///< [width, heads · head_width]
-  std::optional<rms_norm<B, T>> q_norm;  ///< weight [1, head_width or heads · head_width]
-  std::optional<rms_norm<B, T>> k_norm;  ///< weight [1, head_width or kv_heads · head_width]
+  linear<B, T> q_proj;                                 ///< [heads · head_width, width]
+  linear<B, T> k_proj;                                 ///< [kv_heads · head_width, width]
+  linear<B, T> v_proj;                                 ///< [kv_heads · head_width, width]
+  linear<B, T> o_proj;                                 ///< [width, heads · head_width]
+  std::optional<rms_norm<B, T>> q_norm;                ///< weight [1, head_width or heads · head_width]
+  std::optional<rms_norm<B, T>> k_norm;                ///< weight [1, head_width or kv_heads · head_width]
+  std::optional<heads_layer_norm<B, T>> q_heads_norm;  ///< in place of q_norm, under its name
+  std::optional<heads_layer_norm<B, T>> k_heads_norm;
   attention_options options;
   double clip = 0;                                ///< q, k and v beyond ± this come to rest there (OLMoE); 0: they stay
   std::shared_ptr<const rotary<B, T>> positions;  ///< null: none in this layer
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    auto q = clipped(p, each_head(p, q_norm, q_proj(p, x)));  // [tokens, heads · head_width]
-    auto k = clipped(p, each_head(p, k_norm, k_proj(p, x)));  // [tokens, kv_heads · head_width]
+    auto q = clipped(p, each_head(p, q_norm, q_heads_norm, q_proj(p, x)));  // [tokens, heads · head_width]
+    auto k = clipped(p, each_head(p, k_norm, k_heads_norm, k_proj(p, x)));  // [tokens, kv_heads · head_width]
     if (positions) q = (*positions)(p, q), k = (*positions)(p, k);
     const auto v = clipped(p, v_proj(p, x));             // [tokens, kv_heads · head_width]
     return o_proj(p, attend_path(p, q, k, v, options));  // [tokens, width]
@@ -64,13 +66,17 @@ struct self_attention {
     f("o_proj", self.o_proj);
     if (self.q_norm) f("q_norm", *self.q_norm);
     if (self.k_norm) f("k_norm", *self.k_norm);
+    if (self.q_heads_norm) f("q_norm", *self.q_heads_norm);
+    if (self.k_heads_norm) f("k_norm", *self.k_heads_norm);
   }
 
  private:
   variable<B, T> clipped(pass<B, T>& p, variable<B, T> x) const {
     return clip > 0 ? plumb::clip(p.tape, x, static_cast<T>(clip)) : x;
   }
-  variable<B, T> each_head(pass<B, T>& p, const std::optional<rms_norm<B, T>>& norm, variable<B, T> x) const {
+  variable<B, T> each_head(pass<B, T>& p, const std::optional<rms_norm<B, T>>& norm,
+                           const std::optional<heads_layer_norm<B, T>>& of_heads, variable<B, T> x) const {
+    if (of_heads) return (*of_heads)(p, x);
     if (!norm) return x;
     const shape whole = x.value.extent();  // [tokens, heads · head_width]
     const index_t width = norm->weight->value.extent().columns;

@@ -2,6 +2,7 @@
 // Normalisation of rows: by their root mean square, or by mean and deviation.
 #pragma once
 
+#include <plumb/autograd/column_scale.hpp>
 #include <plumb/autograd/layer_normalisation.hpp>
 #include <plumb/autograd/operations.hpp>
 #include <plumb/autograd/product.hpp>
@@ -44,6 +45,31 @@ struct layer_norm {
   static void parts(Self& self, F&& f) {
     f("weight", self.weight);
     f("bias", self.bias);
+  }
+};
+
+/// The same without a bias, head by head, each head with weights of its own (Command R+):
+/// x, y [tokens, heads · head_width], weight [heads, head_width].
+template <class B, class T>
+struct heads_layer_norm {
+  weight_ptr<B, T> weight;
+  double epsilon = 1e-5;
+
+  variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
+    const index_t width = weight->extent().columns;
+    const shape whole = x.value.extent();
+    const view<T> ones = p.tape.memory().template make<T>({1, whole.columns});
+    B::fill(p.tape.device(), ones, T(1));
+    const auto plain = p.tape.constant(view<const T>{ones.data, 1, width});
+    const auto each = reshape(p.tape, x, {whole.size() / width, width});  // [tokens · heads, head_width]
+    auto y = centre_and_normalise(p.tape, each, plain, epsilon);          // [tokens · heads, head_width]
+    y = reshape(p.tape, y, whole);                                        // [tokens, heads · head_width]
+    const auto w = reshape(p.tape, p.leaf(*weight), {1, whole.columns});  // [1, heads · head_width]
+    return scale_columns(p.tape, y, w, view<const T>(ones));              // [tokens, heads · head_width]
+  }
+  template <class Self, class F>
+  static void parts(Self& self, F&& f) {
+    f("weight", self.weight);
   }
 };
 
