@@ -12,6 +12,7 @@
 #include <plumb/text/unicode.hpp>
 #include <plumb/text/unicode_case.hpp>
 #include <plumb/text/unicode_spacing_marks.hpp>
+#include <plumb/text/unicode_younger.hpp>
 
 namespace plumb::inline v0::detail {
 
@@ -94,6 +95,11 @@ constexpr bool is_bert_ideograph(char32_t c) noexcept {
          (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
+/// Marks that take no space (Mn), as the package's tables know them.
+constexpr bool is_bert_accent(const character& c) noexcept {
+  return (c.kind == char_class::mark && !is_spacing_mark(c.code)) != is_in(younger_marks, c.code);
+}
+
 /// "BertNormalizer": its four parts, in this order. `accents` here takes away marks that take no space (Mn).
 struct bert_step {
   bool clean = true, ideographs = true, accents = true, lowercase = true;
@@ -113,16 +119,16 @@ struct bert_step {
       });
     if (accents)
       text = rewrite(to_nfd(text), [](const character& c, std::string& out) {
-        if (c.kind != char_class::mark || is_spacing_mark(c.code)) append_utf8(out, c.code);
+        if (!is_bert_accent(c)) append_utf8(out, c.code);
       });
     if (lowercase) lowercase_step{}.apply(text);
   }
 };
 
-/// Punctuation: \p{P} and every symbol of ASCII.
+/// Punctuation: \p{P}, as the package's tables know it, and every symbol of ASCII.
 constexpr bool is_bert_punctuation(const character& c) noexcept {
-  return c.kind == char_class::punctuation || c.kind == char_class::connector ||
-         (c.code < 128 && c.kind == char_class::symbol);
+  if (c.code < 128 && c.kind == char_class::symbol) return true;
+  return (c.kind == char_class::punctuation || c.kind == char_class::connector) != is_in(younger_punctuation, c.code);
 }
 
 }  // namespace plumb::inline v0::detail
