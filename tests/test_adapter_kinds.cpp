@@ -122,7 +122,7 @@ TEST_CASE("adapters of every kind in float32 on the cpu backend, saved, loaded a
     temporary_folder again, merged;
     save_merged(p, merged.path());
     const auto alone = logits_of(load_model<cpu, float>(merged.path()), ids);
-    CHECK(gap(alone, std::vector<double>(with.begin(), with.end())) < 2e-5);
+    CHECK(gap(alone, std::vector<double>(with.begin(), with.end())) < 3e-5);
     save_adapter(p, again.path());
     const std::string name = each.name;
     if (name == "pissa" || name == "olora") {  // saved as an adapter of the model as it is: twice the rank
@@ -136,7 +136,7 @@ TEST_CASE("adapters of every kind in float32 on the cpu backend, saved, loaded a
     }
     const auto other = load_model<cpu, float>(base_of(entry));
     const auto q = load_adapter(other, again.path());
-    CHECK(gap(logits_of(other, ids), std::vector<double>(with.begin(), with.end())) < 2e-5);
+    CHECK(gap(logits_of(other, ids), std::vector<double>(with.begin(), with.end())) < 3e-5);
   }
 }
 
