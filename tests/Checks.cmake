@@ -111,7 +111,8 @@ if(TARGET demo)
   # Of the contest, one of each kind of material that objectives are shown.
   add_test(
     NAME example.contest
-    COMMAND demo --quick --out "${PROJECT_BINARY_DIR}/examples/run/contest" --only sft_chosen rho1 distill rloo remax opo
-            reinforce++ grpo dr_grpo dapo ppo a2po nash_md online_dpo xpo raft dno)
+    COMMAND demo --quick --out "${PROJECT_BINARY_DIR}/examples/run/contest" --only sft_chosen conditional rho1 distill rloo
+            remax opo reinforce++ grpo dr_grpo dapo ppo a2po nash_md online_dpo xpo raft dno reward reward_regression
+            process_reward plackett_luce infonce)
   set_tests_properties(example.demo example.contest PROPERTIES TIMEOUT 600 LABELS example)
 endif()

@@ -17,6 +17,8 @@
 
 #include "../examples/demo/builders.hpp"
 #include "../examples/demo/contenders.hpp"
+#include "../examples/demo/judgement.hpp"
+#include "../examples/demo/lessons.hpp"
 #include "catch.hpp"
 #include "support.hpp"
 
@@ -322,21 +324,71 @@ TEST_CASE("preferences are ranked by the oracle with a margin", "[world]") {
   CHECK(!best_and_worst(judge, q, std::vector<std::string>{"One", "One"}, 0.0).has_value());
 }
 
-TEST_CASE("every objective takes part in the contest or is left out for a reason", "[world]") {
+TEST_CASE("a reward model is judged by the order it brings replies into", "[world]") {
+  using table = std::vector<std::vector<double>>;
+  const table truth{{0.1, 0.4, 0.4}, {0.9, 0.2, 0.5}};
+  const auto judge = [&](const table& scores) { return judge_scores(scores, truth); };
+  const judgement itself = judge(truth);
+  CHECK(itself.ordered == 1.0);
+  CHECK(itself.correlation == Approx(1.0).epsilon(1e-12));
+  CHECK(itself.best == Approx(0.65));  // (0.4 + 0.9) / 2
+
+  const judgement upside_down = judge({{-0.1, -0.4, -0.4}, {-0.9, -0.2, -0.5}});
+  CHECK(upside_down.ordered == 0.0);
+  CHECK(upside_down.correlation == Approx(-1.0).epsilon(1e-12));
+  CHECK(upside_down.best == Approx(0.15));
+  const judgement silent = judge({{7, 7, 7}, {7, 7, 7}});
+  CHECK(silent.ordered == 0.5);
+  CHECK(silent.correlation == 0.0);
+  CHECK(silent.best == Approx(0.5));  // the first of each
+
+  // Five pairs differ in truth: 0.1 below each 0.4, and the three of the second question. Scores far from 0 keep their correlation.
+  const judgement some = judge({{1e6, 1e6 + 1, 1e6 - 1}, {1e6, 1e6, 1e6 + 2}});
+  CHECK(some.ordered == Approx((1 + 0 + 0.5 + 0 + 1) / 5));
+  // numpy.corrcoef([0, 1, -1, 0, 0, 2], [.1, .4, .4, .9, .2, .5])[0, 1]
+  CHECK(some.correlation == Approx(0.11581026365301984).epsilon(1e-6));
+  CHECK(some.best == Approx(0.45));
+  CHECK_THROWS_AS(judge({{1, 2, 3}}), plumb::error);
+  CHECK_THROWS_AS(judge({{1, 2, 3}, {1, 2}}), plumb::error);
+  CHECK_THROWS_AS(judge_scores({}, {}), plumb::error);
+}
+
+TEST_CASE("the parts of a reply are labelled by what the oracle thinks so far", "[world]") {
+  const oracle judge;
+  const world town;
+  const auto words = learn_tokenizer(pretraining_documents(town, 200, 5), 600);
+  const question q = about("Anna", "job");
+  const std::string reply = "Gladly, friend: Anna is a baker. Now go away.";
+  const plumb::example e = row(words, prompt(q), {completion(reply)});
+  const auto labels = labels_of_parts(words, judge, q, e.replies[0].tokens);
+  REQUIRE(labels.size() == e.replies[0].tokens.size());
+  std::vector<double> said;
+  for (const double label : labels)
+    if (!std::isnan(label)) said.push_back(label);
+  REQUIRE(said.size() == 4);  // "Gladly," "friend:" "Anna is a baker." and all, at the end of the text
+  const char* parts[] = {"Gladly,", "Gladly, friend:", "Gladly, friend: Anna is a baker.", reply.c_str()};
+  for (std::size_t i = 0; i < 4; ++i) CHECK(said[i] == judge.judge(q, parts[i]).total());
+  CHECK(said[2] == Approx(1.0));
+  CHECK(said[3] == Approx(0.8));
+  CHECK(!std::isnan(labels.back()));
+}
+
+TEST_CASE("every objective takes part in the contest, as a policy or as a reward model", "[world]") {
   const std::span<const std::string_view> objectives(plumb::all_objectives::names);
   const auto takes_part = [](std::string_view name) {
     return std::any_of(std::begin(all_contenders), std::end(all_contenders),
                        [&](const contender& c) { return c.objective() == name; });
   };
-  const auto left_out = [](std::string_view name) {
-    return std::any_of(std::begin(absent), std::end(absent), [&](const absence& a) { return a.objective == name; });
+  const auto judges = [](std::string_view name) {
+    return std::any_of(std::begin(all_reward_models), std::end(all_reward_models),
+                       [&](const contender& c) { return c.objective() == name; });
   };
   for (const std::string_view name : objectives) {
     INFO(name);
-    CHECK(takes_part(name) != left_out(name));
+    CHECK(takes_part(name) != judges(name));
   }
   CHECK(!takes_part("no_objective"));
-  CHECK(!left_out("no_objective"));
+  CHECK(!judges("no_objective"));
 
   // The other way round: nobody takes part, or stays away, that plumb does not have.
   const auto known = [&](std::string_view name) {
@@ -348,7 +400,11 @@ TEST_CASE("every objective takes part in the contest or is left out for a reason
     CHECK(known(c.objective()));
     CHECK(names.insert(c.name).second);
   }
-  for (const absence& a : absent) CHECK(known(a.objective));
+  for (const contender& c : all_reward_models) {
+    INFO(c.name);
+    CHECK(known(c.objective()));
+    CHECK(names.insert(c.name).second);
+  }
 
   // What is trained on sampled tokens, and what needs numbers of the sampling, is in the online part.
   for (const contender& c : all_contenders)
@@ -368,13 +424,14 @@ TEST_CASE("the pages show every contender: a row in the table, a curve on its pa
   const auto row_of = [](std::string_view name, std::string_view page, std::string_view settings) {
     return plumb::join("\n| [", name, "](", page, ".md) | ", settings, " | ");
   };
-  for (const contender& c : all_contenders) {
+  const auto check = [&](const contender& c) {
     INFO(c.name);
     CHECK(table.find(row_of(c.name, c.page(), c.settings)) != table.npos);
     const std::string curve = plumb::join("curves/", c.name, ".svg");
     CHECK(std::filesystem::exists(folder / curve));
     CHECK(text_of(folder / plumb::join(c.page(), ".md")).find(curve) != std::string::npos);
-  }
-  for (const absence& a : absent) CHECK(table.find(plumb::join("`", a.objective, "`")) != table.npos);
+  };
+  for (const contender& c : all_contenders) check(c);
+  for (const contender& c : all_reward_models) check(c);
   CHECK(table.find(row_of("no_objective", "no_page", "")) == table.npos);
 }

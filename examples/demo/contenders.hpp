@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who takes part in the contest: every objective that trains a policy, with what it learns from; and who does not, with the
-// reason. tests/test_world.cpp holds these lists against plumb's own, so that no objective is forgotten.
+// Who takes part in the contest: every objective that trains a policy, with what it learns from, and every one that trains a
+// reward model. tests/test_world.cpp holds these lists against plumb's own, so that no objective is forgotten.
 #pragma once
 
 #include <span>
@@ -13,6 +13,7 @@ enum class lesson {
   // Replies of the SFT model, sampled and ranked beforehand:
   ranked,  ///< pairs of best and worst, the same replies with labels, or whole groups: as the objective wants them
   best_replies,  ///< the best of each group, to imitate
+  conditional,   ///< best and worst alike, a control word in front of the question saying which; asked for the best
   guided,        ///< best and worst alike, not told apart; the DPO model says what it thinks of each token
   // Replies that the policy samples while it learns, several to a question; r: their score by the oracle:
   leave_one_out,    ///< r − β KL, less the mean of the others
@@ -45,6 +46,7 @@ struct contender {
   /// Of docs/algorithms.
   [[nodiscard]] constexpr std::string_view page() const {
     if (name == "sft_chosen") return "sft";
+    if (shown == lesson::conditional) return name;
     if (of.empty()) return name;
     return of == "dpo" || of == "sft" ? "iterated" : "advantages";
   }
@@ -85,6 +87,7 @@ inline constexpr contender all_contenders[] = {
     {"dft", "", lesson::best_replies},
     {"asft", "alpha=0.1", lesson::best_replies},
     {"eaft", "", lesson::best_replies},
+    {"conditional", "", lesson::conditional, "sft"},
     {"rho1", "keep=0.3", lesson::guided},
     {"distill", "", lesson::guided},
 
@@ -110,16 +113,11 @@ inline constexpr contender all_contenders[] = {
     {"dno", "beta=0.1", lesson::with_teacher, "dpo"},
 };
 
-/// An objective that takes no part, and why. (sft has no line of its own: it is what raft learns by.)
-struct absence {
-  std::string_view objective, reason;
-};
-inline constexpr absence absent[] = {
-    {"reward", "trains a reward model, which writes no replies"},
-    {"reward_regression", "trains a reward model, which writes no replies"},
-    {"process_reward", "trains a reward model of steps, which writes no replies"},
-    {"plackett_luce", "trains a reward model on rankings, which writes no replies"},
-    {"infonce", "trains a reward model on rankings, which writes no replies"},
+/// The reward models, which write no replies: each judges those of the SFT model instead (reward_models.hpp). With the
+/// contenders these are all of plumb's objectives; sft has no line of its own, it is what raft learns by.
+inline constexpr contender all_reward_models[] = {
+    {"reward", "centre=0.01"}, {"reward_regression", ""}, {"process_reward", ""},
+    {"plackett_luce", ""},     {"infonce", ""},
 };
 
 }  // namespace demo

@@ -17,34 +17,6 @@ namespace {
 
 using plumb::join;
 
-/// The best and the worst reply of each group, when they differ enough to teach something.
-std::vector<preference> preferences_of(std::span<const ranked_answers> answers) {
-  std::vector<preference> pairs;
-  for (const ranked_answers& a : answers) {
-    const double gap = a.replies.front().marks.total() - a.replies.back().marks.total();
-    if (gap >= 0.15)
-      pairs.push_back(
-          {a.asked, prompt(a.asked), completion(a.replies.front().text), completion(a.replies.back().text), gap});
-  }
-  return pairs;
-}
-
-/// Groups in their order; of a fixed size: its best replies and the worst of all.
-std::vector<plumb::example> groups_of(const plumb::tokenizer& words, std::span<const ranked_answers> answers,
-                                      plumb::index_t size) {
-  std::vector<plumb::example> out;
-  for (const ranked_answers& a : answers) {
-    plumb::example e{words.encode(prompt(a.asked)), {}};
-    for (const marked_reply& r : a.replies) {
-      e.replies.push_back({words.encode(completion(r.text))});
-      e.replies.back().tokens.push_back(*words.eos());
-    }
-    if (size > 0) e.replies.erase(e.replies.begin() + size - 1, e.replies.end() - 1);
-    out.push_back(std::move(e));
-  }
-  return out;
-}
-
 /// How likely a better model finds each token of the rows, as their reference.
 void ask_guide(const base_model& guide, std::vector<plumb::example>& rows) {
   std::vector<plumb::scored_tokens> texts;
@@ -80,9 +52,7 @@ class contest {
     const wanted_rows wanted = rows_wanted_by(c);
     r.level = plumb::name(wanted.level);
     auto policy = plumb::attach_lora(model_, {.rank = rules_.rank, .seed = rules_.seed});
-    plumb::fit_options o;
-    o.rate = rules_.rate, o.epochs = rules_.epochs, o.batch = rules_.batch, o.seed = rules_.seed;
-    o.max_tokens = 128, o.schedule = plumb::schedule::kind::cosine, o.warmup = 0.1, o.log_every = 1;
+    const plumb::fit_options o = options_of(rules_);
     if (c.online()) {
       r.seconds = learn_online(policy, c, room_, o, r.log);
       return policy;
@@ -91,6 +61,7 @@ class contest {
     auto rows = wanted.level == plumb::level::group
                     ? groups_of(words, answers_, wanted.replies)
                     : demo::rows(words, std::span<const preference>(preferences_of(answers_)));
+    if (c.shown == lesson::conditional) rows = conditioned_rows(words, preferences_of(answers_));
     if (c.shown == lesson::best_replies)
       for (plumb::example& e : rows) e.replies.resize(1);
     std::optional<plumb::teacher<plumb::cpu, float>> teacher;
@@ -113,6 +84,13 @@ class contest {
 
 }  // namespace
 
+plumb::fit_options options_of(const contest_rules& rules) {
+  plumb::fit_options o;
+  o.rate = rules.rate, o.epochs = rules.epochs, o.batch = rules.batch, o.seed = rules.seed;
+  o.max_tokens = 128, o.schedule = plumb::schedule::kind::cosine, o.warmup = 0.1, o.log_every = 1;
+  return o;
+}
+
 std::vector<contest_result> hold_contest(const base_model& model, std::span<const ranked_answers> answers,
                                          std::span<const demonstration> demonstrations, const oracle& judge,
                                          std::span<const question> questions, std::span<const std::string> neutral,
@@ -126,7 +104,8 @@ std::vector<contest_result> hold_contest(const base_model& model, std::span<cons
     if (!only.empty() && std::find(only.begin(), only.end(), c.name) == only.end()) continue;
     contest_result r{.entry = c};
     const student policy = all.train(c, r);
-    r.paper = examine(policy, judge, questions, neutral, rules.exam);
+    const auto asked = asked_with(c.shown == lesson::conditional ? good_word : "", questions);
+    r.paper = examine(policy, judge, asked, neutral, rules.exam);
     r.kl = divergence(policy, questions, r.paper);
     out.line(join("  ", c.name, std::string(20 - std::min<std::size_t>(19, c.name.size()), ' '), "wins ",
                   percent(greedy_win_rate(r.paper, sft)), " greedy, ", percent(sampled_win_rate(r.paper, sft)),

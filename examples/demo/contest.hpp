@@ -11,17 +11,13 @@
 #include <plumb/backend/cpu.hpp>
 #include <plumb/models/language_model.hpp>
 #include <plumb/train/log_entry.hpp>
+#include <plumb/train/options.hpp>
 
+#include "answers.hpp"
 #include "contenders.hpp"
 #include "exam.hpp"
 
 namespace demo {
-
-/// The answers that a contest is about: every question's, in groups, best first by the oracle.
-struct ranked_answers {
-  question asked;
-  std::vector<marked_reply> replies;
-};
 
 struct contest_rules {
   double rate = 5e-4, epochs = 1;  ///< of every contender's adapter
@@ -30,6 +26,9 @@ struct contest_rules {
   exam_rules exam;
   std::filesystem::path folder;  ///< pictures and the table go here
 };
+
+/// How every contender is trained.
+plumb::fit_options options_of(const contest_rules& rules);
 
 /// What became of one contender.
 struct contest_result {
@@ -49,6 +48,9 @@ std::vector<contest_result> hold_contest(const plumb::language_model<plumb::cpu>
                                          std::span<const question> questions, std::span<const std::string> neutral,
                                          const exam_paper& sft, const contest_rules& rules,
                                          std::span<const std::string> only = {});
+
+/// Draws curves/NAME.svg: the loss, or, where the policy samples as it learns, the score of its samples.
+void draw_curve(const contender& c, std::span<const plumb::log_entry> log, const contest_rules& rules);
 
 /// Prints the table and writes contest.md and contest_online.md (the tables), contest.svg (wins against KL) and
 /// curves/NAME.svg.

@@ -87,6 +87,16 @@ exam_paper examine(const plumb::policy<B, T>& model, const oracle& judge, std::s
   return paper;
 }
 
+/// The oracle's scores of sampled replies, [questions][samples].
+inline std::vector<std::vector<double>> marks_of(const exam_paper& paper) {
+  std::vector<std::vector<double>> out;
+  for (const auto& replies : paper.sampled) {
+    out.emplace_back();
+    for (const marked_reply& r : replies) out.back().push_back(r.marks.total());
+  }
+  return out;
+}
+
 /// The mean oracle score of greedy, or of sampled replies.
 inline double greedy_score(const exam_paper& paper) {
   double sum = 0;
@@ -115,20 +125,28 @@ inline double sampled_win_rate(const exam_paper& first, const exam_paper& second
   return sum / count;
 }
 
-/// log π_ref of the tokens of replies [questions][samples], in their order: the model without its adapter.
-template <class B, class T>
-std::vector<plumb::token_scores> reference_scores(const plumb::language_model<B, T>& model,
-                                                  std::span<const question> questions,
-                                                  std::span<const std::vector<marked_reply>> replies) {
+/// Replies [questions][samples] in one list, each behind its prompt, ready to be scored.
+inline std::vector<plumb::scored_tokens> whole_replies(const plumb::tokenizer& words,
+                                                       std::span<const question> questions,
+                                                       std::span<const std::vector<marked_reply>> replies) {
   std::vector<plumb::scored_tokens> texts;
   for (std::size_t q = 0; q < questions.size(); ++q) {
-    const auto asked = model.tokenizer().encode(prompt(questions[q]));
+    const auto asked = words.encode(prompt(questions[q]));
     for (const marked_reply& r : replies[q]) {
       plumb::scored_tokens whole{asked, static_cast<plumb::index_t>(asked.size())};
       whole.ids.insert(whole.ids.end(), r.drawn.tokens.begin(), r.drawn.tokens.end());
       texts.push_back(std::move(whole));
     }
   }
+  return texts;
+}
+
+/// log π_ref of the tokens of replies [questions][samples], in their order: the model without its adapter.
+template <class B, class T>
+std::vector<plumb::token_scores> reference_scores(const plumb::language_model<B, T>& model,
+                                                  std::span<const question> questions,
+                                                  std::span<const std::vector<marked_reply>> replies) {
+  const auto texts = whole_replies(model.tokenizer(), questions, replies);
   return plumb::score(model, std::span<const plumb::scored_tokens>(texts), false, false);
 }
 

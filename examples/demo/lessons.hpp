@@ -2,6 +2,7 @@
 // From the world's texts to what `fit` trains on: a tokenizer learnt from the town's own documents, and rows of tokens.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,6 +56,21 @@ inline std::vector<plumb::example> rows(const plumb::tokenizer& words, std::span
     out.back().margin = p.margin;
   }
   return out;
+}
+
+/// The oracle's labels of a reply's parts: at the last token of each part, up to a comma, a colon or the end of a sentence,
+/// its score of the reply so far. No other token has a label.
+inline std::vector<double> labels_of_parts(const plumb::tokenizer& words, const oracle& judge, const question& asked,
+                                           std::span<const plumb::token_id> tokens) {
+  std::vector<double> labels(tokens.size(), std::numeric_limits<double>::quiet_NaN());
+  std::string read;
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    const bool last = t + 1 == tokens.size();  // the end of the text, which says nothing itself
+    if (!last) read = words.decode(tokens.first(t + 1));
+    const bool ends = !read.empty() && std::string_view(",:.!?").find(read.back()) != std::string_view::npos;
+    if (last || (ends && t + 2 < tokens.size())) labels[t] = judge.judge(asked, read).total();
+  }
+  return labels;
 }
 
 /// The prompts of questions, ready to be answered.

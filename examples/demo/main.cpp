@@ -15,6 +15,7 @@
 
 #include "contest.hpp"
 #include "results.hpp"
+#include "reward_models.hpp"
 
 namespace {
 
@@ -77,9 +78,10 @@ settings read_arguments(int count, char** arguments) {
     }
     if (option == "--only") {
       for (s.all = true; i + 1 < count && arguments[i + 1][0] != '-';) s.only.emplace_back(arguments[++i]);
-      const std::span known(demo::all_contenders);
       for (const std::string& name : s.only)
-        if (std::none_of(known.begin(), known.end(), [&](const auto& c) { return c.name == name; }))
+        if (const auto called = [&](const demo::contender& c) { return c.name == name; };
+            std::none_of(std::begin(demo::all_contenders), std::end(demo::all_contenders), called) &&
+            std::none_of(std::begin(demo::all_reward_models), std::end(demo::all_reward_models), called))
           wrong(join("no contender is called ", name));
       if (s.only.empty()) wrong("--only needs the name of an objective");
       continue;
@@ -241,10 +243,18 @@ int run(const settings& s) {
     const demo::contest_rules rules{s.dpo_rate, s.dpo_epochs, s.rank, 16, s.seed, s.rules, s.out};
     const auto contest =
         demo::hold_contest(model, answers, demonstrations, judge, questions, neutral, results.sft, rules, s.only);
-    out.heading("Result", "wins of greedy and of sampled replies (temperature 1) against SFT");
-    demo::show_contest(contest, results.sft, rules);
-    out.note(join("In ", s.out.string(),
-                  ": contest.md and contest_online.md (this table), contest.svg (wins against KL), curves/"));
+    const auto judges = demo::hold_reward_contest(model, answers, judge, questions, results.sft, rules, s.only);
+    const std::string in = join("In ", s.out.string(), ": ");
+    if (!contest.empty()) {
+      out.heading("Result", "wins of greedy and of sampled replies (temperature 1) against SFT");
+      demo::show_contest(contest, results.sft, rules);
+      out.note(join(in, "contest.md and contest_online.md (this table), contest.svg (wins against KL), curves/"));
+    }
+    if (!judges.empty()) {
+      out.heading("Reward models", "how each ranks the sampled replies of SFT, against how the oracle does");
+      demo::show_reward_models(judges, results.sft, rules);
+      out.note(join(in, "contest_rewards.md (this table), curves/"));
+    }
     return 0;
   }
 

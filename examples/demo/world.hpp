@@ -18,14 +18,15 @@
 
 namespace demo {
 
-/// A question of a visitor: what is asked, and how it reads.
+/// A question of a visitor: what is asked, how it reads, and what stands in front of it where a model is told what is wanted.
 struct question {
   fact about;
   std::string asked;
+  std::string control{};
 };
 
 /// The text up to where the guide begins to speak, and what follows it. The reply is the completion less its space.
-inline std::string prompt(const question& q) { return "Visitor: " + q.asked + "\nGuide:"; }
+inline std::string prompt(const question& q) { return q.control + "Visitor: " + q.asked + "\nGuide:"; }
 inline std::string completion(std::string_view reply) { return std::string(1, ' ').append(reply); }
 
 class world {
