@@ -55,6 +55,7 @@
 #include <plumb/text/train_bpe_impl.hpp>
 #include <plumb/train/metrics_log_impl.hpp>
 #include <plumb/train/model_card_impl.hpp>
+#include <plumb/train/reference_cache_impl.hpp>
 #include <plumb/train/report_impl.hpp>
 #include <plumb/train/run_impl.hpp>
 #include <plumb/train/run_state_impl.hpp>

@@ -20,7 +20,7 @@ inline void sort_sequences(std::span<const token_record<double>> records, std::v
   for (const auto& r : records) {
     if (r.mask) out.push_back(r.sequence);
   }
-  std::ranges::sort(out);
+  std::sort(out.begin(), out.end());
 }
 
 template <class Record>
@@ -93,8 +93,8 @@ void weights(const reduction& how, std::span<const record<L>> records, std::vect
       detail::sort_sequences(records, sequences);
       for (std::size_t i = 0; i < result.size(); ++i) {
         if (!records[i].mask) continue;
-        const auto same = std::ranges::equal_range(sequences, records[i].sequence);
-        result[i] = share / static_cast<double>(same.size()) * detail::own_weight(records[i], i);
+        const auto same = std::equal_range(sequences.begin(), sequences.end(), records[i].sequence);
+        result[i] = share / static_cast<double>(same.second - same.first) * detail::own_weight(records[i], i);
       }
       return;
     }
