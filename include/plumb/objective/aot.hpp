@@ -29,8 +29,9 @@ struct aot {
     about("label_smoothing", self.label_smoothing, "share of pairs whose labels are swapped", from_below(0, 0.5));
   }
   /// v of the rank of u, [records].
-  std::vector<double> prepare(std::span<const pair_record<>> pairs) const {
-    using record = pair_record<>;
+  template <class Real>
+  std::vector<double> prepare(std::span<const pair_record<Real>> pairs) const {
+    using record = pair_record<Real>;
     const auto policy = detail::of_counted(pairs, [](const record& r) { return r.chosen.logp - r.rejected.logp; });
     const auto reference = detail::of_counted(pairs, [](const record& r) { return r.chosen.ref - r.rejected.ref; });
     return detail::rank_partners(policy, reference);

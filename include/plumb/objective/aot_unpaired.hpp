@@ -32,9 +32,10 @@ struct aot_unpaired {
     about("beta", self.beta, "how strongly the policy is held to the reference: small moves far", above(0));
     about("label_smoothing", self.label_smoothing, "share of pairs whose labels are swapped", from_below(0, 0.5));
   }
-  std::vector<partners> prepare(std::span<const pair_record<>> pairs) const {
-    const auto chosen = detail::of_counted(pairs, [](const pair_record<>& r) { return r.chosen.log_ratio(); });
-    const auto rejected = detail::of_counted(pairs, [](const pair_record<>& r) { return r.rejected.log_ratio(); });
+  template <class Real>
+  std::vector<partners> prepare(std::span<const pair_record<Real>> pairs) const {
+    const auto chosen = detail::of_counted(pairs, [](const pair_record<Real>& r) { return r.chosen.log_ratio(); });
+    const auto rejected = detail::of_counted(pairs, [](const pair_record<Real>& r) { return r.rejected.log_ratio(); });
     const auto below = detail::rank_partners(chosen, rejected), over = detail::rank_partners(rejected, chosen);
     std::vector<partners> result(pairs.size());
     for (std::size_t i = 0; i < pairs.size(); ++i) result[i] = {below[i], over[i]};

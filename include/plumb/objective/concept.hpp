@@ -81,12 +81,12 @@ concept with_reward = requires(const O& o, const sequence_record<double>& s) {
 /// The stand-in for "no constant" of objectives without `prepare`.
 struct nothing {};
 
-/// What a const member function of one argument returns.
-template <class O, class Result, class Argument>
-std::remove_cvref_t<Result> result_of(Result (O::*)(Argument) const);
+template <class O>
+concept with_prepare =
+    requires(const O& objective, std::span<const record<O::level>> records) { objective.prepare(records); };
 
 template <class O>
-concept with_prepare = requires { result_of(&O::prepare); };
+concept names_prepare = requires { &O::prepare; };
 
 template <class O>
 struct prepared_by {
@@ -94,7 +94,7 @@ struct prepared_by {
 };
 template <with_prepare O>
 struct prepared_by<O> {
-  using type = decltype(result_of(&O::prepare));
+  using type = std::remove_cvref_t<decltype(std::declval<const O&>().prepare(std::span<const record<O::level>>()))>;
 };
 
 template <class Returned>
@@ -259,6 +259,10 @@ consteval bool explain() {
         never<O>,
         "plumb: an objective is copied to the device byte by byte, so its members must be plain numbers, bools "
         "or enums; move std::string, std::vector and std::function out of it");
+  else if constexpr (names_prepare<O> && !with_prepare<O>)
+    static_assert(never<O>,
+                  "plumb: prepare() must be const and take the records of the batch, std::span<const plumb::"
+                  "pair_record<>> (or of another level, as the objective's own)");
   else if constexpr (has_fixed_slots<O::level> && callable<O>) {
     using Real = dual_of<O::level>;
     if constexpr (!std::same_as<result<O>, Real>)

@@ -40,8 +40,9 @@ struct gspo {
   constexpr need active_needs() const { return detail::policy_needs(*this); }
 
   /// log s of each token's reply, [tokens].
-  std::vector<double> prepare(std::span<const token_record<>> tokens) const {
-    return detail::means_by_sequence(tokens, [](const token_record<>& r) { return r.logp - r.old; });
+  template <class Real>
+  std::vector<double> prepare(std::span<const token_record<Real>> tokens) const {
+    return detail::means_by_sequence(tokens, [](const token_record<Real>& r) { return r.logp - r.old; });
   }
   template <class Real>
   constexpr Real operator()(const token_record<Real>& r, double log_ratio) const {

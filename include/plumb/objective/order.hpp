@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Orders within a batch, for objectives that look beyond one record: tokens by reply, replies by rank.
+//
+// All of it, and what calls it in an objective's `prepare`, is a template: who includes an objective and does not train
+// with it does not wait for sorting to be compiled.
 #pragma once
 
 #include <plumb/objective/record.hpp>
@@ -26,7 +29,8 @@ std::vector<std::size_t> order_by(std::size_t n, Before before) {
 }
 
 /// The place of each value when sorted, smallest first, [values]; NaN comes last, equals keep their order.
-inline std::vector<std::size_t> sorted_order(std::span<const double> values) {
+template <class Values>
+std::vector<std::size_t> sorted_order(const Values& values) {
   return order_by(values.size(), [&](std::size_t i, std::size_t j) {
     return values[i] < values[j] || (values[i] == values[i] && values[j] != values[j]);
   });
@@ -34,7 +38,8 @@ inline std::vector<std::size_t> sorted_order(std::span<const double> values) {
 
 /// For each record the value in `partners` that has the rank which its own has in `own`, [records]. A record that lacks
 /// its own number in `partners` gets NaN, and no other does: the loss that fails is that of the record at fault.
-inline std::vector<double> rank_partners(std::span<const double> own, std::span<const double> partners) {
+template <class Values>
+std::vector<double> rank_partners(const Values& own, const Values& partners) {
   const auto mine = sorted_order(own), theirs = sorted_order(partners);
   std::vector<double> result(own.size());
   for (std::size_t rank = 0; rank < own.size(); ++rank) {

@@ -30,7 +30,8 @@ struct rho1 {
     about("keep", self.keep, "share of the tokens that are learnt from", above_up_to(0, 1));
   }
   /// Valid tokens over chosen ones for a chosen token, so that the mean over valid tokens is L; 0 for the others; [tokens].
-  std::vector<double> prepare(std::span<const token_record<>> tokens) const {
+  template <class Real>
+  std::vector<double> prepare(std::span<const token_record<Real>> tokens) const {
     std::vector<double> excess(tokens.size()), weight(tokens.size());
     double counted = 0, learnable = 0;
     for (std::size_t i = 0; i < tokens.size(); ++i) {
