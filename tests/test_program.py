@@ -571,6 +571,20 @@ class Tiny(Case):
         self.refused("generate", "--model", TINY, "--in", "-", rows=[{"ids": []}], says="empty")
         self.refused("generate", "--model", TINY, "--in", "-", rows=[{"ids": [1] * 5000}], says="positions")
 
+    @needs_data
+    def test_generate_streams_tokens(self):
+        rows = [{"prompt": "Once upon a time"}, {"prompt": "Lily"}]
+        options = ("generate", "--model", MODEL, "--in", "-", "--max-tokens", "12", "--samples", "2")
+        plain = lines(self.ok(*options, rows=rows))
+        found = lines(self.ok(*options, "--stream", rows=rows))
+        self.assertEqual(found[-4:], plain)  # the replies themselves, as without it
+        for number, reply in enumerate(plain):
+            tokens = [t for t in found[:-4] if (t["row"], t["sample"]) == (number // 2, number % 2)]
+            self.assertEqual([t["id"] for t in tokens], reply["ids"])
+            self.assertEqual([t["logp"] for t in tokens], reply["logp"])
+            self.assertEqual("".join(t["text"] for t in tokens), reply["completion"])
+        self.refused("generate", "--model", TINY, "--in", "-", "--stream", "--beams", "2", says="--stream")
+
     def test_generate_is_reproducible_and_scored_by_score(self):
         rows = [{"ids": [i % 90 + 1, 3]} for i in range(70)]
         options = ("generate", "--model", TINY, "--in", "-", "--max-tokens", "5", "--samples", "2")

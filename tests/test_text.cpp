@@ -8,12 +8,14 @@
 #include "failures.hpp"
 #include "support.hpp"
 
+#include <plumb/core/random.hpp>
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
 #include <plumb/io/utf8.hpp>
 #include <plumb/text/base64.hpp>
 #include <plumb/text/nfc.hpp>
 #include <plumb/text/patterns.hpp>
+#include <plumb/text/running_text.hpp>
 #include <plumb/text/tokenizer.hpp>
 #include <plumb/text/train_bpe.hpp>
 
@@ -145,10 +147,11 @@ TEST_CASE("two thousand lines of every script are cut as the packages that defin
   CHECK(kinds.size() == 11);
 }
 
-TEST_CASE("decoding what was encoded gives the line again", "[text]") {
+namespace {
+
+/// Tokenizers of every kind that gives a text back as it was, by name.
+std::vector<std::pair<std::string, tokenizer>> faithful_tokenizers() {
   const auto folder = plumb_test::repository() / "tests" / "golden";
-  const auto lines = json::get<std::vector<std::string>>(json::parse_file(folder / "tokenizer_lines.json").as_object(),
-                                                         "lines", "golden");
   const auto of = [&](const char* file, std::size_t variant) {
     const json::value golden = json::parse_file(folder / file);
     const auto& chosen = golden.as_object().at("variants").as_array()[variant].as_object();
@@ -165,7 +168,25 @@ TEST_CASE("decoding what was encoded gives the line again", "[text]") {
     all.emplace_back("bytes_words", of("tokenizer_bytes_words.json", variant));
   if (const auto shared = plumb_test::shared_data("tokenizers/gpt2/ggml-vocab-gpt-2.gguf"))
     all.emplace_back("gguf", tokenizer::load(*shared));
-  for (const auto& [name, t] : all) {
+  return all;
+}
+std::vector<std::string> lines_of_every_script() {
+  const auto file = plumb_test::repository() / "tests" / "golden" / "tokenizer_lines.json";
+  return json::get<std::vector<std::string>>(json::parse_file(file).as_object(), "lines", "golden");
+}
+/// What a reader of the tokens has seen in the end.
+std::string shown_in_pieces(const tokenizer& t, std::span<const token_id> ids) {
+  plumb::running_text running(t);
+  std::string out;
+  for (const token_id id : ids) out += running.add(id);
+  return out + running.finish();
+}
+
+}  // namespace
+
+TEST_CASE("decoding what was encoded gives the line again", "[text]") {
+  const auto lines = lines_of_every_script();
+  for (const auto& [name, t] : faithful_tokenizers()) {
     std::size_t different = 0;
     for (const std::string& line : lines) {
       const auto ids = t.encode(line, false);
@@ -175,6 +196,52 @@ TEST_CASE("decoding what was encoded gives the line again", "[text]") {
     INFO(name);
     CHECK(different == 0);
   }
+}
+
+TEST_CASE("text token by token is the text of all tokens", "[text]") {
+  auto all = faithful_tokenizers();
+  const auto folder = plumb_test::repository() / "tests" / "golden" / "tokenizer_files";
+  for (const char* name : {"unigram.json", "word_piece.json", "word_piece_cased.json", "bpe.model"})
+    all.emplace_back(name, tokenizer::load(folder / name));
+  const auto lines = lines_of_every_script();
+  for (const auto& [name, t] : all) {
+    INFO(name);
+    std::size_t different = 0;
+    for (const std::string& line : lines) {
+      const auto ids = t.encode(line);
+      if (shown_in_pieces(t, ids) == t.decode(ids, true)) continue;
+      if (++different < 4) UNSCOPED_INFO(json::dump(json::value(line.c_str())));
+    }
+    CHECK(different == 0);
+    if (!name.starts_with("bytes")) continue;
+    for (std::uint64_t i = 0; i < 300; ++i) {  // bytes that are no characters, special tokens
+      std::vector<token_id> ids;
+      for (std::uint64_t k = 0; k < 20; ++k)
+        ids.push_back(static_cast<token_id>(plumb::philox_word(i, k) % static_cast<std::uint64_t>(t.size())));
+      different += shown_in_pieces(t, ids) == t.decode(ids, true) ? 0 : 1;
+    }
+    CHECK(different == 0);
+  }
+}
+
+TEST_CASE("no half character is shown, and nothing is shown twice", "[text]") {
+  const auto t = tokenizer::load(plumb_test::repository() / "tests/golden/tokenizer_files/bpe_bytes.model");
+  const auto ids = t.encode("a \U0001F600 b", false);
+  plumb::running_text running(t);
+  std::size_t waited = 0;
+  std::string seen;
+  for (const token_id id : ids) {
+    const std::string piece = running.add(id);
+    CHECK(piece.find("\xEF\xBF\xBD") == std::string::npos);
+    waited += piece.empty() ? 1 : 0;
+    seen += piece;
+  }
+  CHECK(waited >= 3);  // bytes of the face but its last
+  CHECK(seen == t.decode(ids));
+  CHECK(running.finish().empty());
+  plumb::running_text cut(t);
+  for (std::size_t i = 0; i < ids.size() && t.token(ids[i]) != "<0x98>"; ++i) (void)cut.add(ids[i]);
+  CHECK(cut.finish().starts_with("\xEF\xBF\xBD"));
 }
 
 TEST_CASE("a real model's tokenizer", "[text][shared]") {

@@ -90,7 +90,7 @@ class engine {
                                           std::span<const std::string> adapters, bool entropy) = 0;
   virtual std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
                                                        std::span<const std::string> adapters,
-                                                       const generate_options& options) = 0;
+                                                       const generate_options& options, token_listener listen) = 0;
   virtual std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
                                                           std::span<const std::string> adapters,
                                                           const beam_options& options) = 0;

@@ -87,10 +87,10 @@ class engine_of final : public engine {
     return policy_ ? plumb::score(*policy_, sequences, entropy) : plumb::score(model_, sequences, entropy);
   }
   std::vector<std::vector<generated>> generate(std::span<const std::vector<token_id>> prompts,
-                                               std::span<const std::string> adapters,
-                                               const generate_options& options) override {
-    if (named_) return plumb::generate(*named_, prompts, adapters, options);
-    return plumb::generate(model_, prompts, options);
+                                               std::span<const std::string> adapters, const generate_options& options,
+                                               token_listener listen) override {
+    if (named_) return plumb::generate(*named_, prompts, adapters, options, listen);
+    return plumb::generate(model_, prompts, options, listen);
   }
   std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
                                                   std::span<const std::string> adapters,

@@ -6,6 +6,11 @@
 #include "output.hpp"
 #include "token_rows.hpp"
 
+#include <plumb/text/running_text.hpp>
+
+#include <map>
+#include <utility>
+
 namespace program {
 
 namespace {
@@ -53,6 +58,28 @@ json::object generated_row(const generated& reply, bool with_text) {
   return out;
 }
 
+/// Writes a row for every token as it is drawn.
+class token_rows {
+ public:
+  token_rows(output& out, const engine& model) : out_(out), model_(model) {}
+
+  /// `number`: the prompt's among all rows.
+  void write(const token_event& e, std::uint64_t number) {
+    json::object row{
+        {"row", number}, {"sample", e.sample}, {"id", e.reply.tokens.back()}, {"logp", e.reply.logp.back()}};
+    if (model_.has_tokenizer())
+      row["text"] = texts_.try_emplace({number, e.sample}, model_.tokenizer()).first->second.add(e.reply.tokens.back());
+    out_.line(row);
+    out_.flush();
+  }
+  void forget() { texts_.clear(); }
+
+ private:
+  output& out_;
+  const engine& model_;
+  std::map<std::pair<std::uint64_t, std::size_t>, running_text> texts_;
+};
+
 int run_generate(const arguments& given) {
   const common_options common = read_common(given);
   const generate_options options = read_options(given, common);
@@ -62,17 +89,26 @@ int run_generate(const arguments& given) {
   const bool beams = given.has("--beams");
   if (!beams && given.has("--length-penalty")) throw error(errc::bad_argument, "--length-penalty", "needs --beams N");
   const beam_options searched = beams ? read_beams(given, options) : beam_options{};
+  const bool stream = given.has("--stream");
+  if (beams && stream)
+    throw error(errc::bad_argument, "--stream", "does not go with --beams: a beam may yet be dropped");
   constexpr std::size_t together = 32;
   write_output(given.text("--out"), [&](output& out) {
     std::vector<std::vector<token_id>> waiting;
     std::vector<std::string> adapters;
     generate_options own = options;  // a reply depends on the seed and its row's number, not on where groups are cut
+    token_rows tokens(out, *model);
+    const auto listen = [&](const token_event& e) {
+      if (stream) tokens.write(e, own.first_prompt + e.prompt);
+      return true;
+    };
     const auto answer = [&] {
       if (waiting.empty()) return;
       for (const auto& replies :
-           beams ? model->beam_search(waiting, adapters, searched) : model->generate(waiting, adapters, own))
+           beams ? model->beam_search(waiting, adapters, searched) : model->generate(waiting, adapters, own, listen))
         for (const generated& reply : replies) out.line(generated_row(reply, model->has_tokenizer()));
       out.flush();
+      tokens.forget();
       own.first_prompt += waiting.size();
       waiting.clear(), adapters.clear();
     };
@@ -100,7 +136,10 @@ const command generate_command{
     "\"logp\": [..],\n"
     "\"finish\": \"stop\" or \"length\"}. ids holds the end-of-text token if one ended the reply; logp is the model's "
     "own, in nats,\n"
-    "whatever the temperature. The same seed gives the same replies.",
+    "whatever the temperature. The same seed gives the same replies. --stream writes a row for every token as it is "
+    "drawn, "
+    "too:\n"
+    "{\"row\": prompt, \"sample\": n, \"id\": token, \"logp\": x, \"text\": what it adds}.",
     "  echo '{\"prompt\": \"Once upon a time\"}' | plumb generate --model stories260k/hf --in - --max-tokens 40 "
     "--temperature 0",
     {{"--model", "MODEL", "a Hugging Face folder"},
@@ -122,6 +161,7 @@ const command generate_command{
      {"--repetition-penalty", "X", "divides the logits of tokens seen in prompt or reply (default 1)"},
      {"--presence-penalty", "X", "subtracted from the logits of tokens of the reply (default 0)"},
      {"--frequency-penalty", "X", "the same, once for each time that the token occurred (default 0)"},
+     {"--stream", "", "a row for every token as it is drawn, before those of the replies"},
      {"--beams", "N", "search for the most probable replies with N beams, instead of drawing; --samples: how many"},
      {"--length-penalty", "X", "with --beams: replies count log p / tokens^X (default 1)"}},
     run_generate};

@@ -58,7 +58,8 @@ struct showcase {
   }
   [[nodiscard]] std::vector<std::string> answers(engine& model) const {
     std::vector<std::string> out;
-    for (const auto& replies : model.generate(prompts, {}, {.max_tokens = 64, .sampling = {.temperature = 0}}))
+    const generate_options greedy{.max_tokens = 64, .sampling = {.temperature = 0}};
+    for (const auto& replies : model.generate(prompts, {}, greedy, [](const token_event&) { return true; }))
       out.push_back(replies[0].text);
     return out;
   }

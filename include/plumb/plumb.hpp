@@ -16,6 +16,7 @@
 #include <plumb/rollout/beam_search.hpp>
 #include <plumb/rollout/generate.hpp>
 #include <plumb/rollout/score.hpp>
+#include <plumb/text/running_text.hpp>
 #include <plumb/train/fit.hpp>
 #include <plumb/train/progress.hpp>
 #include <plumb/version.hpp>

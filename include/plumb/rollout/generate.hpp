@@ -254,12 +254,18 @@ std::vector<std::vector<generated>> generate(const language_model<B, T>& model,
 template <class B, class T>
 std::vector<std::vector<generated>> generate(const adapter_set<B, T>& adapters,
                                              std::span<const std::vector<token_id>> prompts,
-                                             std::span<const std::string> names, const generate_options& options = {}) {
+                                             std::span<const std::string> names, const generate_options& options,
+                                             token_listener listen) {
   detail::check_names(prompts.size(), names.size());
   adapters.check_bare();
   const auto numbers = adapters.numbers(names);
-  return detail::generate_with<B, T>(
-      adapters.model(), prompts, options, [](const token_event&) { return true; }, &adapters.table(), numbers);
+  return detail::generate_with<B, T>(adapters.model(), prompts, options, listen, &adapters.table(), numbers);
+}
+template <class B, class T>
+std::vector<std::vector<generated>> generate(const adapter_set<B, T>& adapters,
+                                             std::span<const std::vector<token_id>> prompts,
+                                             std::span<const std::string> names, const generate_options& options = {}) {
+  return generate(adapters, prompts, names, options, [](const token_event&) { return true; });
 }
 
 /// Replies to prompts given as text (with the tokenizer's own special tokens before it).
