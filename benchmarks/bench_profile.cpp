@@ -169,6 +169,8 @@ class profile {
       train(plumb::dpo{});
     else if (method == "orpo")
       train(plumb::orpo{});
+    else if (method == "ppo")
+      train(plumb::ppo{.value_weight = 0});
     else
       train(plumb::kto{});
     allocations.on = false;
@@ -180,7 +182,7 @@ class profile {
     std::printf("\n%s, %s, %s: %.1f ms a step without the references, peak %.0f GFLOP/s\n\n", method.c_str(),
                 shape_.c_str(), full_ ? "all weights" : "LoRA of rank 16", 1e3 * total, peak_);
     std::printf("| work | ms | share | calls | GFLOP/s | of the peak |\n|---|---|---|---|---|---|\n");
-    double products = 0, measured = 0;
+    double products = 0, measured = 0, within_attention = 0;
     json::array rows;
     for (std::size_t i = 0; i < times.size(); ++i) {
       const double seconds = (times[i].seconds - seen.before[i].seconds) / steps;
@@ -190,8 +192,10 @@ class profile {
       const std::string name(bench::work_names[i]);
       json::object row{{"work", name}, {"ms", 1e3 * seconds}, {"calls", calls}};
       std::printf("| %s | %.1f | %.1f %% | %ld |", name.c_str(), 1e3 * seconds, 100 * seconds / total, calls);
-      if (bench::is_product(static_cast<bench::work>(i))) {
-        products += seconds;
+      const auto which = static_cast<bench::work>(i);
+      if (bench::is_product(which)) products += seconds;
+      if (which == bench::work::attention) within_attention = gflop / rate_of_maps(seen, times);
+      if (gflop > 0) {
         row["gflop"] = gflop;
         row["gflops"] = seconds > 0 ? gflop / seconds : 0;
         std::printf(" %.0f | %.0f %% |\n", seconds > 0 ? gflop / seconds : 0,
@@ -203,7 +207,9 @@ class profile {
     }
     std::printf("| between primitives | %.1f | %.1f %% | – | – | – |\n", 1e3 * (total - measured),
                 100 * (total - measured) / total);
-    std::printf("\ntime outside matrix products: %.1f %%\n", 100 * (1 - products / total));
+    const double outside = 1 - products / total, outside_all = outside - within_attention / total;
+    std::printf("\ntime outside matrix products: %.1f %%; without attention's own, at the rate of the maps: %.1f %%\n",
+                100 * outside, 100 * outside_all);
     const int count = allocations.count;
     std::printf("heap allocations in the step before the last: %d, %zu bytes together\n\n", count,
                 allocations.bytes.load());
@@ -212,9 +218,17 @@ class profile {
             {"ms", 1e3 * total},
             {"work", rows},
             {"between_primitives_ms", 1e3 * (total - measured)},
-            {"outside_products", 1 - products / total},
+            {"outside_products", outside},
+            {"outside_all_products", outside_all},
             {"allocations", count},
             {"allocated_bytes", allocations.bytes.load()}};
+  }
+
+  /// GFLOP/s that products with the weights of the blocks reach.
+  static double rate_of_maps(const watch& seen, const bench::work_times& times) {
+    const auto maps = static_cast<std::size_t>(bench::work::maps);
+    return 1e-9 * (times[maps].operations - seen.before[maps].operations) /
+           (times[maps].seconds - seen.before[maps].seconds);
   }
 
   static void print_allocations(int count) {

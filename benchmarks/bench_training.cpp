@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // How fast plumb trains a Llama of SmolLM2's shape on random tokens, beside what the machine can do at most.
 //
-//     bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto] [--steps 5]
+//     bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto,ppo] [--steps 5]
 //                    [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]
 //
 // One optimiser step takes: sft 4 × 256 tokens; dpo and orpo one prompt of 512 with two replies of 256; kto two prompts
-// of 512 with a reply of 256. LoRA of rank 16 on all maps of the blocks, or with --full all weights. The first step
+// of 512 with a reply of 256; ppo one prompt of 512 with four sampled replies of 256, without a value head. LoRA of rank 16 on all maps of the blocks, or with --full all weights. The first step
 // warms up; of the others the median counts, and a step's share of the references' scoring before the run. The floor is
 // the time that the least number of operations takes at the peak of fused multiply-adds, measured before and after.
 //
@@ -30,7 +30,7 @@ using plumb::cpu;
 using plumb::index_t;
 
 constexpr const char* usage =
-    "bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto] [--steps N] "
+    "bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto,ppo] [--steps N] "
     "[--threads N] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]";
 
 struct settings {
@@ -47,7 +47,7 @@ struct settings {
     const bool small = a.flag("--small"), large = a.flag("--360m");
     shape = a.text("--shape", small ? "small" : large ? "360m" : "135m");
     full = a.flag("--full");
-    methods = bench::parts_of(a.text("--methods", "sft,dpo,orpo,kto"));
+    methods = bench::parts_of(a.text("--methods", "sft,dpo,orpo,kto,ppo"));
     steps = a.number("--steps", 5, 1);
     threads = a.number("--threads", 0, 0);
     storage = bench::storage_of(a.text("--dtype", "f32"));
@@ -142,6 +142,7 @@ class benchmark {
     if (method == "sft") return use(plumb::sft{});
     if (method == "dpo") return use(plumb::dpo{.beta = 0.1});
     if (method == "orpo") return use(plumb::orpo{.beta = 0.1});
+    if (method == "ppo") return use(plumb::ppo{.value_weight = 0});
     use(plumb::kto{.beta = 0.1});
   }
 
@@ -227,6 +228,14 @@ class benchmark {
           json::array replies;
           for (const auto& r : e->replies) replies.push_back(ids(r.tokens));
           json::object row{{"prompt", ids(e->prompt)}, {"replies", replies}, {"desirable", e->desirable}};
+          if (s.sampled) {
+            json::array old, advantages;
+            for (const auto& r : e->replies) {
+              old.push_back(json::array(r.old.begin(), r.old.end()));
+              advantages.push_back(r.advantages[0]);
+            }
+            row["old"] = old, row["advantages"] = advantages;
+          }
           if (s.mismatched) {
             const auto which = partners.row_of[static_cast<std::size_t>(e - data.data())];
             row["mismatched"] = ids(partners.rows[which].replies[0].tokens);

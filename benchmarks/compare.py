@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSL-1.0
 """Runs plumb's benchmarks and the peers' in turns, and prints ratios of medians as a table for docs/performance.md.
 
-    benchmarks/compare.py training [--shape 135m] [--methods sft,dpo,orpo,kto] [--rounds 3] [--steps 4] [--quick]
+    benchmarks/compare.py training [--shape 135m] [--methods sft,dpo,orpo,kto,ppo] [--rounds 3] [--steps 4] [--quick]
     benchmarks/compare.py generation [--shape 135m] [--quick]
     benchmarks/compare.py tables                       what benchmarks/results/ holds, into docs/performance.md
 
@@ -30,13 +30,16 @@ ROOT = HERE.parent
 PEERS = {
     "training": ["torch:fp32", "torch+compile:fp32", "torch:autocast", "torch:bf16", "torch+compile:bf16", "trl:fp32",
                  "trl:autocast"],
-    "generation": ["transformers:fp32", "transformers:bf16", "llama.cpp:f32", "llama.cpp:bf16", "llama.cpp:q8_0"],
+    "generation": ["transformers:fp32", "transformers:bf16", "llama.cpp:f32", "llama.cpp:bf16", "llama.cpp:q8_0",
+                   "llama.cpp:q4_0"],
 }
 QUICK_PEERS = {
     "training": ["torch:fp32", "torch:bf16", "trl:fp32"],
-    "generation": ["transformers:fp32", "llama.cpp:f32", "llama.cpp:bf16", "llama.cpp:q8_0"],
+    "generation": ["transformers:fp32", "llama.cpp:f32", "llama.cpp:bf16", "llama.cpp:q8_0", "llama.cpp:q4_0"],
 }
-MOST_APART = {"fp32": 1e-3, "f32": 5e-2, "bf16": 2e-1, "q8_0": 3e-1}  # llama.cpp keeps keys and values in halves
+PLUMB = {"training": "plumb:fp32", "generation": "plumb:fp32,plumb:bf16,plumb:q8_0,plumb:q4_0"}
+# From plumb in the same format. llama.cpp keeps keys and values in halves, and rounds what it multiplies by codes.
+MOST_APART = {"fp32": 1e-3, "f32": 5e-2, "bf16": 2e-1, "q8_0": 3e-1, "q4_0": 3e-1}
 
 
 def say(text):
@@ -138,6 +141,11 @@ class Training:
             self.folder / f"{method}-{engine}-{precision}.log", environment)
         return json.loads(out.read_text())
 
+    def configurations(self, method):
+        """All, but none of TRL for ppo: its trainers sample by themselves and take no replies that were sampled before."""
+        peers = [p for p in self.options.peers if method != "ppo" or not p.startswith("trl")]
+        return [*self.options.plumb, *peers]
+
     def measure(self, method, name):
         engine, precision = name.split(":")
         key = (method, name)
@@ -165,7 +173,7 @@ class Training:
         for number in range(self.options.rounds):
             say(f"round {number + 1} of {self.options.rounds}")
             for method in self.options.methods:
-                for name in [*self.options.plumb, *self.options.peers]:
+                for name in self.configurations(method):
                     self.measure(method, name)
 
     @property
@@ -175,7 +183,7 @@ class Training:
     def summary(self):
         rows = []
         for method in self.options.methods:
-            for name in [*self.options.plumb, *self.options.peers]:
+            for name in self.configurations(method):
                 key = (method, name)
                 if key in self.refused:
                     rows.append({"method": method, "configuration": name, "refused": self.refused[key].splitlines()[0]})
@@ -248,20 +256,26 @@ class Generation:
                  "--quiet"], self.folder / "convert.log")
         for number in range(self.options.rounds):
             say(f"round {number + 1} of {self.options.rounds}")
-            out = self.folder / "plumb.json"
-            run([self.program, *shape, "--model", self.folder, "--repeats", self.options.steps, "--json", out],
-                self.folder / "plumb.log")
-            self.keep("plumb:fp32", json.loads(out.read_text()))
+            for name in self.options.plumb:
+                out = self.folder / f"{name}.json"
+                run([self.program, *shape, "--model", self.folder, "--dtype", name.split(":")[1].replace("fp32", "f32"),
+                     "--repeats", self.options.steps, "--json", out], self.folder / "plumb.log")
+                self.keep(name, json.loads(out.read_text()))
             for name in self.options.peers:
                 if name not in self.refused:
                     self.run_peer(name)
+
+    def same(self, name):
+        """Plumb in the format of this configuration, or else its first one."""
+        own = "plumb:" + name.split(":")[1].replace("fp32", "f32").replace("f32", "fp32")
+        return own if own in self.options.plumb else self.options.plumb[0]
 
     def run_peer(self, name):
         engine, precision = name.split(":")
         out = self.folder / "peer.json"
         command = [self.python[engine], HERE / "peers" / "generation.py", self.folder, "--engine", engine, "--precision",
                    precision, "--gguf", self.folder / f"model-{precision}.gguf", "--reference",
-                   self.folder / "plumb.json", "--threads", self.options.threads, "--repeats", self.options.steps,
+                   self.folder / f"{self.same(name)}.json", "--threads", self.options.threads, "--repeats", self.options.steps,
                    "--json", out]
         environment = {"OMP_NUM_THREADS": str(self.options.threads)}
         if engine == "transformers" and (allocator := fast_allocator()):
@@ -285,25 +299,25 @@ class Generation:
         def of(name, which, key="ms"):
             return statistics.median(f[key] for r in self.reports[name] for f in r["figures"] if f["figure"] == which)
 
-        own = self.reports["plumb:fp32"]
+        own = self.reports[self.options.plumb[0]]
         rows = []
-        for name in ["plumb:fp32", *self.options.peers]:
+        for name in [*self.options.plumb, *self.options.peers]:
             if name in self.refused:
                 rows.append({"configuration": name, "refused": self.refused[name].splitlines()[0]})
                 continue
             ms = {which: of(name, which) for which in ("prefill", "decode", "samples")}
             rows.append({"configuration": name, "ms": ms,
                          "processor_ms": {which: of(name, which, "processor_ms") for which in ms},
-                         "plumb_is_faster": {which: ms[which] / of("plumb:fp32", which) for which in ms},
+                         "plumb_is_faster": {which: ms[which] / of(self.same(name), which) for which in ms},
+                         "floor_ms": {f["figure"]: f["floor_ms"] for f in self.reports[self.same(name)][-1]["figures"]},
                          "largest_difference": self.reports[name][0].get("largest_difference"),
                          "peak_mb": statistics.median(r["peak_mb"] for r in self.reports[name])})
-        floors = {f["figure"]: f["floor_ms"] for f in own[-1]["figures"]}
         machine = {key: own[0][key] for key in ("processor", "threads", "peak_gflops", "read_gbs", "version")}
         return {"benchmark": "generation", "shape": self.options.shape, "machine": machine,
                 "prompt": len(own[0]["prompt"]), "tokens": own[0]["tokens"], "samples": own[0]["samples"],
                 "requirements": [line for file in ("requirements.txt", "requirements-llama.txt")
                                  for line in (HERE / "peers" / file).read_text().splitlines()[1:]],
-                "rounds": self.options.rounds, "repeats": self.options.steps, "floor_ms": floors, "rows": rows}
+                "rounds": self.options.rounds, "repeats": self.options.steps, "rows": rows}
 
 
 def generation_table(summary):
@@ -311,19 +325,17 @@ def generation_table(summary):
     machine, count = summary["machine"], summary["samples"] * summary["tokens"]
     lines = [f"{summary['shape']} shape, {machine['threads']} threads, peak {machine['peak_gflops']:.0f} GFLOP/s in float, "
              f"reads {machine['read_gbs']:.0f} GB/s; a prompt of {summary['prompt']} tokens, replies of "
-             f"{summary['tokens']}; {summary['rounds']} rounds of {summary['repeats']}. In brackets how much faster plumb is.",
+             f"{summary['tokens']}; {summary['rounds']} rounds of {summary['repeats']}. In brackets plumb's share of the floor, and how much faster it "
+             "is than the others in the same format.",
              "", f"| configuration | prefill, ms | decode, tokens/s | {summary['samples']} samples, tokens/s | peak MB |",
              "|---|---|---|---|---|"]
-    floor = summary["floor_ms"]
-    lines.append(f"| floor in float | {floor['prefill']:.0f} | {1e3 / floor['decode']:.1f} | "
-                 f"{1e3 * count / floor['samples']:.0f} | – |")
     for row in summary["rows"]:
         if "refused" in row:
             lines.append(f"| {row['configuration']} | does not count: {row['refused']} | | | |")
             continue
         ms, ratio = row["ms"], row["plumb_is_faster"]
         if row["configuration"].startswith("plumb"):
-            notes = dict.fromkeys(ms, "")
+            notes = {which: f" ({100 * row['floor_ms'][which] / ms[which]:.0f} %)" for which in ms}
         else:
             notes = {which: f" ({ratio[which]:.2f} ×)" for which in ms}
         lines.append(f"| {row['configuration']} | {ms['prefill']:.0f}{notes['prefill']} | "
@@ -347,6 +359,9 @@ def profile_table(summary):
                        f"{100 * m['between_primitives_ms'] / m['ms']:.1f} % | –"),
                       ("outside matrix products", lambda m: f"{m['outside_products'] * m['ms']:.0f} | "
                        f"{100 * m['outside_products']:.1f} % | –"),
+                      ("the same, attention's own products at the rate of the maps not counted",
+                       lambda m: f"{m['outside_all_products'] * m['ms']:.0f} | "
+                       f"{100 * m['outside_all_products']:.1f} % | –"),
                       ("heap allocations", lambda m: f"{m['allocations']} | – | –")]:
         lines.append(f"| {label} | " + " | ".join(of(m) for m in methods) + " |")
     return "\n".join(lines)
@@ -371,8 +386,8 @@ def main():
     parser.add_argument("what", choices=["training", "generation", "tables"])
     parser.add_argument("--shape", default="135m", choices=["small", "135m", "360m"])
     parser.add_argument("--full", action="store_true", help="all weights instead of LoRA of rank 16")
-    parser.add_argument("--methods", default="sft,dpo,orpo,kto")
-    parser.add_argument("--plumb", default="plumb:fp32", help="training: plumb's configurations, by precision")
+    parser.add_argument("--methods", default="sft,dpo,orpo,kto,ppo")
+    parser.add_argument("--plumb", help="plumb's configurations, by precision or format")
     parser.add_argument("--peers", help="configurations, engine:precision (training: or engine+compile:precision)")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--steps", type=int, default=0, help="steps, or repetitions, in a round")
@@ -387,7 +402,7 @@ def main():
     if options.what == "tables":
         return write_tables(options.out)
     options.methods = options.methods.split(",")
-    options.plumb = options.plumb.split(",")
+    options.plumb = (options.plumb or PLUMB[options.what]).split(",")
     usual = QUICK_PEERS if options.quick else PEERS
     options.peers = usual[options.what] if options.peers is None else [p for p in options.peers.split(",") if p]
     options.rounds = options.rounds or (1 if options.quick else 3)

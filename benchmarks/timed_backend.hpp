@@ -97,11 +97,18 @@ struct timed : cpu {
   static void adamw(device& d, auto&&... a) {
     measure(d, work::optimiser, [&] { cpu::adamw(d, a...); });
   }
-  static void attention(device& d, auto&&... a) {
-    measure(d, work::attention, [&] { cpu::attention(d, a...); });
+  /// Two products a head forward, scores and sums of values; five backward: scores again, and the slopes of both sides of
+  /// both.
+  static void attention(device& d, const plumb::attention_plan& plan, const plumb::attention_options& o, auto&&... a) {
+    stopwatch running(d, work::attention);
+    running.add_operations(2 * o.heads, o.head_width, seen_pairs(plan, o));
+    cpu::attention(d, plan, o, a...);
   }
-  static void attention_backward(device& d, auto&&... a) {
-    measure(d, work::attention, [&] { cpu::attention_backward(d, a...); });
+  static void attention_backward(device& d, const plumb::attention_plan& plan, const plumb::attention_options& o,
+                                 auto&&... a) {
+    stopwatch running(d, work::attention);
+    running.add_operations(5 * o.heads, o.head_width, seen_pairs(plan, o));
+    cpu::attention_backward(d, plan, o, a...);
   }
   static void rms_norm(device& d, auto&&... a) {
     measure(d, work::norms, [&] { cpu::rms_norm(d, a...); });
@@ -171,6 +178,17 @@ struct timed : cpu {
   template <class T>
   static index_t depth_of(plumb::product kind, plumb::view<const T> a) {
     return kind == plumb::product::tn ? a.rows : a.columns;
+  }
+
+  /// Pairs of a query and a key that it sees.
+  static index_t seen_pairs(const plumb::attention_plan& plan, const plumb::attention_options& o) {
+    index_t pairs = 0;
+    for (index_t i = 0; i < plan.segment_count; ++i) {
+      const plumb::query_segment& s = plan.segments[i];
+      for (index_t p = s.first_position; p < s.first_position + s.length; ++p)
+        pairs += plumb::last_seen(o, s, p) - plumb::first_seen(o, p) + 1;
+    }
+    return pairs;
   }
 
   using clock = std::chrono::steady_clock;

@@ -3,6 +3,7 @@
 // step needs at least.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -61,6 +62,7 @@ struct step_shape {
   index_t prompt = 0, reply = 0;
   bool reference = false;   ///< scores the replies under the model without its adapter, once
   bool mismatched = false;  ///< kto: scores a reply that does not belong to the prompt, under policy and reference
+  bool sampled = false;     ///< ppo: replies come with log-probabilities and advantages
 
   /// Tokens of the data: a prompt counts once, whatever an implementation makes of it.
   [[nodiscard]] index_t tokens() const { return rows * (prompt + replies * reply); }
@@ -72,8 +74,19 @@ inline step_shape step_of(std::string_view method, bool small = false) {
   if (method == "dpo") return {"dpo", 1, 2, 512 / by, 256 / by, true};
   if (method == "orpo") return {"orpo", 1, 2, 512 / by, 256 / by};
   if (method == "kto") return {"kto", 2, 1, 512 / by, 256 / by, true, true};
+  if (method == "ppo") return {"ppo", 1, 4, 512 / by, 256 / by, false, false, true};
   throw plumb::error(plumb::errc::bad_argument, "--methods",
-                     plumb::join("expected some of sft, dpo, orpo, kto, found \"", method, "\""));
+                     plumb::join("expected some of sft, dpo, orpo, kto, ppo, found \"", method, "\""));
+}
+
+/// What a sampler would say of a reply: log-probabilities about those of a model that knows nothing, and an advantage.
+inline void give_rollout(plumb::reply& reply, std::uint64_t key, index_t vocabulary) {
+  const auto number = [&](std::uint64_t i) {
+    return static_cast<double>(plumb::uniform_float(plumb::philox_word(plumb::derive_key(key, 1), i))) - 0.5;
+  };
+  for (std::size_t i = 0; i < reply.tokens.size(); ++i)
+    reply.old.push_back(0.4 * number(i) - std::log(static_cast<double>(vocabulary)));
+  reply.advantages = {4 * number(reply.tokens.size())};
 }
 
 inline std::vector<plumb::example> random_examples(const step_shape& s, index_t steps, index_t vocabulary) {
@@ -81,7 +94,10 @@ inline std::vector<plumb::example> random_examples(const step_shape& s, index_t 
   std::uint64_t key = 1000;
   for (index_t i = 0; i < steps * s.rows; ++i) {
     plumb::example e{.prompt = random_tokens(s.prompt, key++, vocabulary), .place = plumb::join("row ", i + 1)};
-    for (index_t k = 0; k < s.replies; ++k) e.replies.push_back({random_tokens(s.reply, key++, vocabulary)});
+    for (index_t k = 0; k < s.replies; ++k) {
+      e.replies.push_back({random_tokens(s.reply, key++, vocabulary)});
+      if (s.sampled) give_rollout(e.replies.back(), key, vocabulary);
+    }
     e.desirable = i % 2 == 0;
     data.push_back(std::move(e));
   }

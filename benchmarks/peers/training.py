@@ -30,15 +30,30 @@ def sequences(rows, mismatched=False):
     return [(row["prompt"], row["replies"][k]) for k in range(replies) for row in rows]
 
 
-def summed_log_probabilities(model, batch, precision):
-    """log π of each reply and the number of its tokens; the batch has one length, so nothing is padded."""
+def log_probabilities(model, batch, precision):
+    """log π of each reply's tokens, [replies, tokens]; the batch has one length, so nothing is padded."""
     ids = torch.tensor([prompt + reply for prompt, reply in batch])
     first = len(batch[0][0])
     with arithmetic(precision):
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - first + 1).logits
     targets = ids[:, first:]
     return -F.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets.flatten(), reduction="none").view(
-        targets.shape).sum(1), targets.shape[1]
+        targets.shape)
+
+
+def summed_log_probabilities(model, batch, precision):
+    """log π of each reply and the number of its tokens."""
+    each = log_probabilities(model, batch, precision)
+    return each.sum(1), each.shape[1]
+
+
+def clipped_surrogate(logp, rows, clip=0.2):
+    """PPO's loss of the policy on replies that were sampled before."""
+    replies = range(len(rows[0]["replies"]))  # one reply of every row, then the next: as `sequences` has them
+    old = torch.tensor([row["old"][k] for k in replies for row in rows])
+    advantage = torch.tensor([row["advantages"][k] for k in replies for row in rows]).unsqueeze(1)
+    ratio = torch.exp(logp - old)
+    return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
 def references_of(model, steps, precision, mismatched):
@@ -55,6 +70,8 @@ def references_of(model, steps, precision, mismatched):
 
 
 def loss_of(method, model, rows, reference, beta, precision):
+    if method == "ppo":
+        return clipped_surrogate(log_probabilities(model, sequences(rows), precision), rows)
     baseline = 0.0
     if method == "kto":
         with torch.no_grad():
@@ -164,6 +181,8 @@ def trl_rows(method, steps):
 
 
 def trl_classes(method):
+    if method == "ppo":
+        raise SystemExit("TRL's trainers sample by themselves; none takes replies that were sampled before")
     if method == "sft":
         from trl import SFTConfig, SFTTrainer
         return SFTTrainer, SFTConfig
@@ -232,7 +251,7 @@ def train_with_trl(options, job, optimiser_options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--method", choices=["sft", "dpo", "orpo", "kto"], required=True)
+    parser.add_argument("--method", choices=["sft", "dpo", "orpo", "kto", "ppo"], required=True)
     parser.add_argument("--engine", choices=["torch", "trl"], default="torch")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
