@@ -44,6 +44,14 @@ std::vector<scored_tokens> sequences() {
 }
 const std::vector<std::string> names{"dora", "all", "", "pissa", "all", "stable", "", "twice", "dora"};
 
+/// The model with the adapter of this name on it; "": bare.
+language_model<cpu, float> model_with(const std::string& name) {
+  auto model = load_model<cpu, float>(golden / "tiny_llama");
+  for (const auto& each : kinds)
+    if (name == each.name) (void)load_adapter(model, each.folder);
+  return model;
+}
+
 template <class B, class T>
 std::vector<token_scores> scored_alone(const std::string& name, const scored_tokens& sequence) {
   const auto model = load_model<B, T>(golden / "tiny_llama");
@@ -177,9 +185,7 @@ TEST_CASE("replies of a mixed batch are those of each adapter alone", "[adapters
     std::size_t differ = 0;
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       INFO(i << " " << names[i]);
-      const auto own = load_model<cpu, float>(golden / "tiny_llama");
-      for (const auto& each : kinds)
-        if (names[i] == each.name) (void)load_adapter(own, each.folder);
+      const auto own = model_with(names[i]);
       o.first_prompt = i;
       const auto alone = generate(own, std::span<const ids_list>(&prompts[i], 1), o);
       const auto bare = generate(model, std::span<const ids_list>(&prompts[i], 1), o);
@@ -205,9 +211,7 @@ TEST_CASE("beams with adapters by name are those of each adapter alone", "[adapt
   std::size_t differ = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     INFO(i << " " << names[i]);
-    const auto own = load_model<cpu, float>(golden / "tiny_llama");
-    for (const auto& each : kinds)
-      if (names[i] == each.name) (void)load_adapter(own, each.folder);
+    const auto own = model_with(names[i]);
     const auto alone = beam_search(own, all.subspan(i, 1), o), bare = beam_search(model, all.subspan(i, 1), o);
     REQUIRE(mixed[i].size() == 2);
     for (std::size_t k = 0; k < 2; ++k) {

@@ -28,12 +28,14 @@ inline std::vector<question> asked_with(std::string_view word, std::span<const q
   return out;
 }
 
+inline constexpr double least_gap = 0.15;  ///< two replies whose scores differ by less teach nothing
+
 /// The best and the worst reply of each group, when they differ enough to teach something.
 inline std::vector<preference> preferences_of(std::span<const ranked_answers> answers) {
   std::vector<preference> pairs;
   for (const ranked_answers& a : answers) {
     const double gap = a.replies.front().marks.total() - a.replies.back().marks.total();
-    if (gap >= 0.15)
+    if (gap >= least_gap)
       pairs.push_back(
           {a.asked, prompt(a.asked), completion(a.replies.front().text), completion(a.replies.back().text), gap});
   }

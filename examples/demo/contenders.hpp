@@ -3,7 +3,9 @@
 // reward model. tests/test_world.cpp holds these lists against plumb's own, so that no objective is forgotten.
 #pragma once
 
+#include <algorithm>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace demo {
@@ -41,6 +43,10 @@ struct contender {
   std::string_view of = {};
 
   [[nodiscard]] constexpr std::string_view objective() const { return of.empty() ? name : of; }
+  /// Is it one of those named? None named: all are.
+  [[nodiscard]] bool wanted(std::span<const std::string> only) const {
+    return only.empty() || std::find(only.begin(), only.end(), name) != only.end();
+  }
   /// Does it sample while it learns?
   [[nodiscard]] constexpr bool online() const { return shown >= lesson::leave_one_out; }
   /// Of docs/algorithms.

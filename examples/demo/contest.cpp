@@ -21,11 +21,7 @@ using plumb::join;
 void ask_guide(const base_model& guide, std::vector<plumb::example>& rows) {
   std::vector<plumb::scored_tokens> texts;
   for (const plumb::example& e : rows)
-    for (const plumb::reply& r : e.replies) {
-      plumb::scored_tokens whole{e.prompt, static_cast<plumb::index_t>(e.prompt.size())};
-      whole.ids.insert(whole.ids.end(), r.tokens.begin(), r.tokens.end());
-      texts.push_back(std::move(whole));
-    }
+    for (const plumb::reply& r : e.replies) texts.push_back(whole_reply(e.prompt, r.tokens));
   const auto scores = plumb::score(guide, std::span<const plumb::scored_tokens>(texts));
   std::size_t at = 0;
   for (plumb::example& e : rows)
@@ -101,15 +97,15 @@ std::vector<contest_result> hold_contest(const base_model& model, std::span<cons
   contest all(model, answers, room, rules);
   std::vector<contest_result> results;
   for (const contender& c : all_contenders) {
-    if (!only.empty() && std::find(only.begin(), only.end(), c.name) == only.end()) continue;
+    if (!c.wanted(only)) continue;
     contest_result r{.entry = c};
     const student policy = all.train(c, r);
     const auto asked = asked_with(c.shown == lesson::conditional ? good_word : "", questions);
     r.paper = examine(policy, judge, asked, neutral, rules.exam);
     r.kl = divergence(policy, questions, r.paper);
-    out.line(join("  ", c.name, std::string(20 - std::min<std::size_t>(19, c.name.size()), ' '), "wins ",
-                  percent(greedy_win_rate(r.paper, sft)), " greedy, ", percent(sampled_win_rate(r.paper, sft)),
-                  " sampled, KL ", fixed(r.kl.mean, 2), ", ", fixed(r.seconds, 1), " s"));
+    out.line(join("  ", filled(c.name, 20), "wins ", percent(greedy_win_rate(r.paper, sft)), " greedy, ",
+                  percent(sampled_win_rate(r.paper, sft)), " sampled, KL ", fixed(r.kl.mean, 2), ", ",
+                  fixed(r.seconds, 1), " s"));
     results.push_back(std::move(r));
   }
   return results;

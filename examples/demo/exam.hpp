@@ -125,18 +125,21 @@ inline double sampled_win_rate(const exam_paper& first, const exam_paper& second
   return sum / count;
 }
 
-/// Replies [questions][samples] in one list, each behind its prompt, ready to be scored.
+/// A reply behind its prompt, ready to be scored.
+inline plumb::scored_tokens whole_reply(std::span<const plumb::token_id> asked,
+                                        std::span<const plumb::token_id> reply) {
+  plumb::scored_tokens whole{{asked.begin(), asked.end()}, static_cast<plumb::index_t>(asked.size())};
+  whole.ids.insert(whole.ids.end(), reply.begin(), reply.end());
+  return whole;
+}
+/// Replies [questions][samples] in one list, each behind its prompt.
 inline std::vector<plumb::scored_tokens> whole_replies(const plumb::tokenizer& words,
                                                        std::span<const question> questions,
                                                        std::span<const std::vector<marked_reply>> replies) {
   std::vector<plumb::scored_tokens> texts;
   for (std::size_t q = 0; q < questions.size(); ++q) {
     const auto asked = words.encode(prompt(questions[q]));
-    for (const marked_reply& r : replies[q]) {
-      plumb::scored_tokens whole{asked, static_cast<plumb::index_t>(asked.size())};
-      whole.ids.insert(whole.ids.end(), r.drawn.tokens.begin(), r.drawn.tokens.end());
-      texts.push_back(std::move(whole));
-    }
+    for (const marked_reply& r : replies[q]) texts.push_back(whole_reply(asked, r.drawn.tokens));
   }
   return texts;
 }

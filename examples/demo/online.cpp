@@ -21,9 +21,7 @@ namespace {
 using rows_of_round = std::vector<plumb::example>;
 
 constexpr double kl_in_reward = 0.05;  ///< β where the distance from the SFT model is a part of the reward
-constexpr double margin = 0.15;        ///< pairs that differ by less teach nothing, as offline
-
-constexpr double faultless = 0.99;  ///< demonstrations that SPIN and DNO take for their own
+constexpr double faultless = 0.99;     ///< demonstrations that SPIN and DNO take for their own
 
 double score_of(const marked_reply& r) { return r.marks.total(); }
 double sum(std::span<const double> x) { return std::accumulate(x.begin(), x.end(), 0.0); }
@@ -207,7 +205,7 @@ class course {
           *std::ranges::min_element(rivals.empty() ? round.replies[q] : rivals[q], {}, score_of);
       if (shown_ == lesson::best_of)
         out.push_back(row(words_, round.asked[q], {{.tokens = best.drawn.tokens}}));
-      else if (score_of(best) - score_of(worst) >= margin)
+      else if (score_of(best) - score_of(worst) >= least_gap)
         out.push_back(row(words_, round.asked[q], {{.tokens = best.drawn.tokens}, {.tokens = worst.drawn.tokens}}));
     }
     return out;
@@ -224,7 +222,7 @@ class course {
       const bool plays = shown_ == lesson::self_play;
       const marked_reply& rejected =
           plays ? round.replies[q].front() : *std::ranges::min_element(round.replies[q], {}, score_of);
-      if (!plays && faultless - score_of(rejected) < margin) continue;
+      if (!plays && faultless - score_of(rejected) < least_gap) continue;
       const bool imitates = plays || score_of(best) < faultless;
       plumb::reply chosen{.tokens = best.drawn.tokens, .reference = sum(best.drawn.logp)};
       if (imitates) chosen = {.tokens = words_.encode(completion(order_.pick(known->second)))};
@@ -241,8 +239,7 @@ class course {
   /// log π of a reply under the policy as it is.
   [[nodiscard]] double log_probability(std::span<const plumb::token_id> asked,
                                        std::span<const plumb::token_id> reply) const {
-    plumb::scored_tokens whole{{asked.begin(), asked.end()}, static_cast<plumb::index_t>(asked.size())};
-    whole.ids.insert(whole.ids.end(), reply.begin(), reply.end());
+    const plumb::scored_tokens whole = whole_reply(asked, reply);
     return sum(plumb::score(policy_.model(), std::span<const plumb::scored_tokens>(&whole, 1)).front().logp);
   }
 

@@ -85,7 +85,7 @@ std::vector<reward_model_result> hold_reward_contest(const base_model& model, st
   const screen out;
   std::vector<reward_model_result> results;
   for (const contender& c : all_reward_models) {
-    if (!only.empty() && std::find(only.begin(), only.end(), c.name) == only.end()) continue;
+    if (!c.wanted(only)) continue;
     auto policy = plumb::attach_lora(model, {.rank = rules.rank, .seed = rules.seed});
     if (results.empty()) results.push_back(judge_untrained(policy, questions, sft, rules.seed));
     plumb::attach_score_head(policy, {.seed = rules.seed});
@@ -93,8 +93,7 @@ std::vector<reward_model_result> hold_reward_contest(const base_model& model, st
     auto rows = reward_rows(c.objective(), model.tokenizer(), judge, answers);
     r.seconds = demo::train(policy, c, std::move(rows), options_of(rules), r.log);
     r.judged = judge_paper(policy, questions, sft);
-    out.line(join("  ", c.name, std::string(20 - std::min<std::size_t>(19, c.name.size()), ' '), "orders ",
-                  percent(r.judged.ordered), ", ", fixed(r.seconds, 1), " s"));
+    out.line(join("  ", filled(c.name, 20), "orders ", percent(r.judged.ordered), ", ", fixed(r.seconds, 1), " s"));
     results.push_back(std::move(r));
   }
   return results;

@@ -35,6 +35,11 @@ inline std::size_t width_of(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
+/// A text and blanks after it, one at least, up to `width` columns.
+inline std::string filled(std::string_view text, std::size_t width) {
+  return std::string(text).append(width - std::min(width - 1, width_of(text)), ' ');
+}
+
 /// A text broken at blanks into lines of at most `width` columns.
 inline std::vector<std::string> wrap(std::string_view text, std::size_t width) {
   std::vector<std::string> lines(1);
@@ -101,7 +106,7 @@ class screen {
     const auto a = wrap(left, width), b = wrap(right, width);
     for (std::size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
       std::string text = "  " + (i < a.size() ? a[i] : "");
-      if (i < b.size()) text += std::string(4 + width - std::min(4 + width - 1, width_of(text)), ' ') + b[i];
+      if (i < b.size()) text = filled(text, 4 + width) + b[i];
       line(text);
     }
   }

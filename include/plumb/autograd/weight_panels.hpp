@@ -31,6 +31,8 @@ class weight_panels {
   /// its own heap; one large piece would go to the system and come back page by page.
   void make(const device_ptr<B>& device) {
     std::sort(panels_.begin(), panels_.end(), [](const panel& a, const panel& b) { return a.weight < b.weight; });
+    const auto same = [](const panel& a, const panel& b) { return a.weight == b.weight; };
+    panels_.erase(std::unique(panels_.begin(), panels_.end(), same), panels_.end());  // tied weights are noted twice
     for (panel& p : panels_) {
       p.copy = tensor<B, std::uint8_t>(device, {1, p.bytes});
       std::uint8_t* const to = p.copy.get().data;
@@ -55,8 +57,7 @@ class weight_panels {
   };
 
   void note(panel p, index_t bytes) {
-    const auto same = [&](const panel& other) { return other.weight == p.weight; };
-    if (bytes == 0 || std::any_of(panels_.begin(), panels_.end(), same)) return;
+    if (bytes == 0) return;
     p.bytes = bytes;
     panels_.push_back(std::move(p));
   }

@@ -25,7 +25,7 @@ struct attention_task {
     attention_columns<Set, T> columns(*job, t, kv_head, rows, 1, memory);
     columns.begin(row);
     const index_t end = last_seen(o, segment, position + rows - 1) + 1;
-    const index_t begin = o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
+    const index_t begin = first_seen(o, position);
     for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
       if (rows == 1) columns.ask_for(segment, tile + key_tile, end);
       columns.meet(segment, position, tile, std::min(key_tile, end - tile));

@@ -90,7 +90,7 @@ struct attention_backward_task {
       std::fill_n(dq_sums, t.sums(), T(0));
 
       const index_t end = last_seen(o, segment, position + rows - 1) + 1;
-      const index_t begin = o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
+      const index_t begin = first_seen(o, position);
       for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
         const index_t count = std::min(key_tile, end - tile);
         const attention_rows<T> keys = t.rows_of(job.k, key_rows + tile, count, kv_head, key_memory);
@@ -191,7 +191,7 @@ struct attention_merge {
       const attention_piece& piece = pieces[i];
       const query_segment segment = job->plan.segments[piece.segment];
       const index_t position = segment.first_position + piece.first;
-      const index_t begin = o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
+      const index_t begin = first_seen(o, position);
       const index_t end = last_seen(o, segment, segment.first_position + piece.last - 1) + 1;
       const T* const sums = partial + piece.sums * o.kv_heads + kv_head * key_sums<Set, T>(t, o, segment, piece.last);
       for (index_t p = begin; p < end; ++p)

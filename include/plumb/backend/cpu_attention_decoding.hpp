@@ -28,9 +28,8 @@ struct decoding_task {
     using tiles = attention_tiles<Set, T>;
     const tiles t(job->options);
     const query_segment* const segments = job->plan.segments + first;
-    const index_t row = segments[0].first_row, position = segments[0].first_position, window = job->options.window;
-    const index_t begin = window > 0 && position + 1 > window ? position + 1 - window : 0;
-    const index_t start = begin / tiles::key_tile * tiles::key_tile;
+    const index_t row = segments[0].first_row, position = segments[0].first_position;
+    const index_t start = first_seen(job->options, position) / tiles::key_tile * tiles::key_tile;
     const index_t shared = shared_keys(*job, segments, count) / tiles::key_tile * tiles::key_tile;
 
     columns all(*job, t, kv_head, count, 0, memory);

@@ -23,7 +23,6 @@ struct attention_job {
   attention_plan plan;
   attention_options options;
   view<const T> q, k, v, out, log_sum, d;  ///< out, log_sum and d: for the way back
-  [[nodiscard]] index_t group() const { return options.heads / options.kv_heads; }
 };
 
 /// Rows of keys or values of one head that follow one another: number (r, c) at first[r · stride + c].
@@ -37,8 +36,7 @@ struct attention_rows {
 struct visible_keys {
   index_t first, last;
   visible_keys(const attention_options& o, const query_segment& s, index_t position, index_t tile, index_t size) {
-    const index_t lowest = o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
-    first = std::clamp<index_t>(lowest - tile, 0, size);
+    first = std::clamp<index_t>(first_seen(o, position) - tile, 0, size);
     last = std::clamp<index_t>(last_seen(o, s, position) + 1 - tile, 0, size);
   }
 };

@@ -43,6 +43,11 @@ struct attention_options {
   bool both_ways = false;  ///< queries see the keys after them, too (encoders); without window and alibi
 };
 
+/// The first position that a query at `position` sees.
+PLUMB_HD constexpr index_t first_seen(const attention_options& o, index_t position) {
+  return o.window > 0 && position + 1 > o.window ? position + 1 - o.window : 0;
+}
+
 /// The last position that a query at `position` of a segment sees.
 PLUMB_HD constexpr index_t last_seen(const attention_options& o, const query_segment& s, index_t position) {
   return o.both_ways ? index_t{s.first_position} + s.length - 1 : position;

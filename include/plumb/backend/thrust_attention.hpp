@@ -17,11 +17,6 @@ namespace plumb::inline v0::detail::blocks {
 /// whatever else is in the batch, and its result has the same bits.
 inline constexpr int attention_keys = 32;
 
-/// The first position that a query at `position` sees.
-PLUMB_HD constexpr index_t first_visible(index_t position, index_t window) {
-  return window > 0 && position + 1 > window ? position + 1 - window : 0;
-}
-
 /// The position, on its path, of query row t of segment s.
 PLUMB_HD constexpr index_t position_of(const query_segment& s, index_t t) {
   return s.first_position + (t - s.first_row);
@@ -88,7 +83,7 @@ struct attention_tile {
       const query_segment segment = plan.segments[plan.row_segment[first]];
       const index_t rest = segment.first_row + segment.length, last = rest < end ? rest : end;
       const index_t final_key = last_seen(o, segment, position_of(segment, last - 1));
-      const index_t first_key = first_visible(position_of(segment, first), o.window);
+      const index_t first_key = first_seen(o, position_of(segment, first));
       for (index_t tile = first_key / attention_keys * attention_keys; tile <= final_key; tile += attention_keys) {
         const auto key_row = [&](int i) {
           return tile + i <= final_key ? static_cast<index_t>(plan.key_rows[segment.keys + tile + i]) : index_t(-1);
@@ -126,7 +121,7 @@ struct attention_tile {
     for (int i = 0; i < rows_each; ++i) {
       const index_t t = begin + r0 + i * row_lanes;
       if (t < first || t >= last) continue;
-      const index_t position = position_of(segment, t), from = first_visible(position, o.window);
+      const index_t position = position_of(segment, t), from = first_seen(o, position);
       for (int j = 0; j < keys_each; ++j) {
         const index_t p = tile + c0 + j * column_lanes;
         s.score[r0 + i * row_lanes][c0 + j * column_lanes] =

@@ -126,7 +126,7 @@ struct attention_query_gradient {
       const query_segment segment = x.plan.segments[x.plan.row_segment[first]];
       const index_t rest = segment.first_row + segment.length, last = rest < end ? rest : end;
       const index_t final_key = last_seen(x.o, segment, position_of(segment, last - 1));
-      const index_t first_key = first_visible(position_of(segment, first), x.o.window);
+      const index_t first_key = first_seen(x.o, position_of(segment, first));
       for (index_t tile = first_key / attention_keys * attention_keys; tile <= final_key; tile += attention_keys) {
         block.each([&](int lane) {
           const auto key_row = [&](int i) {
@@ -162,7 +162,7 @@ struct attention_query_gradient {
         const index_t p = tile + key;
         T slope = 0;  // of queries of other segments and keys out of sight
         if (t >= first && t < last && p <= last_seen(x.o, segment, position_of(segment, t)) &&
-            p >= first_visible(position_of(segment, t), x.o.window))
+            p >= first_seen(x.o, position_of(segment, t)))
           slope = slope_of(s.q[row], s.d[row], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
                            static_cast<T>(x.o.cap), fall * static_cast<T>(position_of(segment, t) - p),
                            x.log_sum.row(t)[head], x.through[t * x.o.heads + head])
@@ -294,7 +294,7 @@ struct attention_key_gradient {
         const index_t position = segment.first_position + query + number, t = segment.first_row + query + number;
         score_slope<T> found{0, 0};
         if (s.place[key] >= 0 && query + number < last && s.place[key] <= last_seen(x.o, segment, position) &&
-            s.place[key] >= first_visible(position, x.o.window))
+            s.place[key] >= first_seen(x.o, position))
           found = slope_of(s.q[number], s.d[number], s.k[key], s.v[key], x.o.head_width, static_cast<T>(x.o.scale),
                            static_cast<T>(x.o.cap), fall * static_cast<T>(position - s.place[key]),
                            x.log_sum.row(t)[head], x.through[t * x.o.heads + head]);

@@ -2,7 +2,10 @@
 // The bytes of a GGUF file in order: numbers, texts, values and descriptions of tensors, each checked against the end.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>

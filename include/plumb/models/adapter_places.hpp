@@ -99,13 +99,14 @@ void find_copies(const language_model<B, T>& model, const lora_plan& plan, adapt
   for (const auto& each : out.maps) adapted.insert(each.name);
   for (const auto& each : out.tables) adapted.insert(each.name);
   std::vector<bool> found(o.modules_to_save.size());
+  const stack_table stacks = hub_stacks(model.config());
   model.network().for_each_weight([&](const std::string& name, weight_ptr<B, T>& w) {
     const std::string module = name.substr(0, name.rfind('.'));
     const bool saved = plan.saves(name);
     const bool bias = name.ends_with(".bias") && (o.biases == trained_biases::all ||
                                                   (o.biases == trained_biases::adapted && adapted.contains(module)));
     if (!saved && !bias) return;
-    if (const auto place = find_in_stack(model.config(), hub_stacks(model.config()), name))
+    if (const auto place = find_in_stack(model.config(), stacks, name))
       throw error(errc::unsupported, "modules_to_save",
                   join("\"", name, "\" lies with others in \"", place->name,
                        "\", which adapters have no place for; leave it out"));

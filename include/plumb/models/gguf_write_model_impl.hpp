@@ -143,6 +143,7 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
   std::vector<part> parts;
   std::vector<gguf_output> outputs;
   const auto weights = base.names();
+  const stack_table stacks = gguf_stacks(c);
   for (const std::string& stored : files.names()) {
     if (stored.ends_with(".base_layer.weight")) continue;  // PEFT's copy of a frozen weight
     const bool b = stored.ends_with(b_end);
@@ -150,7 +151,7 @@ void write_gguf_adapter(const std::filesystem::path& adapter, const named_weight
       throw error(errc::unsupported, place, join("the tensor \"", stored, "\" is no part of a plain LoRA adapter"));
     const std::string module = stored.substr(prefix.size(), stored.size() - prefix.size() - a_end.size());
     const std::string weight = module + ".weight";
-    if (find_in_stack(c, gguf_stacks(c), weight))
+    if (find_in_stack(c, stacks, weight))
       throw error(errc::unsupported, place,
                   join("\"", module,
                        "\" is an expert's: llama.cpp holds a layer's experts in one tensor, and plumb "

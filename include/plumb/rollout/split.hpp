@@ -52,13 +52,16 @@ template <class F>
 void for_each_run(std::span<const example> data, index_t tokens, F&& f) {
   for_each_run(data.size(), [&](std::size_t i) -> const example& { return data[i]; }, tokens, f);
 }
+template <class F>
+void for_each_run(std::span<const example* const> data, index_t tokens, F&& f) {
+  for_each_run(data.size(), [&](std::size_t i) -> const example& { return *data[i]; }, tokens, f);
+}
 
 /// The same runs as micro-batches, in place of what `out` held.
 inline void split_by_tokens(std::span<const example* const> examples, index_t tokens, micro_batches& out) {
   out.clear();
-  for_each_run(
-      examples.size(), [&](std::size_t i) -> const example& { return *examples[i]; }, tokens,
-      [&](std::size_t first, std::size_t count) { out.push_back(examples.subspan(first, count)); });
+  for_each_run(examples, tokens,
+               [&](std::size_t first, std::size_t count) { out.push_back(examples.subspan(first, count)); });
 }
 inline micro_batches split_by_tokens(std::span<const example* const> examples, index_t tokens) {
   micro_batches out;

@@ -3,16 +3,11 @@
 // other way round: characters that came later, and a few that changed. Found by asking it about every code point.
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <cstddef>
+
+#include <plumb/text/unicode_ranges.hpp>
 
 namespace plumb::inline v0::detail {
-
-/// Code points from `first` to `last`.
-struct code_range {
-  char32_t first, last;
-};
 
 inline constexpr std::array<code_range, 41> younger_punctuation{
     {{0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},     {0xc84, 0xc84},
@@ -47,12 +42,5 @@ inline constexpr std::array<code_range, 103> younger_marks{
      {0x1cf30, 0x1cf46}, {0x1e000, 0x1e006}, {0x1e008, 0x1e018}, {0x1e01b, 0x1e021}, {0x1e023, 0x1e024},
      {0x1e026, 0x1e02a}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef},
      {0x1e4ec, 0x1e4ef}, {0x1e5ee, 0x1e5ef}, {0x1e944, 0x1e94a}}};
-
-template <std::size_t Count>
-constexpr bool is_in(const std::array<code_range, Count>& ranges, char32_t code) noexcept {
-  const auto after =
-      std::upper_bound(ranges.begin(), ranges.end(), code, [](char32_t c, const code_range& r) { return c < r.first; });
-  return after != ranges.begin() && code <= (after - 1)->last;
-}
 
 }  // namespace plumb::inline v0::detail

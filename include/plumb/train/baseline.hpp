@@ -64,14 +64,13 @@ double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched,
       asked.push_back(&mismatched.rows[row]);
   }
   training_batch& batch = engine.scratch();
-  for_each_run(
-      asked.size(), [&](std::size_t i) -> const example& { return *asked[i]; }, tokens,
-      [&](std::size_t first, std::size_t run) {
-        batch.assign(std::span<const example* const>(asked).subspan(first, run));
-        const auto& scores = engine.run(batch, {.head = head});
-        for (std::size_t i = 0; i < run; ++i)
-          sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), asked[first + i]->replies[0]).log_ratio();
-      });
+  const std::span<const example* const> all(asked);
+  for_each_run(all, tokens, [&](std::size_t first, std::size_t run) {
+    batch.assign(all.subspan(first, run));
+    const auto& scores = engine.run(batch, {.head = head});
+    for (std::size_t i = 0; i < run; ++i)
+      sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), asked[first + i]->replies[0]).log_ratio();
+  });
   return count > 0 ? sum / count : 0;
 }
 template <class B, class T>

@@ -81,19 +81,17 @@ class moving_reference {
     try {
       const std::span<const example* const> view = rows;
       training_batch& batch = engine.scratch();
-      for_each_run(
-          rows.size(), [&](std::size_t i) -> const example& { return *rows[i]; }, tokens,
-          [&](std::size_t first, std::size_t count) {
-            batch.assign(view.subspan(first, count));
-            const auto& scores = engine.run(batch, {.head = head});
-            index_t which = 0;
-            for (example* e : rows.subspan(first, count))
-              for (reply& r : e->replies) {
-                r.reference = detail::sequence_of(batch, scores, which, r).logp;
-                if (by_token) detail::put_logp_per_token(batch, scores, which, r, r.token_references);
-                ++which;
-              }
-          });
+      for_each_run(view, tokens, [&](std::size_t first, std::size_t count) {
+        batch.assign(view.subspan(first, count));
+        const auto& scores = engine.run(batch, {.head = head});
+        index_t which = 0;
+        for (example* e : rows.subspan(first, count))
+          for (reply& r : e->replies) {
+            r.reference = detail::sequence_of(batch, scores, which, r).logp;
+            if (by_token) detail::put_logp_per_token(batch, scores, which, r, r.token_references);
+            ++which;
+          }
+      });
     } catch (...) {
       swap();
       throw;
