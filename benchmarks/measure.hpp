@@ -6,11 +6,13 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include <plumb/backend/cpu.hpp>
 #include <plumb/backend/cpu_vector.hpp>
+#include <plumb/tensor/tensor.hpp>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -141,11 +143,11 @@ struct read_probe {
 /// The most bytes a second that the device's threads read together from a memory of 1 GiB, in GB/s.
 inline double read_bandwidth(cpu::device& d) {
   const index_t count = index_t{1} << 28, tasks = 64 * d.threads(), piece = count / tasks;
-  const std::vector<float> memory(static_cast<std::size_t>(count), 1e-3f);
+  const plumb::tensor<cpu, float> memory(std::make_shared<cpu::device>(1), {1, count}, 1e-3f);  // in large pages
   std::vector<float> sums(static_cast<std::size_t>(tasks) * 64, 1e-3f);
   const double seconds = median_seconds([&] {
     d.run(tasks, [&](index_t task, int) {
-      plumb::detail::run_with<read_probe>(d.instructions(), memory.data() + task * piece, piece,
+      plumb::detail::run_with<read_probe>(d.instructions(), memory.get().data + task * piece, piece,
                                           sums.data() + task * 64);
     });
   });

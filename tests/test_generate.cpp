@@ -213,6 +213,51 @@ TEST_CASE("a listener hears every token and can end a reply", "[rollout]") {
   CHECK(replies[1][0].stopped);
 }
 
+TEST_CASE("copies that a model keeps give the replies of copies made in the call", "[rollout]") {
+  const auto same = [](const std::vector<std::vector<generated>>& a, const std::vector<std::vector<generated>>& b) {
+    for (std::size_t i = 0; i < a.size(); ++i)
+      for (std::size_t k = 0; k < a[i].size(); ++k)
+        if (a[i][k].tokens != b[i][k].tokens || a[i][k].logp != b[i][k].logp) return false;
+    return a.size() == b.size();
+  };
+  const generate_options options{.max_tokens = 12, .samples = 2},
+      uncopied{.max_tokens = 12, .samples = 2, .copy_weights = false};
+  const auto model = tiny<>("qwen2", {});
+  const auto replies = [&](const generate_options& o) { return generate(model, std::span(three_prompts), o); };
+  const auto first = replies(options);
+  model.keep_copies();
+  CHECK(model.copies()->up_to_date());
+  CHECK(same(replies(options), first));
+  CHECK(same(replies(uncopied), first));
+  const beam_options beams{.beams = 3, .max_tokens = 8};
+  const auto found = beam_search(model, std::span(three_prompts), beams);
+
+  const auto adapted = attach_lora(model, {.rank = 2});  // leaves the kept weights as they are
+  CHECK(model.copies()->up_to_date());
+  CHECK(same(generate(adapted, std::span<const ids_list>(three_prompts), options), first));  // B is zero
+
+  const auto all = train_all(model);
+  CHECK_FALSE(model.copies()->up_to_date());
+  for (const auto& each : all.trainable()) {
+    auto numbers = each.parameter->value.host();
+    for (float& x : numbers) x *= 1.5F;
+    each.parameter->value.assign(numbers);
+  }
+  const auto changed = replies(options);
+  CHECK_FALSE(same(changed, first));
+  (void)attach_lora(model, {.rank = 2});  // frozen again: what was kept is still old
+  CHECK_FALSE(model.copies()->up_to_date());
+  CHECK(same(replies(options), changed));
+  CHECK(same(replies(uncopied), changed));
+  CHECK_FALSE(same(beam_search(model, std::span(three_prompts), beams), found));
+  model.keep_copies();
+  CHECK(model.copies()->up_to_date());
+  CHECK(same(replies(options), changed));
+  model.drop_copies();
+  CHECK(!model.copies());
+  CHECK(same(replies(options), changed));
+}
+
 TEST_CASE("penalties lower what was there before", "[rollout]") {
   const std::vector<token_id> prompt{0, 0, 1}, reply{2, 2, 1};
   std::vector<double> z{1, -1, 2, 3};

@@ -172,11 +172,15 @@ TEST_CASE("sampling from a packed model scores its tokens as a pass over all of 
     const auto replies = generate(p, std::span(prompts), options);
     options.copy_weights = false;
     const auto uncopied = generate(p, std::span(prompts), options);
+    model.keep_copies();
+    const auto kept = generate(p, std::span(prompts), options);
+    model.drop_copies();
     for (std::size_t i = 0; i < prompts.size(); ++i)
       for (std::size_t k = 0; k < 3; ++k) {
         const auto& reply = replies[i][k];
         CHECK(reply.tokens == uncopied[i][k].tokens);
         CHECK(reply.logp == uncopied[i][k].logp);
+        CHECK(reply.logp == kept[i][k].logp);
         auto all = prompts[i];
         all.insert(all.end(), reply.tokens.begin(), reply.tokens.end());
         const auto z = logits_of(model, all);

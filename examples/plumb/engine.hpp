@@ -94,6 +94,8 @@ class engine {
   virtual std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
                                                           std::span<const std::string> adapters,
                                                           const beam_options& options) = 0;
+  /// For many calls of the two before: copies the weights once (language_model::keep_copies).
+  virtual void keep_copies() = 0;
   /// Weighs disliked replies by the density ratio of their prompts (train/density_ratio.hpp).
   virtual void weigh_prompts(std::vector<example>& data, std::vector<example>& held_out, std::uint64_t seed) = 0;
   /// `batch` examples at a time; 0: as many as have about 2048 tokens. The loss is that of all rows together.

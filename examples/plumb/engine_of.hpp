@@ -92,6 +92,7 @@ class engine_of final : public engine {
     if (named_) return plumb::generate(*named_, prompts, adapters, options, listen);
     return plumb::generate(model_, prompts, options, listen);
   }
+  void keep_copies() override { model_.keep_copies(); }
   std::vector<std::vector<generated>> beam_search(std::span<const std::vector<token_id>> prompts,
                                                   std::span<const std::string> adapters,
                                                   const beam_options& options) override {

@@ -104,6 +104,8 @@ int run_generate(const arguments& given) {
     };
     const auto answer = [&] {
       if (waiting.empty()) return;
+      if (own.first_prompt > 0 && own.first_prompt <= together)
+        model->keep_copies();  // the second group: there are more
       for (const auto& replies :
            beams ? model->beam_search(waiting, adapters, searched) : model->generate(waiting, adapters, own, listen))
         for (const generated& reply : replies) out.line(generated_row(reply, model->has_tokenizer()));

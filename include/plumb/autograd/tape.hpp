@@ -23,6 +23,7 @@ struct weight_tensor {
   /// A learnt copy that takes this weight's place while adapters are on; null: none. See pass::leaf.
   std::shared_ptr<weight_tensor> stand_in;
   std::shared_ptr<const packed_tensor<B>> packed;  ///< the numbers in fewer bits; null: they are in `value`
+  std::uint64_t times_trained = 0;                 ///< how often it was made trainable: copies made before may be old
 
   [[nodiscard]] shape extent() const noexcept { return packed ? packed->extent() : value.extent(); }
   [[nodiscard]] bool trainable() const noexcept { return !gradient.empty(); }
@@ -34,6 +35,7 @@ struct weight_tensor {
                        " is frozen: steps of training are smaller than its steps; train an adapter, or load the model "
                        "with plain numbers"));
     gradient = on ? tensor<B, T>(value.device(), value.extent(), T(0)) : tensor<B, T>();
+    times_trained += on ? 1 : 0;
   }
   /// The numbers, packed or not, in new memory.
   [[nodiscard]] tensor<B, T> plain() const { return packed ? packed->template plain<T>() : value.clone(); }

@@ -18,30 +18,48 @@ class weight_panels {
   void add(const tensor<B, T>& weight) {
     if constexpr (panel_products<B, T>)
       if (!weight.empty())
-        note({weight.get().data, weight.get(), {}, 0, {}},
+        note({weight.get().data, weight.get(), {}, 0, nullptr},
              static_cast<index_t>(sizeof(T)) * B::template panel_size<T>(*weight.device(), weight.extent()));
   }
   /// The codes of a packed weight.
   void add(const packed_tensor<B>& weight) {
     if constexpr (packed_products<B, T>)
-      note({weight.get().codes, {}, weight.get(), 0, {}},
+      note({weight.get().codes, {}, weight.get(), 0, nullptr},
            B::template packed_panel_size<T>(*weight.device(), weight.get()));
   }
-  /// Copies what was noted. Each copy has memory of its own, which a program that samples again and again gets back from
-  /// its own heap; one large piece would go to the system and come back page by page.
-  void make(const device_ptr<B>& device) {
+  /// A weight that holds its numbers as such or packed.
+  template <class Weight>
+    requires requires(const Weight& w) { w.packed; }
+  void add(const Weight& weight) {
+    if (weight.packed)
+      add(*weight.packed);
+    else
+      add(weight.value);
+  }
+  /// Copies what was noted. For a while: each copy has memory of its own, which a program that samples again and again gets
+  /// back from its own heap. `to_stay`: all copies in one piece, which the system gives in large pages, slowly.
+  void make(const device_ptr<B>& device, bool to_stay = false) {
     std::sort(panels_.begin(), panels_.end(), [](const panel& a, const panel& b) { return a.weight < b.weight; });
     const auto same = [](const panel& a, const panel& b) { return a.weight == b.weight; };
     panels_.erase(std::unique(panels_.begin(), panels_.end(), same), panels_.end());  // tied weights are noted twice
+    memory_.clear();
+    constexpr index_t line = 64;
+    const auto room = [&](const panel& p) { return (p.bytes + line - 1) / line * line; };
+    index_t all = 0;
+    for (const panel& p : panels_) all += room(p);
+    if (to_stay && all > 0) memory_.emplace_back(device, shape{1, all});
+    std::uint8_t* next = memory_.empty() ? nullptr : memory_.front().get().data;
     for (panel& p : panels_) {
-      p.copy = tensor<B, std::uint8_t>(device, {1, p.bytes});
-      std::uint8_t* const to = p.copy.get().data;
+      if (!to_stay) next = memory_.emplace_back(device, shape{1, room(p)}).get().data;
       if constexpr (panel_products<B, T>)
-        if (p.plain.data) B::make_panels(*device, p.plain, reinterpret_cast<T*>(to));
+        if (p.plain.data) B::make_panels(*device, p.plain, reinterpret_cast<T*>(next));
       if constexpr (packed_products<B, T>)
-        if (!p.plain.data) B::template make_packed_panels<T>(*device, p.packed, to);
+        if (!p.plain.data) B::template make_packed_panels<T>(*device, p.packed, next);
+      p.copy = std::exchange(next, next + room(p));
     }
   }
+  /// Looks there, too, for what is not among these.
+  void set_others(const weight_panels* others) noexcept { others_ = others; }
   /// The panels of this matrix, or null.
   [[nodiscard]] const std::uint8_t* find_packed(const packed_matrix& weight) const { return place_of(weight.codes); }
   /// The panels of the weight at `weight`, or null.
@@ -53,7 +71,7 @@ class weight_panels {
     view<const T> plain;  ///< empty: it is packed
     packed_matrix packed;
     index_t bytes = 0;
-    tensor<B, std::uint8_t> copy;
+    const std::uint8_t* copy = nullptr;
   };
 
   void note(panel p, index_t bytes) {
@@ -64,10 +82,13 @@ class weight_panels {
   [[nodiscard]] const std::uint8_t* place_of(const void* weight) const {
     const auto found = std::lower_bound(panels_.begin(), panels_.end(), weight,
                                         [](const panel& p, const void* at) { return p.weight < at; });
-    return found == panels_.end() || found->weight != weight ? nullptr : found->copy.get().data;
+    if (found != panels_.end() && found->weight == weight) return found->copy;
+    return others_ ? others_->place_of(weight) : nullptr;
   }
 
   std::vector<panel> panels_;  ///< in the order of `weight`, once they are made
+  std::vector<tensor<B, std::uint8_t>> memory_;
+  const weight_panels* others_ = nullptr;
 };
 
 }  // namespace plumb::inline v0

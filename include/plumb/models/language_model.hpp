@@ -15,6 +15,7 @@
 #include <plumb/models/config_file.hpp>
 #include <plumb/models/families.hpp>
 #include <plumb/models/gguf_model.hpp>
+#include <plumb/models/kept_weights.hpp>
 #include <plumb/models/read_weight.hpp>
 #include <plumb/models/stored_tensors.hpp>
 #include <plumb/text/tokenizer.hpp>
@@ -68,6 +69,20 @@ class language_model {
     return total;
   }
 
+  /// Copies the linear maps once into the order in which making replies reads them (`generate`, `beam_search`), and keeps
+  /// this copy for all calls to come, which then need not make their own; it takes the weights' memory once more until
+  /// `drop_copies`. Maps that are being trained are copied in each call as ever, and all of them once one of the kept has
+  /// been trained. After writing into a frozen weight by hand, call it again. Backends without such an order keep nothing.
+  void keep_copies() const {
+    auto kept = std::make_shared<kept_weights<B, T>>();
+    network().for_each_linear([&](const std::string&, linear<B, T>& map) { kept->add(map.weight); });
+    kept->make(device());
+    state_->kept = std::move(kept);
+  }
+  void drop_copies() const noexcept { state_->kept.reset(); }
+  /// Null: none are kept.
+  [[nodiscard]] std::shared_ptr<const kept_weights<B, T>> copies() const noexcept { return state_->kept; }
+
   /// Bytes that the network's own weights take; a shared one counts once.
   [[nodiscard]] index_t weight_bytes() const {
     index_t total = 0;
@@ -86,6 +101,7 @@ class language_model {
     std::optional<plumb::tokenizer> words;
     model_config config;
     std::string source;
+    std::shared_ptr<const kept_weights<B, T>> kept{};
   };
   std::shared_ptr<state> state_;
 };

@@ -20,13 +20,19 @@ template <class B, class T>
 class cached_decoder {
  public:
   /// `adapters` off: the reference. `panels`: the first `advance` copies the weights into the order in which products of
-  /// few rows read them fastest, where the backend has one; it takes the weights' memory once more.
+  /// few rows read them fastest, where the backend has one; it takes the weights' memory once more, but for copies that
+  /// the model keeps (`language_model::keep_copies`), which are used in any case.
   /// `named`: adapters that sequences choose among; null: all run with what is on the model. It must outlive the decoder.
   cached_decoder(const language_model<B, T>& model, bool adapters, bool panels = true,
                  const adapter_table<B, T>* named = nullptr)
-      : model_(model), adapters_(adapters), wants_panels_(panels), tape_(model.device()) {
+      : model_(model), adapters_(adapters), wants_panels_(panels), kept_(model.copies()), tape_(model.device()) {
     if (model.config().encodes()) throw error(errc::unsupported, model.source(), detail::no_next_token);
     mixture_.table = named;
+    if (kept_ && !kept_->up_to_date()) kept_.reset();
+    if (kept_) {
+      panels_.set_others(&kept_->panels());
+      wants_panels_ = true;
+    }
     tape_.set_recording(false);
   }
 
@@ -123,14 +129,11 @@ class cached_decoder {
  private:
   void make_panels() {
     const auto add = [&](const lora<B, T>& change) {
-      panels_.add(change.a->value);
-      panels_.add(change.b->value);
+      panels_.add(*change.a);
+      panels_.add(*change.b);
     };
     model_.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
-      if (map.weight->packed)
-        panels_.add(*map.weight->packed);
-      else
-        panels_.add(map.weight->value);
+      if (!kept_ || !kept_->has(map.weight)) panels_.add(*map.weight);
       if (adapters_ && map.adapter) add(*map.adapter);
     });
     if (adapters_ && mixture_.table) mixture_.table->for_each(add);
@@ -155,6 +158,7 @@ class cached_decoder {
   language_model<B, T> model_;
   bool adapters_, wants_panels_;
   adapter_mixture<B, T> mixture_;
+  std::shared_ptr<const kept_weights<B, T>> kept_;  ///< the model's, or null
   weight_panels<B, T> panels_;
   plumb::tape<B, T> tape_;
   kv_cache<B, T> cache_;

@@ -21,7 +21,8 @@ struct generate_options {
   std::vector<std::string> stop{};  ///< a reply ends when its text contains one of these; the text is cut before it
   std::size_t cache_memory = std::size_t{256} << 20;  ///< bytes for keys and values; prompts that do not fit wait
   bool adapters = true;                               ///< off: sample from the reference
-  bool copy_weights = true;        ///< into the order of products: faster, and the weights' memory once more
+  bool copy_weights = true;        ///< into the order of products: faster, and the weights' memory once more; see
+                                   ///< language_model::keep_copies for copies that outlive the call
   std::uint64_t first_prompt = 0;  ///< number of the first prompt: a long list in pieces gives the replies of one call
 };
 
