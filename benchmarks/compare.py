@@ -252,8 +252,12 @@ class Generation:
         for kind in [name.split(":")[1] for name in self.options.peers if name.startswith("llama.cpp")]:
             path = self.folder / f"model-{kind}.gguf"
             path.unlink(missing_ok=True)  # of an earlier run
-            run([self.options.build / "plumb", "convert", "--model", self.folder / "model", "--out", path, "--type", kind,
-                 "--quiet"], self.folder / "convert.log")
+            if kind == "q4_0":
+                run([self.python["llama.cpp"], HERE / "peers" / "quantize.py", self.folder / "model-f32.gguf", path, kind],
+                    self.folder / "convert.log")
+            else:
+                run([self.options.build / "plumb", "convert", "--model", self.folder / "model", "--out", path, "--type",
+                     kind, "--quiet"], self.folder / "convert.log")
         for number in range(self.options.rounds):
             say(f"round {number + 1} of {self.options.rounds}")
             for name in self.options.plumb:
@@ -359,7 +363,7 @@ def profile_table(summary):
                        f"{100 * m['between_primitives_ms'] / m['ms']:.1f} % | –"),
                       ("outside matrix products", lambda m: f"{m['outside_products'] * m['ms']:.0f} | "
                        f"{100 * m['outside_products']:.1f} % | –"),
-                      ("the same, attention's own products at the rate of the maps not counted",
+                      ("… and outside attention's own, at the rate of the maps",
                        lambda m: f"{m['outside_all_products'] * m['ms']:.0f} | "
                        f"{100 * m['outside_all_products']:.1f} % | –"),
                       ("heap allocations", lambda m: f"{m['allocations']} | – | –")]:

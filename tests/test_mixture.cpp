@@ -230,6 +230,8 @@ TEST_CASE("a large file is drawn from in little memory", "[data][stream][memory]
   row_mixture rows({{{{folder / "large"}}}}, {.shuffle_buffer = 10'000});
   CHECK(rows.rows() == 100'000);
   for (int i = 0; i < 2000; ++i) rows.next();
+#if !defined(__SANITIZE_ADDRESS__)  // the sanitizer keeps what was given back, to find its use
   CHECK(current_memory_bytes() - before < (4 << 20));
   CHECK(peak_memory_bytes() - before < (16 << 20));
+#endif
 }

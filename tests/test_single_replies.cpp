@@ -58,6 +58,27 @@ fit_options some_steps() {
 
 }  // namespace
 
+TEST_CASE("references of rows and their mismatched ones are those that each gets alone", "[single]") {
+  const auto model = fresh().model();
+  run_rows together{.data = some_replies(7)};
+  together.data[1].replies[0].reference = -3;  // given
+  together.data[4].kl = 0.25;                  // has no mismatched row
+  together.mismatch(7);
+  run_rows apart = together;
+  scorer<B, float> engine(model);
+  for (std::vector<example>* list : {&apart.data, &apart.mismatched.rows}) score_references(engine, std::span(*list));
+  score_mismatched_references(engine, std::span(together.data), together.mismatched);
+  CHECK(together.data[1].replies[0].reference == -3);
+  CHECK(std::isnan(together.mismatched.rows[1].replies[0].reference));  // left to those that follow
+  CHECK(std::isnan(together.data[4].replies[0].reference));
+  provide_references(engine, together, {}, {});
+  for (std::size_t i = 0; i < 7; ++i)
+    CHECK(together.data[i].replies[0].reference == apart.data[i].replies[0].reference);
+  REQUIRE(together.mismatched.rows.size() == 6);
+  for (std::size_t i = 0; i < 6; ++i)
+    CHECK(together.mismatched.rows[i].replies[0].reference == apart.mismatched.rows[i].replies[0].reference);
+}
+
 TEST_CASE("losses, baselines and LoRA gradients of single replies follow torch", "[single][golden]") {
   const auto model_folder = plumb_test::shared_data("stories260k/hf");
   if (!model_folder) return;

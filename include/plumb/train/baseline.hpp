@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <plumb/rollout/scorer.hpp>
@@ -42,6 +43,34 @@ inline mismatched_rows mismatch(std::span<const example> data) {
                         .place = data[i].place});
   }
   return out;
+}
+
+/// References of rows that have none, and of their mismatched ones: both have the same prompt, which is read once. What
+/// they are is what each gets alone.
+template <class B, class T>
+void score_mismatched_references(scorer<B, T>& engine, std::span<example> data, mismatched_rows& mismatched,
+                                 const head_options& head = {}, index_t tokens = 2048) {
+  constexpr std::size_t at_once = 256;  // rows that are copied
+  std::vector<example> both;
+  std::vector<std::pair<reply*, reply*>> whose;
+  const auto score = [&] {
+    score_references(engine, std::span(both), head, tokens);
+    for (std::size_t k = 0; k < both.size(); ++k) {
+      whose[k].first->reference = both[k].replies[0].reference;
+      whose[k].second->reference = both[k].replies[1].reference;
+    }
+    both.clear(), whose.clear();
+  };
+  for (std::size_t i = 0; i < mismatched.row_of.size(); ++i) {
+    if (mismatched.row_of[i] == mismatched_rows::none) continue;
+    reply& own = data[i].replies[0];
+    reply& other = mismatched.rows[mismatched.row_of[i]].replies[0];
+    if (!std::isnan(own.reference) || !std::isnan(other.reference)) continue;
+    both.push_back({.prompt = data[i].prompt, .replies = {own, other}, .place = data[i].place});
+    whose.emplace_back(&own, &other);
+    if (both.size() == at_once) score();
+  }
+  score();
 }
 
 /// The mean over the rows of a step of their log-ratios: their own `kl`, or that of their mismatched row under the policy

@@ -21,6 +21,10 @@ template <class B, class T>
 void provide_references(scorer<B, T>& engine, run_rows& rows, const head_options& head, const fit_options& o,
                         bool by_token = false) {
   const auto score = [&] {
+    if (!by_token) {
+      score_mismatched_references(engine, std::span(rows.data), rows.mismatched, head);
+      score_mismatched_references(engine, std::span(rows.held_out), rows.held_out_mismatched, head);
+    }
     rows.for_each_list([&](std::vector<example>& list) {
       const bool own = &list == &rows.data || &list == &rows.held_out;
       score_references(engine, std::span(list), head, 2048, by_token && own);
