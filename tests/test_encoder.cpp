@@ -255,6 +255,9 @@ TEST_CASE("what an encoder cannot do is refused with the reason", "[encoder]") {
   CHECK_THAT(refused("bert", R"("is_decoder": false)", R"("is_decoder": true)"), Catch::Contains("as an encoder"));
   CHECK_THAT(refused("bert", R"("type_vocab_size": 2)", R"("type_vocab_size": 0)"), Catch::Contains("type_vocab_size"));
   CHECK_THAT(refused("bert", R"("hidden_size": 24)", R"("hidden_size": 25)"), Catch::Contains("a multiple"));
+  for (const char* places : {"-9223372036854775808", "2", "9223372036854775807"})
+    CHECK_THAT(refused("roberta", R"("max_position_embeddings": 50)", join(R"("max_position_embeddings": )", places)),
+               Catch::Contains("max_position_embeddings"));
   CHECK_THAT(refused("roberta", R"("pad_token_id": 1)", R"("pad_token_id": 0)"), Catch::Contains("expected 1"));
   CHECK_THAT(
       refused("bert", R"("model_type": "bert")", R"("position_embedding_type": "relative_key", "model_type": "bert")"),

@@ -226,7 +226,7 @@ TEST_CASE("a large file is drawn from in little memory", "[data][stream][memory]
     std::ofstream out(folder / "large", std::ios::binary);
     for (int i = 0; i < 100'000; ++i) out << "{\"text\": \"" << words << "\", \"n\": " << i << "}\n";  // 100 MB
   }
-  const auto before = current_memory_bytes();
+  [[maybe_unused]] const auto before = current_memory_bytes();
   row_mixture rows({{{{folder / "large"}}}}, {.shuffle_buffer = 10'000});
   CHECK(rows.rows() == 100'000);
   for (int i = 0; i < 2000; ++i) rows.next();

@@ -18,7 +18,11 @@ void read_encoder(const json::object& c, model_config& out, const std::string& p
   out.intermediate_size = json::get<index_t>(c, "intermediate_size", place);
   out.layers = json::get<index_t>(c, "num_hidden_layers", place);
   out.heads = out.kv_heads = json::get<index_t>(c, "num_attention_heads", place);
-  out.max_positions = json::get_or<index_t>(c, "max_position_embeddings", 512, place) - out.first_place();
+  const auto places = json::get_or<index_t>(c, "max_position_embeddings", 512, place);
+  if (places <= out.first_place())
+    throw error(errc::bad_model, place,
+                join("\"max_position_embeddings\": expected more than ", out.first_place(), ", found ", places));
+  out.max_positions = places - out.first_place();
   out.norm_epsilon = json::get_or<double>(c, "layer_norm_eps", 1e-12, place);
   out.token_types = json::get_or<index_t>(c, "type_vocab_size", 2, place);
   out.gate = read_activation(c, "hidden_act", "gelu", place);
