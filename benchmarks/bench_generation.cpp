@@ -4,8 +4,9 @@
 //     bench_generation [--shape small|135m|360m] [--small] [--360m] [--prompt 512] [--tokens 64] [--samples 16]
 //                      [--repeats 3] [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]
 //
-// The model keeps copies of its weights (language_model::keep_copies), made before anything is timed. Three figures: the time until the first token of a reply to the prompt (prefill); the time of each further token of one
-// greedy reply (decode); the time of all samples of one prompt together, prompt included (samples). Medians.
+// Three figures: the time until the first token of a reply to the prompt (prefill); the time of each further token of one
+// greedy reply (decode); the time of all samples of one prompt together, prompt included (samples). Medians. The model
+// keeps copies of its weights (language_model::keep_copies), made before anything is timed.
 //
 // Floors. Prefill: operations at the peak of fused multiply-adds. Decode: reading every weight once, and the cache, at the
 // bandwidth that reading memory reaches. Samples: the prompt's operations, and for each token the larger of the two.

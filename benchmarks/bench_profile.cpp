@@ -162,17 +162,7 @@ class profile {
     const plumb::fit_options options{
         .rate = 1e-4, .steps = steps_ + 1, .batch = s.rows, .schedule = plumb::schedule::kind::constant};
     const auto data = bench::random_examples(s, steps_ + 1, config_.vocabulary);
-    const auto train = [&](const auto& objective) { plumb::fit(*policy_, objective, data, options, seen); };
-    if (method == "sft")
-      train(plumb::sft{});
-    else if (method == "dpo")
-      train(plumb::dpo{});
-    else if (method == "orpo")
-      train(plumb::orpo{});
-    else if (method == "ppo")
-      train(plumb::ppo{.value_weight = 0});
-    else
-      train(plumb::kto{});
+    bench::with_objective(method, [&](const auto& objective) { plumb::fit(*policy_, objective, data, options, seen); });
     allocations.on = false;
     return print(method, seen, device.times);
   }

@@ -5,9 +5,10 @@
 //                    [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]
 //
 // One optimiser step takes: sft 4 × 256 tokens; dpo and orpo one prompt of 512 with two replies of 256; kto two prompts
-// of 512 with a reply of 256; ppo one prompt of 512 with four sampled replies of 256, without a value head. LoRA of rank 16 on all maps of the blocks, or with --full all weights. The first step
-// warms up; of the others the median counts, and a step's share of the references' scoring before the run. The floor is
-// the time that the least number of operations takes at the peak of fused multiply-adds, measured before and after.
+// of 512 with a reply of 256; ppo one prompt of 512 with four sampled replies of 256, without a value head. LoRA of rank
+// 16 on all maps of the blocks, or with --full all weights. The first step warms up; of the others the median counts, and
+// a step's share of the references' scoring before the run. The floor is the time that the least number of operations
+// takes at the peak of fused multiply-adds, measured before and after.
 //
 // --export writes model, adapter and data, so that peers/training.py trains the same weights on the same tokens;
 // --model reads weights and adapter back from there.
@@ -137,15 +138,6 @@ class benchmark {
   }
   [[nodiscard]] double measure_peak() const { return bench::peak_gflops(*policy_.model().device()); }
 
-  template <class Use>
-  static void with_objective(const std::string& method, Use use) {
-    if (method == "sft") return use(plumb::sft{});
-    if (method == "dpo") return use(plumb::dpo{.beta = 0.1});
-    if (method == "orpo") return use(plumb::orpo{.beta = 0.1});
-    if (method == "ppo") return use(plumb::ppo{.value_weight = 0});
-    use(plumb::kto{.beta = 0.1});
-  }
-
   /// Trains with one method, from the weights as they were, and reports it.
   json::object measure(const std::string& method) {
     const auto s = step_of(method);
@@ -154,7 +146,7 @@ class benchmark {
     bench::reset_peak_memory();
     stopwatch watch;
     plumb::fit_result result;
-    with_objective(method, [&](const auto& objective) {
+    bench::with_objective(method, [&](const auto& objective) {
       watch = {};
       result = plumb::fit(policy_, objective, bench::random_examples(s, steps, config_.vocabulary),
                           options_of(s, steps), watch);

@@ -271,7 +271,8 @@ class Generation:
 
     def same(self, name):
         """Plumb in the format of this configuration, or else its first one."""
-        own = "plumb:" + name.split(":")[1].replace("fp32", "f32").replace("f32", "fp32")
+        precision = name.split(":")[1]
+        own = "plumb:fp32" if precision == "f32" else f"plumb:{precision}"
         return own if own in self.options.plumb else self.options.plumb[0]
 
     def run_peer(self, name):
@@ -279,8 +280,8 @@ class Generation:
         out = self.folder / "peer.json"
         command = [self.python[engine], HERE / "peers" / "generation.py", self.folder, "--engine", engine, "--precision",
                    precision, "--gguf", self.folder / f"model-{precision}.gguf", "--reference",
-                   self.folder / f"{self.same(name)}.json", "--threads", self.options.threads, "--repeats", self.options.steps,
-                   "--json", out]
+                   self.folder / f"{self.same(name)}.json", "--threads", self.options.threads, "--repeats",
+                   self.options.steps, "--json", out]
         environment = {"OMP_NUM_THREADS": str(self.options.threads)}
         if engine == "transformers" and (allocator := fast_allocator()):
             environment["LD_PRELOAD"] = allocator

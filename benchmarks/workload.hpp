@@ -12,6 +12,7 @@
 #include <plumb/core/random.hpp>
 #include <plumb/data/example.hpp>
 #include <plumb/models/policy.hpp>
+#include <plumb/objective/all.hpp>
 
 namespace bench {
 
@@ -77,6 +78,16 @@ inline step_shape step_of(std::string_view method, bool small = false) {
   if (method == "ppo") return {"ppo", 1, 4, 512 / by, 256 / by, false, false, true};
   throw plumb::error(plumb::errc::bad_argument, "--methods",
                      plumb::join("expected some of sft, dpo, orpo, kto, ppo, found \"", method, "\""));
+}
+
+/// Calls use(objective) with the objective of a method that `step_of` knows.
+template <class Use>
+void with_objective(std::string_view method, Use use) {
+  if (method == "sft") return use(plumb::sft{});
+  if (method == "dpo") return use(plumb::dpo{.beta = 0.1});
+  if (method == "orpo") return use(plumb::orpo{.beta = 0.1});
+  if (method == "ppo") return use(plumb::ppo{.value_weight = 0});
+  use(plumb::kto{.beta = 0.1});
 }
 
 /// What a sampler would say of a reply: log-probabilities about those of a model that knows nothing, and an advantage.

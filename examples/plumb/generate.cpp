@@ -59,9 +59,9 @@ json::object generated_row(const generated& reply, bool with_text) {
 }
 
 /// Writes a row for every token as it is drawn.
-class token_rows {
+class token_stream {
  public:
-  token_rows(output& out, const engine& model) : out_(out), model_(model) {}
+  token_stream(output& out, const engine& model) : out_(out), model_(model) {}
 
   /// `number`: the prompt's among all rows.
   void write(const token_event& e, std::uint64_t number) {
@@ -97,15 +97,15 @@ int run_generate(const arguments& given) {
     std::vector<std::vector<token_id>> waiting;
     std::vector<std::string> adapters;
     generate_options own = options;  // a reply depends on the seed and its row's number, not on where groups are cut
-    token_rows tokens(out, *model);
+    std::size_t groups = 0;
+    token_stream tokens(out, *model);
     const auto listen = [&](const token_event& e) {
       if (stream) tokens.write(e, own.first_prompt + e.prompt);
       return true;
     };
     const auto answer = [&] {
       if (waiting.empty()) return;
-      if (own.first_prompt > 0 && own.first_prompt <= together)
-        model->keep_copies();  // the second group: there are more
+      if (++groups == 2) model->keep_copies();  // there may be many more
       for (const auto& replies :
            beams ? model->beam_search(waiting, adapters, searched) : model->generate(waiting, adapters, own, listen))
         for (const generated& reply : replies) out.line(generated_row(reply, model->has_tokenizer()));
@@ -138,9 +138,8 @@ const command generate_command{
     "\"logp\": [..],\n"
     "\"finish\": \"stop\" or \"length\"}. ids holds the end-of-text token if one ended the reply; logp is the model's "
     "own, in nats,\n"
-    "whatever the temperature. The same seed gives the same replies. --stream writes a row for every token as it is "
-    "drawn, "
-    "too:\n"
+    "whatever the temperature. The same seed gives the same replies.\n"
+    "--stream writes a row for every token as it is drawn, too:\n"
     "{\"row\": prompt, \"sample\": n, \"id\": token, \"logp\": x, \"text\": what it adds}.",
     "  echo '{\"prompt\": \"Once upon a time\"}' | plumb generate --model stories260k/hf --in - --max-tokens 40 "
     "--temperature 0",

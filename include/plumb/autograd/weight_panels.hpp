@@ -43,22 +43,20 @@ class weight_panels {
     const auto same = [](const panel& a, const panel& b) { return a.weight == b.weight; };
     panels_.erase(std::unique(panels_.begin(), panels_.end(), same), panels_.end());  // tied weights are noted twice
     memory_.clear();
-    constexpr index_t line = 64;
-    const auto room = [&](const panel& p) { return (p.bytes + line - 1) / line * line; };
-    index_t all = 0;
-    for (const panel& p : panels_) all += room(p);
-    if (to_stay && all > 0) memory_.emplace_back(device, shape{1, all});
-    std::uint8_t* next = memory_.empty() ? nullptr : memory_.front().get().data;
+    index_t all = 0, taken = 0;
+    for (const panel& p : panels_) all += p.bytes;
+    if (to_stay) memory_.emplace_back(device, shape{1, all});
     for (panel& p : panels_) {
-      if (!to_stay) next = memory_.emplace_back(device, shape{1, room(p)}).get().data;
+      std::uint8_t* const to = to_stay ? memory_.front().get().data + std::exchange(taken, taken + p.bytes)
+                                       : memory_.emplace_back(device, shape{1, p.bytes}).get().data;
       if constexpr (panel_products<B, T>)
-        if (p.plain.data) B::make_panels(*device, p.plain, reinterpret_cast<T*>(next));
+        if (p.plain.data) B::make_panels(*device, p.plain, reinterpret_cast<T*>(to));
       if constexpr (packed_products<B, T>)
-        if (!p.plain.data) B::template make_packed_panels<T>(*device, p.packed, next);
-      p.copy = std::exchange(next, next + room(p));
+        if (!p.plain.data) B::template make_packed_panels<T>(*device, p.packed, to);
+      p.copy = to;
     }
   }
-  /// Looks there, too, for what is not among these.
+  /// Looks there, too: what others have is not noted here. To be said first; they must outlive these.
   void set_others(const weight_panels* others) noexcept { others_ = others; }
   /// The panels of this matrix, or null.
   [[nodiscard]] const std::uint8_t* find_packed(const packed_matrix& weight) const { return place_of(weight.codes); }
@@ -66,6 +64,8 @@ class weight_panels {
   [[nodiscard]] const T* find(const T* weight) const { return reinterpret_cast<const T*>(place_of(weight)); }
 
  private:
+  static constexpr index_t line = 64;  ///< bytes; where a copy begins
+
   struct panel {
     const void* weight = nullptr;
     view<const T> plain;  ///< empty: it is packed
@@ -75,8 +75,8 @@ class weight_panels {
   };
 
   void note(panel p, index_t bytes) {
-    if (bytes == 0) return;
-    p.bytes = bytes;
+    if (bytes == 0 || (others_ && others_->place_of(p.weight))) return;
+    p.bytes = (bytes + line - 1) / line * line;
     panels_.push_back(std::move(p));
   }
   [[nodiscard]] const std::uint8_t* place_of(const void* weight) const {

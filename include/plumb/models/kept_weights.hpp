@@ -29,9 +29,6 @@ class kept_weights {
       return !c.weight->trainable() && c.weight->times_trained == c.times_trained;
     });
   }
-  [[nodiscard]] bool has(const weight_ptr<B, T>& weight) const {
-    return std::any_of(copied_.begin(), copied_.end(), [&](const copied& c) { return c.weight == weight; });
-  }
   [[nodiscard]] const weight_panels<B, T>& panels() const noexcept { return panels_; }
 
  private:

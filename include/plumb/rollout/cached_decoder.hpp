@@ -133,7 +133,7 @@ class cached_decoder {
       panels_.add(*change.b);
     };
     model_.network().for_each_linear([&](const std::string&, linear<B, T>& map) {
-      if (!kept_ || !kept_->has(map.weight)) panels_.add(*map.weight);
+      panels_.add(*map.weight);
       if (adapters_ && map.adapter) add(*map.adapter);
     });
     if (adapters_ && mixture_.table) mixture_.table->for_each(add);
