@@ -9,6 +9,7 @@
 #include <plumb/backend/reference.hpp>
 #include <plumb/models/adapter_merge.hpp>
 #include <plumb/models/attach_lora.hpp>
+#include <plumb/models/attach_prompt.hpp>
 #include <plumb/models/model_files.hpp>
 #include <plumb/rollout/generate.hpp>
 
@@ -35,6 +36,15 @@ example golden_example() {
   e.prompt = {ids.begin(), ids.begin() + 3};
   e.replies.push_back({std::vector<token_id>(ids.begin() + 3, ids.end())});
   return e;
+}
+
+/// How often a table of tokens or a head is kept in few bits; a table that is the head counts for both.
+int packed_words(const language_model<cpu>& model) {
+  int count = 0;
+  model.network().for_each_weight([&](const std::string& name, weight_ptr<cpu, float>& w) {
+    count += detail::is_word_map(name) && w->packed ? 1 : 0;
+  });
+  return count;
 }
 
 }  // namespace
@@ -120,8 +130,66 @@ TEST_CASE("blocks of a GGUF file are kept as they are", "[packed]") {
     const auto plain = load_model<cpu>(path, {.threads = 1});
     const auto packed = load_model<cpu>(path, {.threads = 1, .storage = weight_storage::stored});
     CHECK(packed.weight_bytes() < plain.weight_bytes());
+    CHECK(packed_words(packed) == 2);
     CHECK((logits_of(plain, ids) == logits_of(packed, ids)));
   }
+}
+
+TEST_CASE("words are looked up and scored in few bits as in plain numbers of the same bits", "[packed]") {
+  const plumb_test::temporary_folder out;
+  for (const std::string family : {"qwen2", "phi3"}) {  // the head is the table, or is not
+    CAPTURE(family);
+    const auto original = plumb_test::golden / "families" / family, rounded = out.path() / family;
+    write_model_folder(*open_model_files(original), rounded, dtype::bf16);
+    const auto load = [&](weight_storage storage) {
+      return load_model<cpu>(rounded, {.threads = 1, .storage = storage});
+    };
+    CHECK(packed_words(load(weight_storage::nf4)) == 0);
+    CHECK(packed_words(load(weight_storage::int8)) == 0);
+    CHECK(packed_words(load(weight_storage::stored)) == 2);
+    const auto packed = load(weight_storage::bf16), plain = load(weight_storage::plain);
+    REQUIRE(packed_words(packed) == 2);
+    CHECK((logits_of(packed, ids) == logits_of(plain, ids)));
+    CHECK((logits_of(load_model<reference>(rounded, {.storage = weight_storage::bf16}), ids) ==
+           logits_of(load_model<reference>(rounded), ids)));
+
+    const std::vector<lora_options> kinds{{.rank = 4, .targets = {"embed_tokens"}},
+                                          {.rank = 4, .targets = {"lm_head"}},
+                                          {.rank = 4, .targets = {"lm_head"}, .dora = true},
+                                          {.rank = 4, .targets = {"o_proj"}, .modules_to_save = {"embed_tokens"}},
+                                          {.rank = 4, .targets = {"o_proj"}, .modules_to_save = {"lm_head"}},
+                                          {.rank = 4, .targets = {"o_proj"}, .trainable_tokens = {3, 17, 60}}};
+    // Loss, gradients, logits with the adapter on and logits merged.
+    const auto follow = [&](const language_model<cpu>& model, const lora_options& options) {
+      auto p = attach_lora(model, options);
+      for (const auto& each : p.trainable())
+        if (each.name.find("lora_") != std::string::npos)
+          each.parameter->value = plumb_test::random_tensor<cpu, float>(model.device(), each.parameter->extent(), 3);
+      std::vector<float> all{static_cast<float>(plumb_test::run_gradients(p, sft{}, {golden_example()}))};
+      for (const auto& each : p.trainable()) {
+        const auto gradient = each.parameter->gradient.host();
+        all.insert(all.end(), gradient.begin(), gradient.end());
+      }
+      for (const auto& logits : {logits_of(model, ids), logits_of(merge_adapter(p), ids)})
+        all.insert(all.end(), logits.begin(), logits.end());
+      return all;
+    };
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+      CAPTURE(i);
+      const auto mine = follow(packed, kinds[i]), theirs = follow(plain, kinds[i]);
+      CHECK((mine == theirs));
+    }
+    const prompt_options prompt{.count = 3, .from = {5, 9}};
+    const auto start = [&](const language_model<cpu>& model) {
+      return attach_prompt(model, prompt).trainable().front().parameter->value.host();
+    };
+    CHECK((start(packed) == start(plain)));
+  }
+  STATIC_REQUIRE(word_format_of(weight_storage::q8_0) == packed_format::q8_0);
+  STATIC_REQUIRE(word_format_of(weight_storage::q4_0) == packed_format::q8_0);
+  // A head that would be unpacked for each token stays plain.
+  for (const auto format : {packed_format::q4_1, packed_format::q5_0, packed_format::q6_k})
+    CHECK(!detail::is_read_in_order(format));
 }
 
 TEST_CASE("what a packed model cannot do is refused with the way out", "[packed]") {

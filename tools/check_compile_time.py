@@ -7,7 +7,8 @@
 User CPU seconds, the least of up to three runs, ten of short ones (one is enough when it is within the budget). Budgets
 are meant for a machine that compiles a few headers of the standard library in YARDSTICK_SECONDS; one that needs longer,
 because it is slower or busy with other things, has as much more for everything. --tolerance is a factor on top, for what
-neighbours take. --update-readme does all runs and writes the table between `<!-- compile-time:begin -->` and `<!-- compile-time:end -->` of README.md.
+neighbours take. --update-readme does all runs and writes the table between `<!-- compile-time:begin -->` and
+`<!-- compile-time:end -->` of README.md.
 """
 import argparse
 import statistics

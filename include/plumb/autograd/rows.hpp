@@ -16,7 +16,10 @@ struct row_choice {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like({count, table.columns()}, table);
-    B::gather_rows(t.device(), table.value.slice(first, table.rows() - first), rows, t.writable(out));
+    if (table.packed)
+      gather_rows_on<B>(t.device(), *table.packed, rows, first, t.writable(out));
+    else
+      B::gather_rows(t.device(), table.value.slice(first, table.rows() - first), rows, t.writable(out));
     return out;
   }
   void backward(tape<B, T>& t) {

@@ -154,6 +154,18 @@ struct unpack_each {
   }
 };
 
+/// to[i, j] = number (first + rows[i], j) of the matrix, for `for_each` over all of `to`.
+template <class T>
+struct unpack_rows_each {
+  packed_matrix from;
+  const std::int32_t* rows;
+  index_t first;
+  T* to;
+  PLUMB_HD void operator()(index_t n) const {
+    to[n] = static_cast<T>(packed_number(from, first + rows[n / from.columns], n % from.columns));
+  }
+};
+
 }  // namespace detail
 
 }  // namespace plumb::inline v0

@@ -101,7 +101,7 @@ tensor<B, T> merged_weight(const weight_tensor<B, T>& weight, const changed_weig
   for (std::size_t i = 0; i < tokens.size(); ++i)
     std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(i * width), width,
                 numbers.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(tokens[i]) * width));
-  return tensor<B, T>(weight.value.device(), weight.extent(), std::span<const T>(numbers));
+  return tensor<B, T>(change.tokens->rows->value.device(), weight.extent(), std::span<const T>(numbers));
 }
 
 template <class B, class T>

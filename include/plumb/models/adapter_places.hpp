@@ -62,7 +62,7 @@ struct adapter_places {
     for (const auto& each : copies) visit(each.name, each.own->extent());
     if (table)
       visit(tokens_name,
-            shape{static_cast<index_t>(plan.options().trainable_tokens.size()), table->weight->value.extent().columns});
+            shape{static_cast<index_t>(plan.options().trainable_tokens.size()), table->weight->extent().columns});
   }
 };
 

@@ -107,17 +107,21 @@ void put_on_table(const adapted_table<B, T>& at, const lora_plan& plan, adapter_
 
 /// The rows of a table that these tokens have, [tokens, width].
 template <class B, class T>
-tensor<B, T> rows_of(const device_ptr<B>& device, const tensor<B, T>& table, std::span<const token_id> tokens) {
+tensor<B, T> rows_of(const device_ptr<B>& device, const weight_tensor<B, T>& table, std::span<const token_id> tokens) {
   const auto rows = to_device<B>(device, tokens);
+  const std::int32_t* const chosen = std::as_const(rows).get().data;
   tensor<B, T> out(device, {static_cast<index_t>(tokens.size()), table.extent().columns});
-  B::gather_rows(*device, table.get(), std::as_const(rows).get().data, out.get());
+  if (table.packed)
+    gather_rows_on<B>(*device, table.packed->get(), chosen, 0, out.get());
+  else
+    B::gather_rows(*device, table.value.get(), chosen, out.get());
   return out;
 }
 
 template <class B, class T>
 void put_tokens(const device_ptr<B>& device, const adapter_places<B, T>& places, const std::vector<token_id>& tokens,
                 adapter_tensors<B, T>& values, std::vector<named_parameter<B, T>>& trainable) {
-  const tensor<B, T>& table = places.table->weight->value;
+  const weight_tensor<B, T>& table = *places.table->weight;
   const auto stored = values.find(places.tokens_name);
   const auto learnt = std::make_shared<token_rows<B, T>>();
   learnt->rows =

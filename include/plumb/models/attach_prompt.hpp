@@ -86,7 +86,7 @@ policy<B, T> attach_prompt(const language_model<B, T>& model, const prompt_optio
   for (const token_id id : tokens)
     if (id < 0 || static_cast<std::uint64_t>(id) >= vocabulary)
       throw error(errc::bad_argument, "from", join("token ", id, " lies outside the vocabulary of ", vocabulary));
-  const tensor<B, T>& table = detail::token_table(model).weight->value;
+  const weight_tensor<B, T>& table = *detail::token_table(model).weight;
   return detail::put_prompt(model, options, detail::rows_of(model.device(), table, std::span<const token_id>(tokens)));
 }
 

@@ -110,7 +110,7 @@ class language_model {
 struct load_options {
   int threads = 0;        ///< CPU backends: 0 takes all cores
   index_t positions = 0;  ///< longest sequence to prepare for; 0: `model_config::usual_positions`, at most 32768
-  weight_storage storage = weight_storage::plain;  ///< of the maps inside blocks; others than plain cannot be trained
+  weight_storage storage = weight_storage::plain;  ///< others than plain cannot be trained
 };
 
 namespace detail {
@@ -201,7 +201,7 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
                                  box_muller(uniform_double(philox_word(key, 4 * i), philox_word(key, 4 * i + 1)),
                                             uniform_double(philox_word(key, 4 * i + 2), philox_word(key, 4 * i + 3))));
     }
-    if (const auto format = format_of(options.storage); format && detail::is_block_map(name, extent)) {
+    if (const auto format = detail::wanted_format(name, extent, options.storage)) {
       const std::vector<float> numbers(host.begin(), host.end());
       return detail::packed_weight<B, T>(device, pack(numbers, extent, *format));
     }

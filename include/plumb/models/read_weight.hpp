@@ -16,6 +16,12 @@ namespace plumb::inline v0::detail {
 /// Is this the weight of a linear map inside a block? Tables, norms, biases and the head are not.
 bool is_block_map(const std::string& name, shape extent);
 
+/// The format that a storage asks for in a weight of this name; none: plain numbers, or what the files hold (`stored`).
+inline std::optional<packed_format> wanted_format(const std::string& name, shape extent, weight_storage storage) {
+  if (is_word_map(name)) return word_format_of(storage);
+  return is_block_map(name, extent) ? format_of(storage) : std::nullopt;
+}
+
 /// A weight of numbers from a file, which must be finite.
 template <class B, class T>
 weight_ptr<B, T> finite_weight(const device_ptr<B>& device, const std::string& name, shape extent,
@@ -77,14 +83,23 @@ packed_numbers read_packed(const weight_files& files, const model_config& config
 packed_numbers read_packed(const gguf_model& files, const model_config& config, const std::string& name, shape extent,
                            packed_format);
 
+/// Does the cpu backend read codes of this format in the order of products? Others are unpacked for each token, which is
+/// too slow for the largest map of all, the head.
+constexpr bool is_read_in_order(packed_format f) noexcept {
+  return f <= packed_format::four_bits || f == packed_format::q8_0 || f == packed_format::q4_0;
+}
+
 /// The format in which a storage keeps this weight; none: plain numbers. Throws errc::bad_argument where its rows end inside
 /// a block.
 template <class Files>
 std::optional<packed_format> kept_format(const Files& files, const model_config& config, const std::string& name,
                                          shape extent, weight_storage storage) {
-  if (storage == weight_storage::plain || !is_block_map(name, extent)) return std::nullopt;
-  if (storage == weight_storage::stored) return stored_format(files, config, name);
-  const auto wanted = format_of(storage);
+  if (storage == weight_storage::stored && (is_word_map(name) || is_block_map(name, extent))) {
+    const auto format = stored_format(files, config, name);
+    return is_word_map(name) && format && !is_read_in_order(*format) ? std::nullopt : format;
+  }
+  const auto wanted = wanted_format(name, extent, storage);
+  if (!wanted) return std::nullopt;
   if (*wanted != packed_format::four_bits && extent.columns % block_numbers(*wanted) != 0)
     throw error(errc::bad_argument, name,
                 join("its rows of ", extent.columns, " numbers do not end with a block of ", block_numbers(*wanted),
@@ -92,7 +107,7 @@ std::optional<packed_format> kept_format(const Files& files, const model_config&
   return wanted;
 }
 
-/// Reads one weight; with a storage other than plain the maps of blocks are packed.
+/// Reads one weight; with a storage other than plain most maps are packed.
 template <class B, class T, class Files>
 weight_ptr<B, T> read_weight(const device_ptr<B>& device, const Files& files, const model_config& config,
                              const std::string& name, shape extent, weight_storage storage = weight_storage::plain) {

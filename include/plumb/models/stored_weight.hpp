@@ -53,6 +53,8 @@ bool is_vector(std::string_view name);
 
 /// Tables that rows are looked up in: of tokens, or of positions.
 bool is_table(std::string_view name);
+/// The table of tokens, or the head: one row for each word.
+bool is_word_map(std::string_view name);
 
 /// The shape in which files hold a weight of this extent.
 std::vector<index_t> stored_shape(const model_config& c, std::string_view name, shape extent);

@@ -33,6 +33,11 @@ bool is_table(std::string_view name) {
   return false;
 }
 
+bool is_word_map(std::string_view name) {
+  return name == head_name ||
+         (is_table(name) && !name.ends_with("wpe.weight") && !name.ends_with("embed_positions.weight"));
+}
+
 std::vector<index_t> stored_shape(const model_config& c, std::string_view name, shape extent) {
   const bool of_heads =
       c.query_norms == query_norm::own_heads && (name.ends_with(".q_norm.weight") || name.ends_with(".k_norm.weight"));

@@ -13,8 +13,8 @@
 
 namespace plumb::inline v0 {
 
-/// How the weights of the linear maps inside a model's blocks are kept. Embeddings, norms, biases and the head are always
-/// plain numbers, as with bitsandbytes: they are few, or every token's probability hangs on them.
+/// How a model's weights are kept: the linear maps inside its blocks, and the table of tokens and the head where
+/// `word_format_of` says so. Norms, biases and tables of positions are always plain numbers.
 enum class weight_storage : std::uint8_t {
   plain,   ///< as the numbers of the computation; all of them can be trained
   stored,  ///< as the files hold them, bit for bit: bf16, f16, bitsandbytes' int8, NF4 and FP4, llama.cpp's blocks
@@ -50,6 +50,13 @@ constexpr std::optional<packed_format> format_of(weight_storage s) noexcept {
     case weight_storage::q4_0: return packed_format::q4_0;
     default: return std::nullopt;
   }
+}
+
+/// The format of the table of tokens and of the head, on which every probability hangs: as transformers and llama.cpp keep
+/// them, but no coarser than a byte. None, plain numbers, with bitsandbytes' int8 and nf4, as there.
+constexpr std::optional<packed_format> word_format_of(weight_storage s) noexcept {
+  if (s == weight_storage::int8 || s == weight_storage::nf4) return std::nullopt;
+  return s == weight_storage::q4_0 ? packed_format::q8_0 : format_of(s);
 }
 
 }  // namespace plumb::inline v0

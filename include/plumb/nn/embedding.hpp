@@ -25,7 +25,7 @@ struct embedding {
     auto& t = p.tape;
     // A tied head's learnt copy, `weight->stand_in`, is not the embedding's.
     const auto table = p.adapters && stand_in ? t.leaf(*stand_in)
-                       : weight->stand_in     ? t.constant(std::as_const(weight->value).get())
+                       : weight->stand_in     ? t.frozen(*weight)
                                               : t.leaf(*weight);                            // [vocabulary, width]
     auto x = gather_rows(t, table, p.batch.token_ids, p.batch.tokens - p.batch.ahead);  // [tokens, width]
     if (p.adapters && low_rank) x = low_rank->looked_up(p, x);                          // [tokens, width]

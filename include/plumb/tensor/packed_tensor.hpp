@@ -13,6 +13,13 @@ void unpack_on(typename B::device& device, const packed_matrix& m, view<T> to) {
   B::for_each(device, m.rows * m.columns, detail::unpack_each<T>{m, to.data});
 }
 
+/// to[i] = row first + rows[i] of `m`, on the device.
+template <class B, class T>
+void gather_rows_on(typename B::device& device, const packed_matrix& m, const std::int32_t* rows, index_t first,
+                    view<T> to) {
+  B::for_each(device, to.rows * m.columns, detail::unpack_rows_each<T>{m, rows, first, to.data});
+}
+
 /// An owning matrix [rows, columns] in a packed format; it never changes.
 template <class B>
 class packed_tensor {
