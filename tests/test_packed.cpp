@@ -204,11 +204,15 @@ TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits ho
   for (const auto set : {plumb::detail::instruction_set::portable, plumb::detail::instruction_set::avx2,
                          plumb::detail::instruction_set::avx512}) {
     if (set > plumb::detail::best_instruction_set()) continue;
-    // Sizes: every remainder of a panel, of a block of the depth (768), and of a stretch; rows that end inside bytes.
+    // Sizes: every remainder of a panel, of a block of the depth (768), and of a stretch, of a tile of rows and its half; rows that end inside
+    // bytes; sums that wait in parts.
     for (const auto& [m, n, k] : {std::tuple<index_t, index_t, index_t>{1, 33, 800},
                                   {5, 64, 64},
                                   {31, 290, 1568},
                                   {17, 64, 1568},
+                                  {8, 70, 800},
+                                  {15, 97, 832},
+                                  {16, 64, 3232},
                                   {300, 97, 96},
                                   {7, 45, 77}})
       for (const packed_format format : formats) {

@@ -104,12 +104,21 @@ struct packed_tile {
   }
 };
 
+/// The rows of a kernel between the full one and that of 4: two of it take 16 rows with less widening than a full one and a
+/// rest, and 8 samples half as long. 0: none.
+template <class Set>
+inline constexpr int half_tile_rows = Set::tile_rows > 8 ? 8 : 0;
+
 /// A tile of `rows` ≤ Set::tile_rows by a whole panel, through the smallest kernel that covers the rows.
 template <panel_codes Codes, class Set>
 [[gnu::always_inline]] inline void multiply_packed_rows(index_t rows, index_t depth, const float* a, index_t a_stride,
                                                         const std::uint8_t* codes, index_t group, const float* table,
                                                         float* sums, bool narrow, bool accumulate) {
-  constexpr int most = Set::tile_rows;
+  constexpr int most = Set::tile_rows, half = half_tile_rows<Set>;
+  if constexpr (half > 0)
+    if (rows > 4 && rows <= half)
+      return call_with<Set, packed_tile<Codes, half>>(depth, a, a_stride, codes, group, table, sums, narrow,
+                                                      accumulate);
   if (rows > 4)
     return call_with<Set, packed_tile<Codes, most>>(depth, a, a_stride, codes, group, table, sums, narrow, accumulate);
   if (rows > 1)

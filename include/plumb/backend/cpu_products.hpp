@@ -67,13 +67,16 @@ struct product_task {
                            std::min(depth_block, job.part.depth - k), right + k * across);
     if (more && !job.more.panels)
       pack_right<Set, T>(job.kind, job.more, first_column, columns, 0, job.more.depth, more_right);
-    for (index_t i = 0; i < rows; i += most) {
-      const index_t down = std::min(most, rows - i), tile = (row + i) / most;
+    // 15 or 16 rows of codes are two tiles of 8.
+    const bool halves = as_codes && !job.sums && rows > most && rows <= 2 * half_tile_rows<Set>;
+    const index_t step = halves ? half_tile_rows<Set> : most;
+    for (index_t i = 0; i < rows; i += step) {
+      const index_t down = std::min(step, rows - i), tile = (row + i) / most;
       for (index_t k = 0; k == 0 || k < job.part.depth; k += depth_block) {
         const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
         const bool last = ends && k + depth >= job.part.depth, adds = last && more;
         rows_of_tile left{own_left, panel_stride<T>}, more_left{own_more, panel_stride<T>};
-        if (job.left_in_place && down == most) {
+        if (job.left_in_place && down == step) {
           left = {job.term.a + (first_row + i) * job.term.a_stride + at, job.term.a_stride};
           more_left = {job.more.a + (first_row + i) * job.more.a_stride, job.more.a_stride};
         } else if (job.left) {
