@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Packed weights on any backend: products forwards and backwards equal those with the unpacked weight, bit for bit.
+// Packed weights on any backend: products forwards and backwards, and rows looked up, equal those of the unpacked weight, bit
+// for bit.
 #pragma once
 
 #include <vector>
@@ -9,6 +10,7 @@
 
 #include <plumb/autograd/operations.hpp>
 #include <plumb/autograd/product.hpp>
+#include <plumb/autograd/rows.hpp>
 
 namespace plumb_test {
 
@@ -38,6 +40,15 @@ void check_packed_products(const plumb::device_ptr<B>& device, plumb::packed_for
   const auto run = [&](weight_tensor<B, T>& w) {
     tape<B, T> t(device);
     std::vector<std::vector<T>> all;
+    const auto keep = [&](view<const T> v) {
+      std::vector<T> host(static_cast<std::size_t>(v.size()));
+      B::download(t.device(), v.data, host.data(), v.size());
+      all.push_back(std::move(host));
+    };
+    const std::vector<std::int32_t> chosen{3, 0, out - 2, 3};
+    auto* const rows = t.memory().template make_array<std::int32_t>(4);
+    B::upload(t.device(), chosen.data(), rows, 4);
+    for (const index_t first : {0, 1}) keep(gather_rows(t, t.leaf(w), rows, 4, first).value);
     for (const int kind : {0, 1, 2}) {  // plain; with an adapter; with an adapter that sees other inputs
       t.reset();
       const auto from = t.input(x.get()), first = t.input(a.get()), second = t.input(b.get());
@@ -46,11 +57,6 @@ void check_packed_products(const plumb::device_ptr<B>& device, plumb::packed_for
       const auto y = kind == 0 ? product_with(t, from, weight, T(0.7))
                                : adapted_product_with(t, from, weight, seen, first, second, T(0.3));
       t.backward(y, seed.get());
-      const auto keep = [&](view<const T> v) {
-        std::vector<T> host(static_cast<std::size_t>(v.size()));
-        B::download(t.device(), v.data, host.data(), v.size());
-        all.push_back(std::move(host));
-      };
       keep(y.value), keep(t.gradient(from));
       if (kind > 0) keep(t.gradient(first)), keep(t.gradient(second));
     }
