@@ -243,6 +243,15 @@ TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits ho
                                     view<T>(other.data(), m, columns));
             CHECK((one == other));
             ++with_panels;
+            // With a second term, as a low-rank change has it; every operand ends where its memory does.
+            const auto low_source = random_numbers(m * 5, 10), high_source = random_numbers(n * 5, 11);
+            const std::vector<T> low(low_source.begin(), low_source.end()),
+                high(high_source.begin(), high_source.end());
+            const view<const T> more_a(low.data(), m, 5), more_b(high.data(), n, 5);
+            cpu::multiply_sum<T>(d, kind, {a, right}, {more_a, more_b}, T(0), view<T>(one.data(), m, n));
+            cpu::multiply_sum<T>(d, kind, {a, {}, nullptr, &packed.what, panels.data()}, {more_a, more_b}, T(0),
+                                 view<T>(other.data(), m, n));
+            CHECK((one == other));
           }
       }
   }

@@ -67,7 +67,7 @@ struct product_task {
                            std::min(depth_block, job.part.depth - k), right + k * across);
     if (more && !job.more.panels)
       pack_right<Set, T>(job.kind, job.more, first_column, columns, 0, job.more.depth, more_right);
-    // 15 or 16 rows of codes are two tiles of 8.
+    // 15 or 16 rows of codes are two tiles of 8; a second term, of plain numbers, has no kernel for 8 and is packed for it.
     const bool halves = as_codes && !job.sums && rows > most && rows <= 2 * half_tile_rows<Set>;
     const index_t step = halves ? half_tile_rows<Set> : most;
     for (index_t i = 0; i < rows; i += step) {
@@ -76,14 +76,15 @@ struct product_task {
         const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
         const bool last = ends && k + depth >= job.part.depth, adds = last && more;
         rows_of_tile left{own_left, panel_stride<T>}, more_left{own_more, panel_stride<T>};
-        if (job.left_in_place && down == step) {
-          left = {job.term.a + (first_row + i) * job.term.a_stride + at, job.term.a_stride};
+        const bool in_place = job.left_in_place && down == step;
+        if (in_place) left = {job.term.a + (first_row + i) * job.term.a_stride + at, job.term.a_stride};
+        if (in_place && !halves) {
           more_left = {job.more.a + (first_row + i) * job.more.a_stride, job.more.a_stride};
         } else if (job.left) {
           left.first = job.left + (k / depth_block * all_tiles + tile) * most * panel_stride<T>;
           more_left.first = left.first + all_tiles * most * panel_stride<T>;
         } else {
-          pack_left<Set, T>(job, job.term, first_row + i, down, at, depth, own_left);
+          if (!in_place) pack_left<Set, T>(job, job.term, first_row + i, down, at, depth, own_left);
           if (adds) pack_left<Set, T>(job, job.more, first_row + i, down, 0, job.more.depth, own_more);
         }
         for (index_t j = 0; j < columns; j += panel) {
