@@ -99,10 +99,16 @@ foreach(source IN LISTS plumb_examples)
   endif()
 endforeach()
 
+# Whole programs take ten to twenty times as long under the sanitizers.
+set(long 900)
+if(PLUMB_SANITIZE)
+  set(long 3600)
+endif()
+
 # The plumb program, driven as a user would.
 if(TARGET plumb_command AND Python3_FOUND)
   add_test(NAME program.plumb COMMAND ${Python3_EXECUTABLE} -B "${CMAKE_CURRENT_SOURCE_DIR}/test_program.py" $<TARGET_FILE:plumb_command>)
-  set_tests_properties(program.plumb PROPERTIES TIMEOUT 900 LABELS unit)
+  set_tests_properties(program.plumb PROPERTIES TIMEOUT ${long} LABELS unit)
 endif()
 
 # The demo's whole way, with a model too small to learn anything.
@@ -114,5 +120,5 @@ if(TARGET demo)
     COMMAND demo --quick --out "${PROJECT_BINARY_DIR}/examples/run/contest" --only sft_chosen conditional rho1 distill rloo
             remax opo reinforce++ grpo dr_grpo dapo ppo a2po nash_md online_dpo xpo raft dno reward reward_regression
             process_reward plackett_luce infonce)
-  set_tests_properties(example.demo example.contest PROPERTIES TIMEOUT 600 LABELS example)
+  set_tests_properties(example.demo example.contest PROPERTIES TIMEOUT ${long} LABELS example)
 endif()
