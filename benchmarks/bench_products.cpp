@@ -9,7 +9,11 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <optional>
+#include <string>
 #include <vector>
+
+#include <plumb/core/packed_numbers.hpp>
 
 #include "measure.hpp"
 
@@ -56,6 +60,53 @@ void line(cpu::device& d, plumb::product kind, index_t m, index_t n, index_t k, 
               100 * work / ours / most, 4e-9 * static_cast<double>(n) * static_cast<double>(k) / ours, work / theirs);
 }
 
+/// Few rows times all maps of the blocks of SmolLM2-135M, which lie in the order of products in this format (none: floats),
+/// one after the other as a token meets them.
+void few_rows(cpu::device& d, std::optional<plumb::packed_format> format) {
+  constexpr std::array<plumb::shape, 4> maps{{{960, 576}, {576, 576}, {3072, 576}, {576, 1536}}};
+  constexpr index_t layers = 30, most_rows = 16;
+  struct panels {
+    plumb::shape extent;
+    plumb::packed_numbers numbers;
+    std::vector<std::uint8_t> codes;
+    std::vector<float> plain;
+  };
+  std::vector<panels> all;
+  for (index_t i = 0; i < layers; ++i)
+    for (const plumb::shape extent : maps) {
+      panels& p = all.emplace_back();
+      p.extent = extent;
+      std::vector<float> weight(static_cast<std::size_t>(extent.size()));
+      for (std::size_t n = 0; n < weight.size(); ++n) weight[n] = 0.01f * static_cast<float>(n % 199) - 1;
+      if (format) {
+        p.numbers = plumb::pack(weight, extent, *format);
+        p.codes.resize(static_cast<std::size_t>(cpu::packed_panel_size<float>(d, p.numbers.what)));
+        if (p.codes.empty()) return std::puts("no kernel reads this format in the order of products"), void();
+        cpu::make_packed_panels<float>(d, p.numbers.what, p.codes.data());
+      } else {
+        p.plain.resize(static_cast<std::size_t>(cpu::panel_size<float>(d, extent)));
+        cpu::make_panels<float>(d, view<const float>(weight.data(), extent), p.plain.data());
+      }
+    }
+  const std::vector<float> a(most_rows * 1536, 0.5f);
+  std::vector<float> c(most_rows * 3072);
+  std::printf("%-5s", format ? std::string(plumb::name(*format)).c_str() : "f32");
+  for (const index_t rows : {1, 4, 8, 14, 16}) {
+    const double seconds = median_seconds([&] {
+      for (const panels& p : all) {
+        const view<const float> left(a.data(), rows, p.extent.columns);
+        const view<float> out(c.data(), rows, p.extent.rows);
+        if (format)
+          cpu::multiply_packed<float>(d, plumb::product::nt, 1, left, p.numbers.what, p.codes.data(), 0, out);
+        else
+          cpu::multiply_panels<float>(d, 1, left, p.plain.data(), 0, out);
+      }
+    });
+    std::printf("  %2d rows %6.1f ms", static_cast<int>(rows), 1e3 * seconds);
+  }
+  std::puts("");
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -79,6 +130,11 @@ int main(int count, char** arguments) {
                                     {1024, 1024, 1024},
                                     {2048, 2048, 2048}})
         line(d, kind, m, n, k, most);
+    std::puts("few rows times all maps of the blocks of SmolLM2-135M, in the order of products:");
+    few_rows(d, std::nullopt);
+    for (const auto format : {plumb::packed_format::bf16, plumb::packed_format::int8, plumb::packed_format::q8_0,
+                              plumb::packed_format::four_bits, plumb::packed_format::q4_0})
+      few_rows(d, format);
   } catch (const plumb::error& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

@@ -188,8 +188,14 @@ TEST_CASE("words are looked up and scored in few bits as in plain numbers of the
   STATIC_REQUIRE(word_format_of(weight_storage::q8_0) == packed_format::q8_0);
   STATIC_REQUIRE(word_format_of(weight_storage::q4_0) == packed_format::q8_0);
   // A head that would be unpacked for each token stays plain.
-  for (const auto format : {packed_format::q4_1, packed_format::q5_0, packed_format::q6_k})
-    CHECK(!detail::is_read_in_order(format));
+  const cpu::device device(1);
+  const bool wide = device.instructions() > detail::instruction_set::portable;
+  for (int i = 0; i <= static_cast<int>(packed_format::q6_k); ++i) {
+    const auto format = static_cast<packed_format>(i);
+    CAPTURE(name(format));
+    const packed_matrix m{.format = format, .rows = 32, .columns = 768};
+    CHECK((cpu::packed_panel_size<float>(device, m) > 0) == (wide && detail::is_read_in_order(format)));
+  }
 }
 
 TEST_CASE("what a packed model cannot do is refused with the way out", "[packed]") {

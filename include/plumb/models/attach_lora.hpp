@@ -108,13 +108,10 @@ void put_on_table(const adapted_table<B, T>& at, const lora_plan& plan, adapter_
 /// The rows of a table that these tokens have, [tokens, width].
 template <class B, class T>
 tensor<B, T> rows_of(const device_ptr<B>& device, const weight_tensor<B, T>& table, std::span<const token_id> tokens) {
-  const auto rows = to_device<B>(device, tokens);
-  const std::int32_t* const chosen = std::as_const(rows).get().data;
-  tensor<B, T> out(device, {static_cast<index_t>(tokens.size()), table.extent().columns});
-  if (table.packed)
-    gather_rows_on<B>(*device, table.packed->get(), chosen, 0, out.get());
-  else
-    B::gather_rows(*device, table.value.get(), chosen, out.get());
+  tape<B, T> t(device);
+  const auto rows = gather_rows(t, t.frozen(table), upload(t, tokens), static_cast<index_t>(tokens.size()));
+  tensor<B, T> out(device, rows.value.extent());
+  B::copy(*device, rows.value, out.get());
   return out;
 }
 
