@@ -2,7 +2,7 @@
 // How fast plumb generates with a Llama of SmolLM2's shape, beside what the machine can do at most.
 //
 //     bench_generation [--shape small|135m|360m] [--small] [--360m] [--prompt 512] [--tokens 64] [--samples 16]
-//                      [--repeats 3] [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]
+//                      [--repeats 3] [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16] [--model DIR] [--export DIR] [--json FILE]
 //
 // Three figures: the time until the first token of a reply to the prompt (prefill); the time of each further token of one
 // greedy reply (decode); the time of all samples of one prompt together, prompt included (samples). Medians. The model
@@ -34,13 +34,14 @@ using plumb::index_t;
 
 constexpr const char* usage =
     "bench_generation [--shape small|135m|360m] [--small] [--360m] [--prompt N] [--tokens N] [--samples N] "
-    "[--repeats N] [--threads N] [--dtype TYPE] [--model DIR] [--export DIR] [--json FILE]";
+    "[--repeats N] [--threads N] [--dtype TYPE] [--compute f32|bf16] [--model DIR] [--export DIR] [--json FILE]";
 
 struct settings {
   std::string shape;
   index_t prompt = 512, tokens = 64, samples = 16, repeats = 3;
   int threads = 0;
   plumb::weight_storage storage = plumb::weight_storage::plain;
+  plumb::product_precision products = plumb::product_precision::full;
   std::filesystem::path model, exported, report;
 
   settings(int count, char** words) {
@@ -53,6 +54,7 @@ struct settings {
     repeats = a.number("--repeats", 3, 1);
     threads = a.number("--threads", 0, 0);
     storage = bench::storage_of(a.text("--dtype", "f32"));
+    products = bench::products_of(a.text("--compute", "f32"));
     model = a.text("--model", "");
     exported = a.text("--export", "");
     report = a.text("--json", "");
@@ -142,7 +144,8 @@ class benchmark {
   /// Random weights, or those of --model. No token ends a reply; the tokenizer is there because llama.cpp wants one.
   static plumb::language_model<cpu> make(const settings& s, plumb::model_config& config) {
     config.eos.clear();
-    const plumb::load_options load{.threads = s.threads, .positions = config.max_positions, .storage = s.storage};
+    const plumb::load_options load{
+        .threads = s.threads, .positions = config.max_positions, .storage = s.storage, .products = s.products};
     if (!s.model.empty()) return plumb::load_model<cpu>(s.model / "model", load);
     const std::vector<std::string> texts = {"the quick brown fox jumps over the lazy dog"};
     return plumb::make_model<cpu>(config, plumb::train_bpe(texts, 300), {}, load);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Where the time of a training step goes, by kind of work, and who allocates memory in a step that has run before.
 //
-//     bench_profile [--shape small|135m|360m] [--methods sft,dpo] [--steps 3] [--threads 0] [--full] [--json FILE]
+//     bench_profile [--shape small|135m|360m] [--methods sft,dpo] [--steps 3] [--threads 0] [--compute f32|bf16] [--full] [--json FILE]
 //
 // The same steps as bench_training, on the cpu backend with a stopwatch around every primitive (timed_backend.hpp). The
 // first step does not count. Allocations are counted in the step before the last, by the calls that led to them: the last
@@ -132,10 +132,14 @@ class profile {
     steps_ = a.number("--steps", 3, 2);
     full_ = a.flag("--full");
     const int threads = a.number("--threads", 0, 0);
+    const auto products = bench::products_of(a.text("--compute", "f32"));
     report_ = a.text("--json", "");
-    a.done("bench_profile [--shape small|135m|360m] [--methods LIST] [--steps N] [--threads N] [--full] [--json FILE]");
+    a.done(
+        "bench_profile [--shape small|135m|360m] [--methods LIST] [--steps N] [--threads N] [--compute f32|bf16] "
+        "[--full] "
+        "[--json FILE]");
     config_ = bench::shape_of(shape_);
-    const auto model = plumb::make_model<timed>(config_, std::nullopt, {}, {.threads = threads});
+    const auto model = plumb::make_model<timed>(config_, std::nullopt, {}, {.threads = threads, .products = products});
     policy_.emplace(full_ ? plumb::train_all(model) : plumb::attach_lora(model, {.rank = 16}));
     peak_ = bench::peak_gflops(*model.device());
   }

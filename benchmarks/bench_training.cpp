@@ -2,7 +2,7 @@
 // How fast plumb trains a Llama of SmolLM2's shape on random tokens, beside what the machine can do at most.
 //
 //     bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto,ppo] [--steps 5]
-//                    [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]
+//                    [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16] [--model DIR] [--export DIR] [--json FILE]
 //
 // One optimiser step takes: sft 4 × 256 tokens; dpo and orpo one prompt of 512 with two replies of 256; kto two prompts
 // of 512 with a reply of 256; ppo one prompt of 512 with four sampled replies of 256, without a value head. LoRA of rank
@@ -32,7 +32,7 @@ using plumb::index_t;
 
 constexpr const char* usage =
     "bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto,ppo] [--steps N] "
-    "[--threads N] [--dtype f32|bf16|int8|nf4|..] [--model DIR] [--export DIR] [--json FILE]";
+    "[--threads N] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16] [--model DIR] [--export DIR] [--json FILE]";
 
 struct settings {
   std::string shape;
@@ -41,6 +41,7 @@ struct settings {
   index_t steps = 5;  ///< that count
   int threads = 0;
   plumb::weight_storage storage = plumb::weight_storage::plain;
+  plumb::product_precision products = plumb::product_precision::full;
   std::filesystem::path model, exported, report;
 
   settings(int count, char** words) {
@@ -52,6 +53,7 @@ struct settings {
     steps = a.number("--steps", 5, 1);
     threads = a.number("--threads", 0, 0);
     storage = bench::storage_of(a.text("--dtype", "f32"));
+    products = bench::products_of(a.text("--compute", "f32"));
     model = a.text("--model", "");
     exported = a.text("--export", "");
     report = a.text("--json", "");
@@ -122,7 +124,8 @@ class benchmark {
 
  private:
   static plumb::policy<cpu> make_policy(const settings& s, const plumb::model_config& config) {
-    const plumb::load_options load{.threads = s.threads, .positions = config.max_positions, .storage = s.storage};
+    const plumb::load_options load{
+        .threads = s.threads, .positions = config.max_positions, .storage = s.storage, .products = s.products};
     const auto model = s.model.empty() ? plumb::make_model<cpu>(config, std::nullopt, {}, load)
                                        : plumb::load_model<cpu>(s.model / "model", load);
     if (s.full) return plumb::train_all(model);

@@ -119,7 +119,9 @@ class Training:
 
     def run_plumb(self, method, precision):
         out = self.folder / "plumb.json"
-        extra = [] if precision == "fp32" else ["--precision", precision]
+        extra = [] if precision == "fp32" else ["--compute", precision]
+        if precision != "fp32" and not self.options.full:  # frozen weights as the peers keep them
+            extra += ["--dtype", precision]
         run(self.plumb("--methods", method, "--model", self.folder, "--json", out, *extra), self.folder / "plumb.log")
         report = json.loads(out.read_text())
         best = max(report["peak_gflops"], self.machine.get("peak_gflops", 0))

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <plumb/backend/cpu.hpp>
+#include <plumb/backend/cpu_bfloat16_tile.hpp>
 #include <plumb/backend/cpu_vector.hpp>
 #include <plumb/tensor/tensor.hpp>
 
@@ -106,9 +107,27 @@ __attribute__((noinline, target("avx512f,avx512bf16"))) inline void bf16_probe(f
 }
 #endif
 
+#if defined(__x86_64__)
+/// The same with registers of whole matrices: 16 x 16 sums of 32 products each.
+inline void matrix_probe() {
+  plumb::detail::shape_registers();
+  asm volatile(
+      "tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3\n\ttilezero %tmm4\n\ttilezero %tmm6");
+  for (index_t i = 0; i < fma_probe::rounds; ++i)
+    asm volatile(
+        "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm6, %tmm4, %tmm1\n\t"
+        "tdpbf16ps %tmm6, %tmm4, %tmm2\n\ttdpbf16ps %tmm6, %tmm4, %tmm3");
+  plumb::detail::forget_registers();
+}
+#endif
+
 /// The most operations a second in bfloat16 with sums in float, in GFLOP/s; 0 where the processor has no such products.
 inline double peak_bf16_gflops([[maybe_unused]] cpu::device& d) {
 #if defined(__x86_64__)
+  if (plumb::detail::has_bfloat16_unit(plumb::detail::bfloat16_unit::matrices)) {
+    const double seconds = median_seconds([&] { d.run(d.threads(), [](index_t, int) { matrix_probe(); }); });
+    return 1e-9 * static_cast<double>(fma_probe::rounds * 4 * 16384 * d.threads()) / seconds;
+  }
   if (__builtin_cpu_supports("avx512bf16")) {
     std::vector<float> memory(static_cast<std::size_t>(d.threads()) * 1024, 1e-3f);
     const double seconds = median_seconds(

@@ -42,6 +42,11 @@ inline plumb::model_config shape_of(std::string_view name) {
 inline plumb::weight_storage storage_of(std::string_view dtype) {
   return dtype == "f32" ? plumb::weight_storage::plain : plumb::weight_storage_of(dtype);
 }
+inline plumb::product_precision products_of(std::string_view compute) {
+  if (compute == "bf16") return plumb::product_precision::bfloat16;
+  if (compute == "f32") return plumb::product_precision::full;
+  throw plumb::error(plumb::errc::bad_argument, "--compute", plumb::join("expected f32 or bf16, found ", compute));
+}
 inline std::string_view precision_of(plumb::weight_storage s) {
   return s == plumb::weight_storage::plain ? "fp32" : plumb::name(s);
 }

@@ -2,6 +2,7 @@
 // The cpu backend beside the reference, and its two laws bit by bit: the number of threads changes nothing, and a row
 // changes with nothing but its own operands.
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -15,6 +16,7 @@
 
 #include "backend_cases.hpp"
 #include "catch.hpp"
+#include "cpu_machines.hpp"
 
 static_assert(plumb::backend<plumb::reference>);
 static_assert(plumb::backend<plumb::cpu>);
@@ -25,15 +27,7 @@ namespace {
 using plumb::cpu;
 using plumb::index_t;
 using plumb::view;
-using plumb::detail::instruction_set;
 using plumb_test::random_numbers;
-
-std::vector<instruction_set> instruction_sets() {
-  std::vector<instruction_set> sets;
-  for (const auto set : {instruction_set::portable, instruction_set::avx2, instruction_set::avx512})
-    if (set <= plumb::detail::best_instruction_set()) sets.push_back(set);
-  return sets;
-}
 
 template <class T>
 bool same_bits(const T* a, const T* b, index_t count) {
@@ -92,20 +86,20 @@ TEST_CASE("backend: the shared cases accept the reference and notice a single wr
 }
 
 TEST_CASE("backend: cpu computes what the reference computes, with every instruction set") {
-  for (const auto set : instruction_sets()) {
-    INFO("instruction set " << static_cast<int>(set));
-    cpu::device d(2, set);
+  for (const auto& machine : plumb_test::full_machines()) {
+    INFO("instruction set " << static_cast<int>(machine.set));
+    cpu::device d = machine.device(2);
     plumb_test::check_backend<cpu>(d);
   }
 }
 
 TEMPLATE_TEST_CASE("backend: the number of threads changes no bit", "", float, double) {
-  for (const auto set : instruction_sets()) {
-    cpu::device one(1, set);
+  for (const auto& machine : sizeof(TestType) == 4 ? plumb_test::all_machines() : plumb_test::full_machines()) {
+    cpu::device one = machine.device(1);
     const auto expected = plumb_test::backend_cases<cpu, TestType>(one).run();
-    const bool best = set == plumb::detail::best_instruction_set();
+    const bool best = machine.set == plumb::detail::best_instruction_set();
     for (const int threads : best ? std::vector<int>{2, 3, 4, 7} : std::vector<int>{3}) {
-      cpu::device many(threads, set);
+      cpu::device many = machine.device(threads);
       REQUIRE(many.threads() == threads);
       const auto found = plumb_test::backend_cases<cpu, TestType>(many).run();
       REQUIRE(found.size() == expected.size());
@@ -119,10 +113,10 @@ TEMPLATE_TEST_CASE("backend: the number of threads changes no bit", "", float, d
 
 TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch", "", float, double) {
   using T = TestType;
-  for (const auto set : instruction_sets())
+  for (const auto& machine : plumb_test::all_machines())
     // The last is deeper than a block of K, and its sums wait between parts of K when all rows are there.
     for (const auto& [n, k] : {std::pair<index_t, index_t>{70, 97}, {33, 600}, {128, 128}, {40, 1700}}) {
-      cpu::device d(3, set), single(1, set);
+      cpu::device d = machine.device(3), single = machine.device(1);
       const index_t m = 613;
       const auto a = random_numbers<T>(m * k, 1), b = random_numbers<T>(n * k, 2);
       const auto old = random_numbers<T>(m * n, 3);
@@ -148,8 +142,8 @@ TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch"
           std::copy_n(old.data() + first * n, rows * n, some.data() + 3);
           cpu::multiply<T>(single, plumb::product::nt, T(0.7), view<const T>(left.data() + 1, rows, k), right, T(0.3),
                            view<T>(some.data() + 3, rows, n));
-          INFO("set " << static_cast<int>(set) << ", rows " << first << " + " << rows << " of " << m << "x" << n << "x"
-                      << k);
+          INFO("set " << static_cast<int>(machine.set) << ", unit " << static_cast<int>(machine.unit) << ", rows "
+                      << first << " + " << rows << " of " << m << "x" << n << "x" << k);
           CHECK(same_bits(some.data() + 3, all.data() + first * n, rows * n));
           // With a second term on the sums, from weights as they lie and from packed ones.
           std::vector<T> sum(static_cast<std::size_t>(rows * n)), packed_sum(sum.size());
@@ -168,12 +162,83 @@ TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch"
     }
 }
 
+TEST_CASE("backend: products in bfloat16 are exact where nothing is rounded, and within their bound elsewhere") {
+  for (const auto& machine : plumb_test::rounding_machines())
+    for (const auto& [m, n, k] : {std::tuple<index_t, index_t, index_t>{1, 16, 1},
+                                  {3, 33, 17},
+                                  {16, 48, 100},
+                                  {33, 65, 129},
+                                  {70, 200, 800},
+                                  {64, 40, 4200},  // deeper than a part
+                                  {2070, 24, 40}})
+      for (const auto kind : {plumb::product::nt, plumb::product::nn, plumb::product::tn})
+        for (const bool whole : {true, false}) {
+          CAPTURE(static_cast<int>(machine.unit), m, n, k, static_cast<int>(kind), whole);
+          auto a = random_numbers<float>(m * k, 1), b = random_numbers<float>(n * k, 2),
+               c = random_numbers<float>(m * n, 3);
+          if (whole)  // small whole numbers: every product and sum is exact
+            for (auto* numbers : {&a, &b, &c})
+              for (float& x : *numbers) x = std::round(4 * x);
+          const view<const float> left(a.data(), kind == plumb::product::tn ? plumb::shape{k, m} : plumb::shape{m, k});
+          const view<const float> right(b.data(), kind == plumb::product::nt ? plumb::shape{n, k} : plumb::shape{k, n});
+          const float alpha = whole ? 2.0F : 0.7F, beta = whole ? 3.0F : 0.3F;
+          auto expected = c;
+          plumb::reference::device plain;
+          plumb::reference::multiply<float>(plain, kind, alpha, left, right, beta, view<float>(expected.data(), m, n));
+          std::vector<float> bound(c.size());  // Σ|a||b|
+          for (auto* numbers : {&a, &b})
+            for (float& x : *numbers) x = std::abs(x);
+          plumb::reference::multiply<float>(plain, kind, alpha, left, right, 0, view<float>(bound.data(), m, n));
+          a = random_numbers<float>(m * k, 1), b = random_numbers<float>(n * k, 2);
+          if (whole)
+            for (auto* numbers : {&a, &b})
+              for (float& x : *numbers) x = std::round(4 * x);
+          cpu::device d = machine.device(2);
+          cpu::multiply<float>(d, kind, alpha, view<const float>(a.data(), left.rows, left.columns),
+                               view<const float>(b.data(), right.rows, right.columns), beta,
+                               view<float>(c.data(), m, n));
+          if (whole) {
+            CHECK(same_bits(c.data(), expected.data(), m * n));
+            continue;
+          }
+          bool within = true, rounded = false;
+          for (std::size_t i = 0; i < c.size(); ++i) {
+            const float error = std::abs(c[i] - expected[i]);
+            within = within && error <= 0x1p-7F * bound[i] + 1e-5F;
+            rounded = rounded || error > 1e-4F * bound[i];
+          }
+          CHECK(within);
+          // Aᵀ·B with few columns stays in float: it does too little with each number.
+          if (kind != plumb::product::tn && k > 1) CHECK(rounded);
+        }
+}
+
+TEST_CASE("backend: what is no number stays in its row of a product in bfloat16") {
+  for (const auto& machine : plumb_test::rounding_machines()) {
+    cpu::device d = machine.device(2);
+    const index_t m = 40, n = 48, k = 70;
+    auto a = random_numbers<float>(m * k, 1);
+    const auto b = random_numbers<float>(n * k, 2);
+    a[5 * k + 3] = std::numeric_limits<float>::infinity();
+    a[17 * k + 69] =
+        std::bit_cast<float>(0x7fffffffU);  // the largest payload, which adding half a unit would make a zero
+    std::vector<float> c(static_cast<std::size_t>(m * n));
+    cpu::multiply<float>(d, plumb::product::nt, 1, view<const float>(a.data(), m, k), view<const float>(b.data(), n, k),
+                         0, view<float>(c.data(), m, n));
+    for (index_t i = 0; i < m; ++i)
+      for (index_t j = 0; j < n; ++j) {
+        const float x = c[static_cast<std::size_t>(i * n + j)];
+        CHECK((i == 5 ? std::isinf(x) : i == 17 ? std::isnan(x) : std::isfinite(x)));
+      }
+  }
+}
+
 TEMPLATE_TEST_CASE("backend: norms, rotations, gates and statistics of a row are the same bits in every batch", "",
                    float, double) {
   using T = TestType;
-  for (const auto set : instruction_sets())
+  for (const auto& machine : plumb_test::full_machines())
     for (const index_t n : {2, 34, 66, 194, 1000}) {
-      cpu::device d(3, set), single(1, set);
+      cpu::device d = machine.device(3), single = machine.device(1);
       const index_t m = 97;
       const auto x = random_numbers<T>(m * n, 1), up = random_numbers<T>(m * n, 2), weight = random_numbers<T>(n, 3);
       const auto turn = random_numbers<T>(8 * (n / 2), 4);
@@ -215,7 +280,7 @@ TEMPLATE_TEST_CASE("backend: norms, rotations, gates and statistics of a row are
         for (const index_t first : {0, 3, 90})
           for (const index_t offset : {0, 1, 5}) {
             const auto some = everything(single, first, rows, offset);
-            INFO("set " << static_cast<int>(set) << ", width " << n << ", rows " << first << " + " << rows
+            INFO("set " << static_cast<int>(machine.set) << ", width " << n << ", rows " << first << " + " << rows
                         << ", offset " << offset);
             for (index_t i = 0; i < rows; ++i) {
               const auto &a = some[static_cast<std::size_t>(i)], &b = all[static_cast<std::size_t>(first + i)];
@@ -229,10 +294,10 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
                    double) {
   using T = TestType;
   const index_t tokens = 150, heads = 4, kv_heads = 2;
-  for (const auto set : instruction_sets())
+  for (const auto& machine : plumb_test::full_machines())
     for (const index_t width : {6, 32, 65})
       for (const index_t window : {0, 37}) {
-        cpu::device d(3, set), single(1, set);
+        cpu::device d = machine.device(3), single = machine.device(1);
         const plumb::attention_options o{.heads = heads,
                                          .kv_heads = kv_heads,
                                          .head_width = width,
@@ -262,7 +327,7 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
           return result;
         };
         const auto whole = run(d, {{0, tokens, 0, 0}}, keys, q, k, v);
-        INFO("set " << static_cast<int>(set) << ", width " << width << ", window " << window);
+        INFO("set " << static_cast<int>(machine.set) << ", width " << width << ", window " << window);
         // The path as three segments.
         CHECK(run(d, {{0, 33, 0, 0}, {33, 50, 33, 0}, {83, 67, 83, 0}}, keys, q, k, v) == whole);
         // Token by token, as in decoding.
@@ -414,6 +479,13 @@ TEST_CASE("backend: the threads run every task once, pass exceptions on and may 
 TEST_CASE("backend: a device that cannot be made says why") {
   CHECK_THROWS_WITH(cpu::device(-1), "threads: expected 0 to 1024 threads, found -1");
   CHECK_THROWS_AS(cpu::device(5000), plumb::error);
+  using plumb::detail::bfloat16_unit;
+  for (const auto unit : {bfloat16_unit::vectors, bfloat16_unit::matrices})
+    if (!plumb::detail::has_bfloat16_unit(unit))
+      CHECK_THROWS_AS(cpu::device(1, plumb::detail::best_instruction_set(), unit), plumb::error);
+  CHECK(cpu::device(1).bfloat16() == bfloat16_unit::none);
+  CHECK((cpu::device(1, plumb::product_precision::bfloat16).bfloat16() != bfloat16_unit::none) ==
+        plumb::multiplies_bfloat16_faster());
   CHECK(cpu::device().threads() >= 1);
   cpu::device first(2);
   cpu::device second = std::move(first);  // movable, and works after the move
@@ -448,9 +520,9 @@ TEMPLATE_TEST_CASE("backend: the exponential is within two units in the last pla
   std::vector<T> x;
   for (int i = 0; i <= 200000; ++i) x.push_back(-edge + 2 * edge * static_cast<T>(i) / 200000);
   for (const T special : {T(0), T(-0.0), inf, -inf, std::numeric_limits<T>::quiet_NaN()}) x.push_back(special);
-  for (const auto set : instruction_sets()) {
+  for (const auto& machine : plumb_test::full_machines()) {
     auto y = x;
-    plumb::detail::run_with<exp_body<T>>(set, static_cast<index_t>(y.size()), y.data());
+    plumb::detail::run_with<exp_body<T>>(machine.set, static_cast<index_t>(y.size()), y.data());
     double worst = 0;
     T small_worst = 0;
     bool overflows = true;
@@ -466,7 +538,7 @@ TEMPLATE_TEST_CASE("backend: the exponential is within two units in the last pla
         worst = std::max(worst, static_cast<double>(std::abs(y[i] - exact) / unit));
       }
     }
-    INFO("set " << static_cast<int>(set));
+    INFO("set " << static_cast<int>(machine.set));
     CHECK(worst <= 2);
     CHECK(small_worst <= 2 * std::numeric_limits<T>::denorm_min());
     CHECK(overflows);

@@ -12,14 +12,15 @@ namespace {
 
 /// The tiny model of a family, with other tokens that end a reply.
 template <class T = float>
-language_model<cpu, T> tiny(const std::string& family, const std::vector<token_id>& eos) {
+language_model<cpu, T> tiny(const std::string& family, const std::vector<token_id>& eos,
+                            const load_options& options = {}) {
   temporary_folder folder;
   for (const char* file : {"config.json", "model.safetensors"})
     std::filesystem::copy_file(golden / "families" / family / file, folder / file);
   auto config = read_config(folder.path());
   config.eos = eos;
   write_config(config, folder.path());
-  return load_model<cpu, T>(folder.path());
+  return load_model<cpu, T>(folder.path(), options);
 }
 
 const std::vector<ids_list> three_prompts{{1, 5, 9}, {1, 2, 3, 4, 7}, {1, 60}};
@@ -256,6 +257,25 @@ TEST_CASE("copies that a model keeps give the replies of copies made in the call
   model.drop_copies();
   CHECK(!model.copies());
   CHECK(same(replies(options), changed));
+}
+
+TEST_CASE("with products in bfloat16, tokens are drawn with the log-probabilities that training gives them",
+          "[rollout]") {
+  const auto plain = tiny("qwen2", {}), rounded = tiny("qwen2", {}, {.products = product_precision::bfloat16});
+  const auto logp_of = [](const language_model<cpu>& model, const ids_list& prompt, const ids_list& reply) {
+    scored_tokens text{prompt, static_cast<index_t>(prompt.size())};
+    text.ids.insert(text.ids.end(), reply.begin(), reply.end());
+    return score(model, std::span(&text, 1))[0].logp;
+  };
+  for (const bool kept : {false, true}) {
+    if (kept) rounded.keep_copies();
+    const auto replies = generate(rounded, std::span(three_prompts), {.max_tokens = 12, .samples = 3});
+    for (std::size_t i = 0; i < replies.size(); ++i)
+      for (const generated& reply : replies[i]) {
+        CHECK(logp_of(rounded, three_prompts[i], reply.tokens) == reply.logp);
+        CHECK((logp_of(plain, three_prompts[i], reply.tokens) == reply.logp) == !multiplies_bfloat16_faster());
+      }
+  }
 }
 
 TEST_CASE("penalties lower what was there before", "[rollout]") {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "catch.hpp"
+#include "cpu_machines.hpp"
 #include "failures.hpp"
 #include "packed_cases.hpp"
 #include "support.hpp"
@@ -201,11 +202,9 @@ TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits ho
   using plumb::view;
   const auto& formats = plumb_test::packed_formats();
   int with_panels = 0;
-  for (const auto set : {plumb::detail::instruction_set::portable, plumb::detail::instruction_set::avx2,
-                         plumb::detail::instruction_set::avx512}) {
-    if (set > plumb::detail::best_instruction_set()) continue;
-    // Sizes: every remainder of a panel, of a block of the depth (768), and of a stretch, of a tile of rows and its half; rows that end inside
-    // bytes; sums that wait in parts.
+  for (const auto& machine : plumb_test::all_machines()) {
+    // Sizes: every remainder of a panel, of a block of the depth (768), of a stretch, of a tile of rows and its half; rows
+    // that end inside bytes; sums that wait in parts.
     for (const auto& [m, n, k] : {std::tuple<index_t, index_t, index_t>{1, 33, 800},
                                   {5, 64, 64},
                                   {31, 290, 1568},
@@ -228,11 +227,12 @@ TEMPLATE_TEST_CASE("the cpu's products with packed weights have the same bits ho
             const std::vector<T> left(source.begin(), source.end());
             const view<const T> a(left.data(), m, depth);
             std::vector<T> one(before.begin(), before.end()), other = one;
-            cpu::device d(threads, set);
+            cpu::device d = machine.device(threads);
             cpu::multiply<T>(d, kind, T(0.7), a, right, T(0.3), view<T>(one.data(), m, columns));
             cpu::multiply_packed<T>(d, kind, T(0.7), a, packed.what, nullptr, T(0.3),
                                     view<T>(other.data(), m, columns));
-            CAPTURE(plumb::name(format), static_cast<int>(set), m, n, k, threads);
+            CAPTURE(plumb::name(format), static_cast<int>(machine.set), static_cast<int>(machine.unit), m, n, k,
+                    threads);
             CHECK((one == other));
             const index_t bytes = cpu::packed_panel_size<T>(d, packed.what);
             if (kind != plumb::product::nt || bytes == 0) continue;

@@ -93,7 +93,7 @@ class CommandLine(Case):
             help_of = self.ok(command, "--help").stdout
             self.assertEqual(help_of, self.ok("help", command).stdout)
             self.assertIn("Example:", help_of)
-            for option in ("--threads", "--seed", "--backend", "--dtype", "--quiet"):
+            for option in ("--threads", "--seed", "--backend", "--dtype", "--compute", "--quiet"):
                 self.assertIn(option, help_of)
         for later in ("eval",):
             self.assertNotRegex(text, rf"(?m)^  {later} ")
@@ -107,6 +107,9 @@ class CommandLine(Case):
         self.refused("loss", "dpo", "--in", "-", "--set", "bta=1", rows=[], says="'beta'")
         self.refused("objectives", "--backend", "cpuu", says="'cpu'")
         self.refused("objectives", "--dtype", "f23", says="did you mean")
+        self.refused("objectives", "--compute", "bf17", says=("did you mean", "bf16"))
+        self.refused("objectives", "--compute", "bf16", "--dtype", "f64", says="leave one of them out")
+        self.refused("objectives", "--compute", "bf16", "--backend", "reference", says="leave one of them out")
 
     def test_mistakes(self):
         self.assertEqual(plumb().returncode, 2)
@@ -526,6 +529,32 @@ class Tiny(Case):
             for a, b in zip(scores["logp"] + scores["entropy"], exact["logp"] + exact["entropy"]):
                 self.near(a, b, 1e-5 if dtype == "f32" else 1e-11)
         self.assertNotEqual(found["cpu", "f32"], exact)
+
+    def test_products_in_bfloat16(self):
+        row = {"ids": [1, 5, 9, 33, 2, 60], "from": 2}
+
+        def score(*how):
+            result = self.ok("score", "--model", TINY, "--in", "-", *how, rows=[row])
+            return lines(result)[0]["logp"], "changes nothing" in result.stderr
+
+        (plain, _), (rounded, same) = score(), score("--compute", "bf16")
+        self.assertEqual(same, plain == rounded)  # said where the machine has no faster products
+        for a, b in zip(plain, rounded):
+            self.near(a, b, 0.1)
+        self.assertEqual(score("--compute", "bf16", "--threads", "1")[0], rounded)
+        self.assertEqual(score("--compute", "f32")[0], plain)
+        rows = [{"prompt_ids": [1, i], "completion_ids": [i + 1, i + 2, 2]} for i in range(3, 43)]
+        words, run = ("train", "sft", "--data", self.write("d.jsonl", rows)), self.folder / "run"
+        self.ok(*words, "--model", TINY, "--out", run, "--compute", "bf16", "--set", "rate=1e-2", "steps=20", "rank=4")
+        log = lines_of(run / "log.jsonl")
+        self.assertLess(log[-1]["loss"], 0.8 * log[0]["loss"])
+        self.assertEqual(json.loads((run / "config.json").read_text())["compute"], "bf16")
+        self.ok("train", "--config", run / "config.json", "--out", self.folder / "again")
+        self.assertEqual([x["loss"] for x in lines_of(self.folder / "again" / "log.jsonl")], [x["loss"] for x in log])
+        where = ("--model", TINY, "--adapter", run, "--compute", "bf16", "--in", "-")
+        replies = lines(self.ok("generate", *where, "--max-tokens", "8", "--samples", "3", rows=[{"ids": [1, 7]}]))
+        scored = lines(self.ok("score", *where, rows=[{"prompt_ids": [1, 7], "completion_ids": r["ids"]} for r in replies]))
+        self.assertEqual([s["logp"] for s in scored], [r["logp"] for r in replies])
 
     def test_rows_choose_their_adapter(self):
         folders = {"all": GOLDEN / "tiny_llama_adapter", "dora": GOLDEN / "adapters" / "dora"}

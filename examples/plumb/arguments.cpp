@@ -26,7 +26,10 @@ constexpr std::array common_list{
     option{"--backend", "NAME", "cpu (default) or reference (plain loops, slow, to compare with)"},
     option{"--dtype", "TYPE",
            "f32 (default) or f64: the numbers to compute with; bf16, f16, int8, nf4, q8_0, q4_0 or stored (as the "
-           "file has it): how the maps of the frozen model are kept, computing in f32"},
+           "file has it): how the maps of the frozen model are kept"},
+    option{"--compute", "TYPE",
+           "f32 (default), or bf16: products may round to bfloat16 where the machine is faster at it (Intel's AMX, "
+           "AMD's AVX-512 BF16)"},
     option{"--quiet", "", "no progress, notes or warnings"},
     option{"--help", "", "this text"},
 };
@@ -183,6 +186,15 @@ common_options read_common(const arguments& given) {
   if (std::ranges::find(types, dtype) == std::end(types)) wrong("--dtype", unknown_name("dtype", dtype, types));
   out.wide = dtype == "f64";
   if (dtype != "f32" && dtype != "f64") out.storage = weight_storage_of(dtype);
+
+  constexpr std::string_view products[] = {"f32", "bf16"};
+  const std::string compute = given.text("--compute", "f32");
+  if (std::ranges::find(products, compute) == std::end(products))
+    wrong("--compute", unknown_name("type to compute with", compute, products));
+  if (compute == "bf16") out.products = product_precision::bfloat16;
+  if (compute == "bf16" && (out.wide || out.reference))
+    wrong("--compute", join("bf16 is for products of f32 on the cpu backend; found ",
+                            out.wide ? "--dtype f64" : "--backend reference", "; leave one of them out"));
   return out;
 }
 

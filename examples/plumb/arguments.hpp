@@ -2,6 +2,7 @@
 // The command line: what a command takes, what the user gave, and help. A mistake throws plumb::error, bad_argument.
 #pragma once
 
+#include <plumb/backend/plan.hpp>
 #include <plumb/core/error.hpp>
 #include <plumb/core/types.hpp>
 #include <plumb/models/weight_storage.hpp>
@@ -80,11 +81,15 @@ struct common_options {
   bool reference = false;                          ///< plain loops instead of the fast backend
   bool wide = false;                               ///< float64
   weight_storage storage = weight_storage::plain;  ///< of the frozen model's maps
+  product_precision products = product_precision::full;
   bool quiet = false;
   index_t positions = 0;  ///< longest text; 0: the model's own
   [[nodiscard]] std::string_view backend() const noexcept { return reference ? "reference" : "cpu"; }
   [[nodiscard]] std::string_view dtype() const noexcept {
     return wide ? "f64" : storage == weight_storage::plain ? "f32" : plumb::name(storage);
+  }
+  [[nodiscard]] std::string_view compute() const noexcept {
+    return products == product_precision::bfloat16 ? "bf16" : "f32";
   }
 };
 common_options read_common(const arguments& given);

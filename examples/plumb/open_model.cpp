@@ -3,8 +3,11 @@
 #include "arguments.hpp"
 #include "engine.hpp"
 
+#include <plumb/backend/cpu_device.hpp>
 #include <plumb/fwd.hpp>
 #include <plumb/io/gguf.hpp>
+
+#include <cstdio>
 
 namespace program {
 
@@ -16,6 +19,11 @@ extern template std::unique_ptr<engine> open_engine<reference, double>(const std
                                                                        const load_options&);
 
 namespace {
+
+load_options load_options_of(const common_options& common) {
+  return {
+      .threads = common.threads, .positions = common.positions, .storage = common.storage, .products = common.products};
+}
 
 /// A model that learnt a row of weights for each position has no more of them.
 void check_positions(const engine& model, const common_options& common) {
@@ -42,7 +50,10 @@ void check_model(const std::string& model, const char* option) {
 
 std::unique_ptr<engine> open_model(const std::string& model, const std::string& adapter, const common_options& common) {
   check_model(model, "--model");
-  const load_options options{.threads = common.threads, .positions = common.positions, .storage = common.storage};
+  const load_options options = load_options_of(common);
+  if (common.products == product_precision::bfloat16 && !common.quiet && !multiplies_bfloat16_faster())
+    std::fputs("note: this machine multiplies bfloat16 no faster than float32; --compute bf16 changes nothing here\n",
+               stderr);
   auto out = common.reference
                  ? (common.wide ? open_engine<reference, double>(model, options)
                                 : open_engine<reference, float>(model, options))
@@ -75,7 +86,7 @@ std::unique_ptr<engine> open_model(const arguments& given, const common_options&
 
 void open_teacher(engine& model, const std::string& folder, const common_options& common) {
   check_model(folder, "--teacher");
-  model.load_teacher(folder, {.threads = common.threads, .positions = common.positions, .storage = common.storage});
+  model.load_teacher(folder, load_options_of(common));
 }
 
 }  // namespace program

@@ -209,13 +209,14 @@ void read_config(const std::string& path, run_settings& out, common_options& com
       out.teacher = text();
     else if (key == "full")
       out.full = json::as<bool>(v, "\"full\"", path);
-    else if (key == "backend" || key == "dtype" || key == "positions") {
+    else if (key == "backend" || key == "dtype" || key == "compute" || key == "positions") {
       const std::string option = "--" + key, value = as_text(v, key, path);
       if (given.has(option)) continue;
       const std::string_view words[] = {option, value};
       const common_options stated = read_common(arguments(given.what(), words));
       if (key == "backend") common.reference = stated.reference;
       if (key == "dtype") common.wide = stated.wide, common.storage = stated.storage;
+      if (key == "compute") common.products = stated.products;
       if (key == "positions") common.positions = stated.positions;
     } else {
       texts.push_back({key, trimmed_number(as_text(v, key, path)), path});
@@ -241,6 +242,7 @@ json::object run_settings::describe(const common_options& common) const {
   }
   out["backend"] = json::string(common.backend());
   out["dtype"] = json::string(common.dtype());
+  if (common.products == product_precision::bfloat16) out["compute"] = json::string(common.compute());
   if (common.positions > 0) out["positions"] = common.positions;
   out["full"] = full;
   for_each_setting(*this, [&](const char* key, const auto& member) {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include <plumb/backend/cpu_instructions.hpp>
+#include <plumb/backend/plan.hpp>
 #include <plumb/core/function_ref.hpp>
 #include <plumb/core/types.hpp>
 
@@ -22,20 +23,28 @@ void cpu_release(void* memory, std::size_t bytes) noexcept;
 
 }  // namespace detail
 
+/// Does this machine have products of bfloat16 that are faster than those of float32, so that `product_precision::bfloat16`
+/// changes anything?
+inline bool multiplies_bfloat16_faster() noexcept {
+  return detail::best_bfloat16_unit() != detail::bfloat16_unit::none;
+}
+
 /// The device of `plumb::cpu`. One thread of the host may use it at a time. It allocates scratch memory on the first
 /// steps of a shape and none later.
 class cpu_device {
  public:
   /// `threads` 0: as many as the machine has.
-  explicit cpu_device(int threads = 0);
-  /// With a lesser instruction set than the machine's, for tests and measurements.
-  cpu_device(int threads, detail::instruction_set set);
+  explicit cpu_device(int threads = 0, product_precision products = product_precision::full);
+  /// With a lesser instruction set than the machine's, or another unit for bfloat16, for tests and measurements.
+  cpu_device(int threads, detail::instruction_set set, detail::bfloat16_unit unit = detail::bfloat16_unit::none);
   cpu_device(cpu_device&&) noexcept;
   cpu_device& operator=(cpu_device&&) noexcept;
   ~cpu_device();
 
   [[nodiscard]] int threads() const noexcept;
   [[nodiscard]] detail::instruction_set instructions() const noexcept;
+  /// What rounds the operands of products of floats; none: they are multiplied as they are.
+  [[nodiscard]] detail::bfloat16_unit bfloat16() const noexcept;
 
   /// Calls f(task, worker) for every task in [0, tasks).
   void run(index_t tasks, function_ref<void(index_t task, int worker)> f);

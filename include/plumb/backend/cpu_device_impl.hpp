@@ -16,6 +16,11 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#if defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 namespace plumb::inline v0 {
@@ -31,6 +36,35 @@ instruction_set best_instruction_set() noexcept {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return instruction_set::avx2;
 #endif
   return instruction_set::portable;
+}
+
+bool has_bfloat16_unit(bfloat16_unit unit) noexcept {
+#if defined(__x86_64__)
+  unsigned int a = 0, b = 0, c = 0, d = 0;
+  if (unit == bfloat16_unit::none) return true;
+  if (best_instruction_set() < instruction_set::avx512 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1U << 5U))
+    return false;
+  __get_cpuid_count(7, 0, &a, &b, &c, &d);
+  if (!(b & 1U << 30U)) return false;  // AVX-512 BW
+  if (unit == bfloat16_unit::vectors) return true;
+#if defined(__linux__)
+  constexpr long request = 0x1023, matrix_registers = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return (d & 1U << 22U) && (d & 1U << 24U) && ::syscall(SYS_arch_prctl, request, matrix_registers) == 0;
+#else
+  return false;
+#endif
+#else
+  return unit == bfloat16_unit::none;
+#endif
+}
+
+bfloat16_unit best_bfloat16_unit() noexcept {
+  if (has_bfloat16_unit(bfloat16_unit::matrices)) return bfloat16_unit::matrices;
+#if defined(__x86_64__)
+  // Intel's vectors take twice as long for a pair of bfloat16 as for two floats.
+  if (has_bfloat16_unit(bfloat16_unit::vectors) && __builtin_cpu_is("amd")) return bfloat16_unit::vectors;
+#endif
+  return bfloat16_unit::none;
 }
 
 namespace {
@@ -79,18 +113,23 @@ class scratch_memory {
 }  // namespace detail
 
 struct cpu_device::state {
-  state(int threads, detail::instruction_set instructions)
-      : pool(threads), set(instructions), of_worker(static_cast<std::size_t>(pool.threads())) {}
+  state(int threads, detail::instruction_set instructions, detail::bfloat16_unit unit)
+      : pool(threads), set(instructions), bfloat16(unit), of_worker(static_cast<std::size_t>(pool.threads())) {}
   thread_pool pool;
   detail::instruction_set set;
+  detail::bfloat16_unit bfloat16;
   std::vector<detail::scratch_memory> of_worker;
   detail::scratch_memory shared;
 };
 
-cpu_device::cpu_device(int threads) : cpu_device(threads, detail::best_instruction_set()) {}
+cpu_device::cpu_device(int threads, product_precision products)
+    : cpu_device(threads, detail::best_instruction_set(),
+                 products == product_precision::bfloat16 ? detail::best_bfloat16_unit() : detail::bfloat16_unit::none) {
+}
 
-cpu_device::cpu_device(int threads, detail::instruction_set set) : state_(std::make_unique<state>(threads, set)) {
-  if (set > detail::best_instruction_set())
+cpu_device::cpu_device(int threads, detail::instruction_set set, detail::bfloat16_unit unit)
+    : state_(std::make_unique<state>(threads, set, unit)) {
+  if (set > detail::best_instruction_set() || !detail::has_bfloat16_unit(unit))
     throw error(errc::bad_argument, "device", "this machine lacks the instruction set that was asked for");
 }
 
@@ -100,6 +139,7 @@ cpu_device::~cpu_device() = default;
 
 int cpu_device::threads() const noexcept { return state_->pool.threads(); }
 detail::instruction_set cpu_device::instructions() const noexcept { return state_->set; }
+detail::bfloat16_unit cpu_device::bfloat16() const noexcept { return state_->bfloat16; }
 
 void cpu_device::run(index_t tasks, function_ref<void(index_t task, int worker)> f) { state_->pool.run(tasks, f); }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include <plumb/backend/cpu_bfloat16_products.hpp>
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_narrow.hpp>
 #include <plumb/backend/cpu_packing.hpp>
@@ -225,6 +226,10 @@ void multiply_with(cpu_device& d, product_job<T>& job) {
 template <class T>
 void multiply_job(cpu_device& d, product_job<T> job) {
   if (job.rows == 0 || job.columns == 0) return;
+#if defined(__x86_64__)
+  if constexpr (std::is_same_v<T, float>)
+    if (rounds_operands<T>(d, job.columns) && job.term.depth > 0) return multiply_rounded(d, job);
+#endif
   with_set(d.instructions(), [&]<class Set>(Set) { multiply_with<Set, T>(d, job); });
 }
 
@@ -296,6 +301,7 @@ void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, prod
 
 template <class T>
 index_t cpu_panel_size(const cpu_device& d, shape extent) {
+  if (rounds_operands<T>(d, extent.rows)) return strips_size(extent.rows, extent.columns) / 2;
   index_t columns = 0;
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, T>;
@@ -316,6 +322,11 @@ struct make_panel_task {
 
 template <class T>
 void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
+#if defined(__x86_64__)
+  if constexpr (std::is_same_v<T, float>)
+    if (rounds_operands<T>(d, weight.rows))
+      return make_strips(d, weight.data, nullptr, weight.extent(), reinterpret_cast<bfloat16_bits*>(to));
+#endif
   const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr, nullptr};
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, T>;
@@ -328,6 +339,7 @@ void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
 
 /// Bytes of a packed weight in the order of products; 0 where the device has no kernel for it.
 inline index_t packed_panel_bytes(const cpu_device& d, const packed_matrix& m) {
+  if (rounds_operands<float>(d, m.rows)) return 2 * strips_size(m.rows, m.columns);
   index_t bytes = 0;
   with_set(d.instructions(), [&]<class Set>(Set) {
     bytes = parts_of(m.rows, panel_columns<Set, float>) * order_of_panels<Set>(m).panel_bytes;
@@ -335,6 +347,10 @@ inline index_t packed_panel_bytes(const cpu_device& d, const packed_matrix& m) {
   return bytes;
 }
 inline void make_all_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to) {
+#if defined(__x86_64__)
+  if (rounds_operands<float>(d, m.rows))
+    return make_strips(d, nullptr, &m, m.extent(), reinterpret_cast<bfloat16_bits*>(to));
+#endif
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, float>;
     const panel_order order = order_of_panels<Set>(m);

@@ -85,6 +85,11 @@ enum class activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
 /// Which operands of a product are transposed: C = A·Bᵀ, A·B or Aᵀ·B.
 enum class product : std::uint8_t { nt, nn, tn };
 
+/// What products of float32 may do to be faster. `bfloat16` is a leave, not an order: where a device multiplies bfloat16 faster
+/// (Intel's AMX, AMD's AVX-512 BF16), products with 16 columns and more round their operands to its 8 bits of mantissa
+/// and add in float32, |error| ≤ 2⁻⁷ Σ|a||b|; elsewhere, and in float64, it changes nothing.
+enum class product_precision : std::uint8_t { full, bfloat16 };
+
 /// Two operands of a product, for backends that add two products in one trip (`summed_products` in backend/concept.hpp).
 template <class T>
 struct product_operands {

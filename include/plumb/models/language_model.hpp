@@ -110,15 +110,18 @@ class language_model {
 struct load_options {
   int threads = 0;        ///< CPU backends: 0 takes all cores
   index_t positions = 0;  ///< longest sequence to prepare for; 0: `model_config::usual_positions`, at most 32768
-  weight_storage storage = weight_storage::plain;  ///< others than plain cannot be trained
+  weight_storage storage = weight_storage::plain;        ///< others than plain cannot be trained
+  product_precision products = product_precision::full;  ///< backends with a choice, in float: may products round?
 };
 
 namespace detail {
 
 template <class B>
-device_ptr<B> make_device([[maybe_unused]] int threads) {
-  if constexpr (std::constructible_from<typename B::device, int>)
-    return std::make_shared<typename B::device>(threads);
+device_ptr<B> make_device([[maybe_unused]] const load_options& options) {
+  if constexpr (std::constructible_from<typename B::device, int, product_precision>)
+    return std::make_shared<typename B::device>(options.threads, options.products);
+  else if constexpr (std::constructible_from<typename B::device, int>)
+    return std::make_shared<typename B::device>(options.threads);
   else
     return std::make_shared<typename B::device>();
 }
@@ -136,7 +139,7 @@ language_model<B, T> assemble_model(const model_config& config, std::optional<to
       throw error(errc::bad_model, place,
                   join("\"eos_token_id\" ", id, " lies outside the vocabulary of ", config.vocabulary));
   if (words) add_special_tokens(*words, config);
-  const auto device = make_device<B>(options.threads);
+  const auto device = make_device<B>(options);
   const index_t positions =
       options.positions > 0 ? options.positions : std::min<index_t>(config.usual_positions(), 32768);
   auto net = make_network<B, T>(device, config, positions, [&](const std::string& name, shape extent) {
@@ -180,7 +183,7 @@ language_model<B, T> make_model(const model_config& config, std::optional<tokeni
   if (words && words->size() > config.vocabulary)
     throw error(errc::bad_model, "model_config",
                 join("the tokenizer has ", words->size(), " tokens, the model ", config.vocabulary));
-  const auto device = detail::make_device<B>(options.threads);
+  const auto device = detail::make_device<B>(options);
   std::uint64_t which = 0;
   auto net = make_network<B, T>(device, config, config.usual_positions(), [&](const std::string& name, shape extent) {
     std::vector<T> host(static_cast<std::size_t>(extent.size()), T(0));
