@@ -11,7 +11,7 @@
 #include <vector>
 
 #include <plumb/backend/cpu.hpp>
-#include <plumb/backend/cpu_bfloat16_tile.hpp>
+#include <plumb/backend/cpu_bfloat16_blocks.hpp>
 #include <plumb/backend/cpu_vector.hpp>
 #include <plumb/tensor/tensor.hpp>
 
@@ -111,13 +111,12 @@ __attribute__((noinline, target("avx512f,avx512bf16"))) inline void bf16_probe(f
 /// The same with registers of whole matrices: 16 x 16 sums of 32 products each.
 inline void matrix_probe() {
   plumb::detail::shape_registers();
-  asm volatile(
-      "tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3\n\ttilezero %tmm4\n\ttilezero %tmm6");
+  asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
   for (index_t i = 0; i < fma_probe::rounds; ++i)
     asm volatile(
-        "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm6, %tmm4, %tmm1\n\t"
-        "tdpbf16ps %tmm6, %tmm4, %tmm2\n\ttdpbf16ps %tmm6, %tmm4, %tmm3");
-  plumb::detail::forget_registers();
+        "tdpbf16ps %tmm3, %tmm2, %tmm0\n\ttdpbf16ps %tmm3, %tmm2, %tmm1\n\t"
+        "tdpbf16ps %tmm3, %tmm2, %tmm0\n\ttdpbf16ps %tmm3, %tmm2, %tmm1");
+  asm volatile("tilerelease");
 }
 #endif
 

@@ -19,7 +19,7 @@ struct attention_task {
     constexpr index_t key_tile = attention_tiles<Set, T>::key_tile;
     const attention_options& o = job->options;
     const query_segment segment = job->plan.segments[segment_number];
-    const attention_tiles<Set, T> t(o);
+    const attention_tiles<Set, T> t(o, job->unit);
     const index_t rows = std::min<index_t>(t.positions, segment.length - first_query);
     const index_t row = segment.first_row + first_query, position = segment.first_position + first_query;
     attention_columns<Set, T> columns(*job, t, kv_head, rows, 1, memory);
@@ -37,7 +37,7 @@ struct attention_task {
 template <class Set, class T>
 void attention_with(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
   if (is_decoding(job.plan)) return attention_of_decoding<Set, T>(d, job, out, log_sum);
-  const attention_tiles<Set, T> t(job.options);
+  const attention_tiles<Set, T> t(job.options, job.unit);
   const index_t segments = job.plan.segment_count, kv_heads = job.options.kv_heads;
   index_t* const first = d.shared_scratch<index_t>(segments + 1);  // the number of tiles before each segment
   first[0] = 0;
@@ -55,7 +55,8 @@ void attention_with(cpu_device& d, const attention_job<T>& job, T* out, T* log_s
 template <class T>
 void cpu_attention(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
                    view<const T> k, view<const T> v, view<T> out, view<T> log_sum) {
-  const attention_job<T> job{.plan = plan, .options = o, .q = q, .k = k, .v = v, .out = {}, .log_sum = {}, .d = {}};
+  const attention_job<T> job{
+      .plan = plan, .options = o, .unit = d.bfloat16(), .q = q, .k = k, .v = v, .out = {}, .log_sum = {}, .d = {}};
   with_set(d.instructions(), [&]<class Set>(Set) { attention_with<Set, T>(d, job, out.data, log_sum.data); });
 }
 

@@ -30,12 +30,89 @@ constexpr index_t key_sums(const attention_tiles<Set, T>& t, const attention_opt
   return (path + t.key_tile - 1) / t.key_tile * 2 * t.keys();
 }
 
+/// The operands of a task's products in bfloat16, where the device rounds them.
+template <class Set, class T>
+struct rounded_backward {
+  using tiles = attention_tiles<Set, T>;
+  using rounded = rounded_tiles<Set>;
+
+  const tiles& t;
+  bfloat16_bits *key_rows, *value_rows;                     ///< left, [keys, width]
+  bfloat16_bits *queries, *outputs;                         ///< right, [width, columns]
+  bfloat16_bits *query_rows, *output_rows;                  ///< right, [columns, width]
+  bfloat16_bits *weight_rows, *slope_rows, *slope_columns;  ///< left, [keys, columns] twice and [columns, keys]
+  bfloat16_bits* keys;                                      ///< right, [keys, width]
+
+  /// Floats that they take.
+  static index_t size(const tiles& t) {
+    const index_t columns = t.group * t.positions;
+    return 2 * t.left(t.key_tile, t.width) + 2 * t.right(columns, t.width) + 2 * t.right(t.width, columns) +
+           2 * t.left(t.key_tile, columns) + t.left(columns, t.key_tile) + t.right(t.width, t.key_tile);
+  }
+  [[gnu::always_inline]] rounded_backward(const tiles& the_tiles, T* memory) : t(the_tiles) {
+    const index_t columns = t.group * t.positions;
+    auto* at = reinterpret_cast<bfloat16_bits*>(memory);
+    const auto take = [&at](index_t floats) {
+      auto* const taken = at;
+      at += 2 * floats;
+      return taken;
+    };
+    key_rows = take(t.left(t.key_tile, t.width)), value_rows = take(t.left(t.key_tile, t.width));
+    queries = take(t.right(columns, t.width)), outputs = take(t.right(columns, t.width));
+    query_rows = take(t.right(t.width, columns)), output_rows = take(t.right(t.width, columns));
+    weight_rows = take(t.left(t.key_tile, columns)), slope_rows = take(t.left(t.key_tile, columns));
+    slope_columns = take(t.left(columns, t.key_tile)), keys = take(t.right(t.width, t.key_tile));
+  }
+  /// Queries and slopes of a tile, [columns, padded].
+  [[gnu::always_inline]] inline void take_queries(const T* q, const T* d, index_t columns) const {
+    rounded::right_of_rows(q, t.padded, columns, t.width, queries);
+    rounded::right_of_rows(d, t.padded, columns, t.width, outputs);
+    rounded::right_of_columns(q, t.padded, t.width, columns, query_rows);
+    rounded::right_of_columns(d, t.padded, t.width, columns, output_rows);
+  }
+  /// weights[0 … end, columns] = keys · queriesᵀ, slopes likewise of values; zeros up to a whole vector of columns.
+  [[gnu::always_inline]] inline void score(attention_rows<T> k, attention_rows<T> v, index_t end, index_t columns,
+                                           T* weights, T* slopes) const {
+    const index_t across = up_to(columns, tiles::lanes);
+    rounded::left_of_rows(k.first, k.stride, end, t.width, key_rows);
+    rounded::left_of_rows(v.first, v.stride, end, t.width, value_rows);
+    rounded::multiply(t.unit, end, across, t.width, key_rows, queries, weights, t.stride, false);
+    rounded::multiply(t.unit, end, across, t.width, value_rows, outputs, slopes, t.stride, false);
+  }
+  /// dk += slopes · queries, dv (behind it) += weights · outputs, dq += slopesᵀ · keys
+  [[gnu::always_inline]] inline void add(attention_rows<T> k, const T* weights, const T* slopes, index_t count,
+                                         index_t columns, T* dk, T* dq) const {
+    rounded::left_of_rows(slopes, t.stride, count, columns, slope_rows);
+    rounded::left_of_rows(weights, t.stride, count, columns, weight_rows);
+    rounded::left_of_columns(slopes, t.stride, columns, count, slope_columns);
+    rounded::right_of_columns(k.first, k.stride, t.width, count, keys);
+    rounded::multiply(t.unit, count, t.width, columns, slope_rows, query_rows, dk, t.padded, true);
+    rounded::multiply(t.unit, count, t.width, columns, weight_rows, output_rows, dk + t.keys(), t.padded, true);
+    rounded::multiply(t.unit, columns, t.width, count, slope_columns, keys, dq, t.padded, true);
+  }
+};
+/// Where nothing is rounded.
+template <class Set, class T>
+struct plain_backward {
+  using tiles = attention_tiles<Set, T>;
+  plain_backward(const tiles&, T*) {}
+  static index_t size(const tiles&) { return 0; }
+  static void take_queries(const T*, const T*, index_t) {}
+  static void score(attention_rows<T>, attention_rows<T>, index_t, index_t, T*, T*) {}
+  static void add(attention_rows<T>, const T*, const T*, index_t, index_t, T*, T*) {}
+};
+
 template <class T>
 struct attention_backward_task {
   template <class Set>
+  using rounded_operands =
+      std::conditional_t<attention_tiles<Set, T>::may_round, rounded_backward<Set, T>, plain_backward<Set, T>>;
+
+  template <class Set>
   static index_t scratch(const attention_job<T>& job) {
-    const attention_tiles<Set, T> t(job.options);
-    return 4 * t.queries() + t.sums() + 2 * t.keys() + 2 * t.scores() + (2 + query_columns<Set, T>::arrays) * t.stride;
+    const attention_tiles<Set, T> t(job.options, job.unit);
+    return 4 * t.queries() + t.sums() + 2 * t.keys() + 2 * t.scores() + (2 + query_columns<Set, T>::arrays) * t.stride +
+           (t.rounds() ? rounded_operands<Set>::size(t) : 0);
   }
 
   /// `partial` holds this piece's sums for this head of keys and starts as zeros here.
@@ -48,7 +125,7 @@ struct attention_backward_task {
     const attention_job<T>& job = *the_job;
     const attention_options& o = job.options;
     const query_segment segment = job.plan.segments[piece->segment];
-    const tiles t(o);
+    const tiles t(o, job.unit);
     const std::int32_t* const key_rows = job.plan.key_rows + segment.keys;
     const index_t first_head = kv_head * t.group;
     const T scale = static_cast<T>(o.scale);
@@ -71,6 +148,7 @@ struct attention_backward_task {
     T* const slopes = take(t.scores());
     T* const through = take(t.stride);  // Σ_j d out of each query
     T* const log_sums = take(t.stride);
+    const rounded_operands<Set> rounded(t, t.rounds() ? take(rounded_operands<Set>::size(t)) : nullptr);
 
     for (index_t first = piece->first; first < piece->last; first += t.positions) {
       const index_t rows = std::min<index_t>(t.positions, piece->last - first), columns = t.group * rows;
@@ -78,8 +156,12 @@ struct attention_backward_task {
       query_columns<Set, T> now(t, job, kv_head, rows, memory);
       t.copy_queries(job.q, row, rows, first_head, scale, q_rows);
       t.copy_queries(job.d, row, rows, first_head, T(1), d_rows);
-      t.transpose_queries(q_rows, columns, queries);
-      t.transpose_queries(d_rows, columns, outputs);
+      if (t.rounds()) {
+        rounded.take_queries(q_rows, d_rows, columns);
+      } else {
+        t.transpose_queries(q_rows, columns, queries);
+        t.transpose_queries(d_rows, columns, outputs);
+      }
       std::fill_n(through, t.stride, T(0));
       std::fill_n(log_sums, t.stride, T(0));
       for (index_t c = 0; c < columns; ++c) {
@@ -96,15 +178,22 @@ struct attention_backward_task {
         const attention_rows<T> keys = t.rows_of(job.k, key_rows + tile, count, kv_head, key_memory);
         const attention_rows<T> values = t.rows_of(job.v, key_rows + tile, count, kv_head, value_memory);
         now.look_at(o, segment, position, tile, count);
+        if (t.rounds()) rounded.score(keys, values, now.seen_by(0, columns, count), columns, weights, slopes);
         for (index_t j = 0; j < columns; j += tiles::panel) {
           const index_t seen = now.seen_by(j, j + tiles::panel, count);
-          t.multiply_keys(keys, seen, queries, columns, j, weights);
-          t.multiply_keys(values, seen, outputs, columns, j, slopes);
+          if (!t.rounds()) {
+            t.multiply_keys(keys, seen, queries, columns, j, weights);
+            t.multiply_keys(values, seen, outputs, columns, j, slopes);
+          }
           for (index_t c = j; c < j + t.wide(columns, j); c += s::lanes)
             slope<Set>(t, now, static_cast<T>(o.cap), o.alibi > 0, c, seen, up_to(count, most), log_sums + c,
                        through + c, weights + c, slopes + c);
         }
         T* const dk_sums = partial + tile / key_tile * 2 * t.keys();
+        if (t.rounds()) {
+          rounded.add(keys, weights, slopes, count, columns, dk_sums, dq_sums);
+          continue;
+        }
         t.template add_product<left_order::rows>(count, columns, slopes, {q_rows, t.padded}, dk_sums);
         t.template add_product<left_order::rows>(count, columns, weights, {d_rows, t.padded}, dk_sums + t.keys());
         for (index_t c = 0; c < columns; c += most)
@@ -247,8 +336,15 @@ template <class T>
 void cpu_attention_backward(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
                             view<const T> k, view<const T> v, view<const T> out, view<const T> log_sum,
                             view<const T> slope, view<T> dq, view<T> dk, view<T> dv) {
-  const attention_job<T> job{
-      .plan = plan, .options = o, .q = q, .k = k, .v = v, .out = out, .log_sum = log_sum, .d = slope};
+  const attention_job<T> job{.plan = plan,
+                             .options = o,
+                             .unit = d.bfloat16(),
+                             .q = q,
+                             .k = k,
+                             .v = v,
+                             .out = out,
+                             .log_sum = log_sum,
+                             .d = slope};
   with_set(d.instructions(),
            [&]<class Set>(Set) { attention_backward_with<Set, T>(d, job, dq.data, dk.data, dv.data); });
 }

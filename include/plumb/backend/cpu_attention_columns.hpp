@@ -27,11 +27,16 @@ struct attention_columns {
   T* totals;   ///< Σ p
   T* highest;  ///< of the scores so far
   T* factors;  ///< what the sums so far are multiplied with
+  T* rounded;  ///< operands in bfloat16
   query_columns<Set, T> now;
 
   /// Numbers of memory that it needs.
   static index_t room(const tiles& t) {
-    return 2 * t.queries() + t.sums() + 2 * t.keys() + t.scores() + (3 + query_columns<Set, T>::arrays) * t.stride;
+    const index_t columns = t.group * t.positions;
+    return 2 * t.queries() + t.sums() + 2 * t.keys() + t.scores() + (3 + query_columns<Set, T>::arrays) * t.stride +
+           (t.rounds() ? t.left(t.key_tile, t.width) + t.right(columns, t.width) + t.left(columns, t.key_tile) +
+                             t.right(t.width, t.key_tile)
+                       : 0);
   }
   /// `step`: how far the position of a row lies from that of the row before.
   [[gnu::always_inline]] attention_columns(const attention_job<T>& the_job, const tiles& the_tiles, index_t the_kv_head,
@@ -50,12 +55,16 @@ struct attention_columns {
         totals(value_memory + t.keys()),
         highest(totals + t.stride),
         factors(highest + t.stride),
+        rounded(factors + (1 + query_columns<Set, T>::arrays) * t.stride),
         now(t, job, kv_head, rows, factors + t.stride, step) {}
 
   /// Takes the queries of tokens row, row + 1, …, which have seen nothing yet.
   [[gnu::always_inline]] inline void begin(index_t row) const {
     t.copy_queries(job.q, row, rows, kv_head * t.group, static_cast<T>(job.options.scale), as_rows);
-    t.transpose_queries(as_rows, columns, queries);
+    if (t.rounds())
+      round_queries();
+    else
+      t.transpose_queries(as_rows, columns, queries);
     std::fill_n(sums, up_to(columns, tiles::most) * t.padded, T(0));
     std::fill_n(totals, t.stride, T(0));
     std::fill_n(highest, t.stride, -std::numeric_limits<T>::infinity());
@@ -79,9 +88,10 @@ struct attention_columns {
     const attention_rows<T> keys = t.rows_of(job.k, key_rows, count, kv_head, key_memory);
     const attention_rows<T> values = t.rows_of(job.v, key_rows, count, kv_head, value_memory);
     now.look_at(o, segment, position, tile, count);
+    if (t.rounds()) score_rounded(keys, now.seen_by(0, columns, count));
     for (index_t j = 0; j < columns; j += tiles::panel) {
       const index_t seen = now.seen_by(j, j + tiles::panel, count);
-      t.multiply_keys(keys, seen, queries, columns, j, weights);
+      if (!t.rounds()) t.multiply_keys(keys, seen, queries, columns, j, weights);
       for (index_t c = j; c < j + t.wide(columns, j); c += s::lanes)
         weigh(static_cast<T>(o.cap), falls, c, seen, count, weights + c, highest + c, totals + c, factors + c);
     }
@@ -93,6 +103,7 @@ struct attention_columns {
           x *= factors[c];
           s::store(sums + c * t.padded + j, x);
         }
+    if (t.rounds()) return gather_rounded(values, count);
     for (index_t c = 0; c < columns; c += tiles::most)
       t.template add_product<left_order::columns>(std::min(tiles::most, columns - c),
                                                   now.seen_by(c, c + tiles::most, count), weights + c, values,
@@ -115,6 +126,40 @@ struct attention_columns {
   }
 
  private:
+  // Operands in bfloat16, one after the other: keys, queries, weights, values.
+  [[nodiscard]] auto* rounded_keys() const { return reinterpret_cast<bfloat16_bits*>(rounded); }
+  [[nodiscard]] auto* rounded_queries() const {
+    return reinterpret_cast<bfloat16_bits*>(rounded + t.left(tiles::key_tile, t.width));
+  }
+  [[nodiscard]] auto* rounded_weights() const {
+    return rounded_queries() + 2 * t.right(t.group * t.positions, t.width);
+  }
+  [[nodiscard]] auto* rounded_values() const {
+    return rounded_weights() + 2 * t.left(t.group * t.positions, tiles::key_tile);
+  }
+  [[gnu::always_inline]] inline void round_queries() const {
+    if constexpr (tiles::may_round)
+      rounded_tiles<Set>::right_of_rows(as_rows, t.padded, columns, t.width, rounded_queries());
+  }
+  /// weights[0 … end, columns] = keys · queriesᵀ; zeros up to a whole vector of columns.
+  [[gnu::always_inline]] inline void score_rounded([[maybe_unused]] attention_rows<T> keys,
+                                                   [[maybe_unused]] index_t end) const {
+    if constexpr (tiles::may_round) {
+      rounded_tiles<Set>::left_of_rows(keys.first, keys.stride, end, t.width, rounded_keys());
+      rounded_tiles<Set>::multiply(t.unit, end, up_to(columns, s::lanes), t.width, rounded_keys(), rounded_queries(),
+                                   weights, t.stride, false);
+    }
+  }
+  /// sums += weightsᵀ · values
+  [[gnu::always_inline]] inline void gather_rounded([[maybe_unused]] attention_rows<T> values,
+                                                    [[maybe_unused]] index_t count) const {
+    if constexpr (tiles::may_round) {
+      rounded_tiles<Set>::left_of_columns(weights, t.stride, columns, count, rounded_weights());
+      rounded_tiles<Set>::right_of_columns(values.first, values.stride, t.width, count, rounded_values());
+      rounded_tiles<Set>::multiply(t.unit, columns, t.width, count, rounded_weights(), rounded_values(), sums, t.padded,
+                                   true);
+    }
+  }
   /// Scores of a tile become weights, for a vector of columns: the new maximum, what it does to the sums so far, p, Σ p.
   /// Keys from `seen` to `count` are seen by none of them.
   [[gnu::always_inline]] inline void weigh(T cap, bool falls, index_t column, index_t seen, index_t count, T* scores,

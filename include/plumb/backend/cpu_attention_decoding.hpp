@@ -26,7 +26,7 @@ struct decoding_task {
                                                 index_t kv_head, T* out, T* log_sum, T* memory) {
     using columns = attention_columns<Set, T>;
     using tiles = attention_tiles<Set, T>;
-    const tiles t(job->options);
+    const tiles t(job->options, job->unit);
     const query_segment* const segments = job->plan.segments + first;
     const index_t row = segments[0].first_row, position = segments[0].first_position;
     const index_t start = first_seen(job->options, position) / tiles::key_tile * tiles::key_tile;
@@ -72,7 +72,7 @@ inline bool is_decoding(const attention_plan& plan) {
 
 template <class Set, class T>
 void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
-  const attention_tiles<Set, T> t(job.options);
+  const attention_tiles<Set, T> t(job.options, job.unit);
   const index_t segments = job.plan.segment_count, kv_heads = job.options.kv_heads;
   // Keys are read once for each piece of the segments; more pieces only where heads alone leave threads idle.
   index_t pieces = 1;

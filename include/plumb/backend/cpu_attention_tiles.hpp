@@ -11,6 +11,7 @@
 #include <cstring>
 #include <limits>
 
+#include <plumb/backend/cpu_attention_bfloat16.hpp>
 #include <plumb/backend/cpu_tile.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/core/view.hpp>
@@ -22,6 +23,7 @@ template <class T>
 struct attention_job {
   attention_plan plan;
   attention_options options;
+  bfloat16_unit unit;                      ///< what rounds the operands of products, if any
   view<const T> q, k, v, out, log_sum, d;  ///< out, log_sum and d: for the way back
 };
 
@@ -50,14 +52,19 @@ struct attention_tiles {
   /// made of, and a query is only ever changed by numbers of its own: its output is the same bits in every batch.
   static constexpr index_t key_tile = 56 / most * most;
 
-  index_t group;      ///< query heads of a head of keys
-  index_t width;      ///< numbers of a head
-  index_t padded;     ///< the same in whole vectors
-  index_t positions;  ///< queries of a tile, in each head: about a hundred in all
+  /// Are there kernels for bfloat16 that go with these registers?
+  static constexpr bool may_round = std::is_same_v<T, float> && std::is_same_v<Set, avx512_set>;
+
+  bfloat16_unit unit;  ///< with may_round
+  index_t group;       ///< query heads of a head of keys
+  index_t width;       ///< numbers of a head
+  index_t padded;      ///< the same in whole vectors
+  index_t positions;   ///< queries of a tile, in each head: about a hundred in all
   index_t stride;  ///< between the rows of scores: room for all columns, and for a kernel that reaches beyond the last
 
-  explicit attention_tiles(const attention_options& o)
-      : group(o.heads / o.kv_heads),
+  explicit attention_tiles(const attention_options& o, bfloat16_unit the_unit = bfloat16_unit::none)
+      : unit(may_round ? the_unit : bfloat16_unit::none),
+        group(o.heads / o.kv_heads),
         width(o.head_width),
         padded(up_to(o.head_width, lanes)),
         positions(std::max<index_t>(96 / group, 4)),
@@ -68,6 +75,15 @@ struct attention_tiles {
   [[nodiscard]] index_t sums() const { return up_to(group * positions, most) * padded; }
   [[nodiscard]] index_t keys() const { return key_tile * padded; }
   [[nodiscard]] index_t scores() const { return key_tile * stride; }
+
+  [[nodiscard]] bool rounds() const { return unit != bfloat16_unit::none; }
+  /// Numbers that operands in bfloat16 take, in floats: left [rows, depth], right [depth, columns].
+  [[nodiscard]] static index_t left(index_t rows, index_t depth) {
+    return rounded_tiles<Set>::left_size(rows, depth) / 2;
+  }
+  [[nodiscard]] static index_t right(index_t columns, index_t depth) {
+    return rounded_tiles<Set>::right_size(columns, depth) / 2;
+  }
 
   /// Columns of panel j of `count` columns, and of the kernel that covers them.
   [[nodiscard]] static index_t across(index_t count, index_t j) { return std::min(panel, count - j); }

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <array>
 
-#include <plumb/backend/cpu_bfloat16_tile.hpp>
+#include <plumb/backend/cpu_bfloat16_blocks.hpp>
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_packing.hpp>
 #include <plumb/core/view.hpp>
@@ -31,7 +31,7 @@ constexpr index_t strips_size(index_t columns, index_t depth) {
 struct bfloat16_piece {
   const product_term<float>* term = nullptr;
   index_t first = 0, chunks = 0;  ///< of the term's K
-  index_t left = 0;               ///< where its columns begin in a packed row of A
+  index_t left = 0;               ///< where its chunks begin in a band of A
   [[nodiscard]] index_t k() const { return first * bfloat16_chunk; }
   [[nodiscard]] index_t depth() const { return std::min(term->depth - k(), chunks * bfloat16_chunk); }
   /// The strips that were made beforehand, or null.
@@ -49,11 +49,11 @@ struct bfloat16_part {
   index_t piece_count = 0;
   bool accumulate = false;  ///< C holds sums of parts before
   index_t task_rows = 0, task_strips = 0;
-  bfloat16_bits* left = nullptr;  ///< [rows, left_stride]
-  index_t left_stride = 0;
+  bfloat16_bits* left = nullptr;  ///< bands of A, `band` numbers apart
+  index_t band = 0;
 };
 
-/// Packs rows of A, [first, first + rows) of the part.
+/// Packs rows of A, [first, first + rows) of the part, from the first of a band on.
 struct pack_left_in_bfloat16 {
   template <class Set>
   [[gnu::always_inline]] static inline void run(const bfloat16_part* the_part, index_t first, index_t rows) {
@@ -63,40 +63,19 @@ struct pack_left_in_bfloat16 {
       const bfloat16_piece& piece = part.pieces[static_cast<std::size_t>(i)];
       const product_term<float>& term = *piece.term;
       const index_t row = part.row + first;
-      bfloat16_bits* const to = part.left + first * part.left_stride + piece.left;
+      bfloat16_bits* const to = part.left + first / band_rows * part.band + piece.left * chunk_size;
       if (job.kind == product::tn)
-        call_with<Set, round_columns>(term.a + piece.k() * term.a_stride + row, term.a_stride, rows, piece.depth(),
-                                      job.alpha, to, part.left_stride);
+        call_with<Set, bands_of_columns>(term.a + piece.k() * term.a_stride + row, term.a_stride, rows, piece.depth(),
+                                         job.alpha, to, part.band);
       else
-        call_with<Set, round_rows>(term.a + row * term.a_stride + piece.k(), term.a_stride, rows, piece.depth(),
-                                   job.alpha, to, part.left_stride);
+        call_with<Set, bands_of_rows>(term.a + row * term.a_stride + piece.k(), term.a_stride, rows, piece.depth(),
+                                      job.alpha, to, part.band);
     }
   }
 };
 
-/// One block of `rows` by `columns` of C, straight into C where it is whole there.
-template <class Block>
-struct bfloat16_block {
-  template <class Set>
-  [[gnu::always_inline]] static inline void run(index_t chunks, const bfloat16_bits* a, index_t a_stride,
-                                                const bfloat16_bits* b, index_t strip, float* c, index_t c_stride,
-                                                index_t rows, index_t columns, bool accumulate) {
-    if (rows >= Block::rows && columns >= Block::columns)
-      return Block::run(chunks, a, a_stride, b, strip, c, c_stride, accumulate);
-    alignas(64) float sums[Block::rows * Block::columns];
-    const index_t down = std::min(rows, Block::rows), across = std::min(columns, Block::columns);
-    if (accumulate)
-      for (index_t i = 0; i < Block::rows; ++i)
-        for (index_t j = 0; j < Block::columns; ++j)
-          sums[i * Block::columns + j] = i < down && j < across ? c[i * c_stride + j] : 0.0F;
-    Block::run(chunks, a, a_stride, b, strip, sums, Block::columns, accumulate);
-    for (index_t i = 0; i < down; ++i)
-      std::memcpy(c + i * c_stride, sums + i * Block::columns, sizeof(float) * static_cast<std::size_t>(across));
-  }
-};
-
-/// One task: strips from `first` on, rows of the part from `top` on. `Block` is the kernel's largest block.
-template <template <int, int> class Block, int Most, int Least>
+/// One task: strips from `first` on, rows of the part from `top` on.
+template <class Blocks>
 struct bfloat16_task {
   /// K goes block after block, so that the strips of one stay in a near cache while the rows pass.
   static constexpr index_t most_chunks = 24;
@@ -110,7 +89,7 @@ struct bfloat16_task {
     const index_t columns = std::min(part.task_strips * strip_columns, job.columns - column);
     const index_t rows = std::min(part.task_rows, part.rows - top);
     float* const c = job.c + (part.row + top) * job.columns + column;
-    const bfloat16_bits* const left = part.left + top * part.left_stride;
+    const bfloat16_bits* const left = part.left + top / band_rows * part.band;
     if (!part.accumulate && job.beta != 0 && job.beta != 1)
       for (index_t i = 0; i < rows; ++i)
         for (index_t j = 0; j < columns; ++j) c[i * job.columns + j] *= job.beta;
@@ -118,11 +97,11 @@ struct bfloat16_task {
     for (index_t p = 0; p < part.piece_count; ++p) {
       const bfloat16_piece& piece = part.pieces[static_cast<std::size_t>(p)];
       const product_term<float>& term = *piece.term;
-      index_t strip = piece.chunks * strip_chunk;
+      index_t strip = piece.chunks * chunk_size;
       const bfloat16_bits* strips = right;
       if (const bfloat16_bits* const made = piece.strips()) {
-        strip = bfloat16_chunks(term.depth) * strip_chunk;
-        strips = made + first * strip + piece.first * strip_chunk;
+        strip = bfloat16_chunks(term.depth) * chunk_size;
+        strips = made + first * strip + piece.first * chunk_size;
       } else if (job.kind == product::nt) {
         call_with<Set, strips_of_rows>(term.b, term.b_stride, term.packed, column, columns, piece.k(), piece.depth(),
                                        right, strip);
@@ -131,40 +110,12 @@ struct bfloat16_task {
                                           right, strip);
       }
       const index_t each = parts_of(piece.chunks, parts_of(piece.chunks, most_chunks));
-      for (index_t k = 0; k < piece.chunks; k += each, accumulate = true) {
-        const index_t chunks = std::min(each, piece.chunks - k);
-        for (index_t j = 0; j < columns; j += 2 * strip_columns)
-          for (index_t i = 0, down = 0; i < rows; i += down) {
-            const bfloat16_bits* const a = left + i * part.left_stride + piece.left + k * bfloat16_chunk;
-            const bfloat16_bits* const b = strips + j / strip_columns * strip + k * strip_chunk;
-            float* const to = c + i * job.columns + j;
-            const auto multiply = [&]<class Shape>() {
-              down = Shape::rows;
-              call_with<Set, bfloat16_block<Shape>>(chunks, a, part.left_stride, b, strip, to, job.columns, rows - i,
-                                                    columns - j, accumulate);
-            };
-            const bool tall = rows - i > Block<Least, 2>::rows, wide = columns - j > strip_columns;
-            if (wide)
-              tall ? multiply.template operator()<Block<Most, 2>>() : multiply.template operator()<Block<Least, 2>>();
-            else
-              tall ? multiply.template operator()<Block<Most, 1>>() : multiply.template operator()<Block<Least, 1>>();
-          }
-      }
+      for (index_t k = 0; k < piece.chunks; k += each, accumulate = true)
+        Blocks::template run<Set>(rows, columns, std::min(each, piece.chunks - k), left + (piece.left + k) * chunk_size,
+                                  part.band, strips + k * chunk_size, strip, c, job.columns, accumulate);
     }
   }
 };
-
-/// The tasks of the machine's two kernels.
-struct bfloat16_register_task {
-  template <class Set>
-  [[gnu::always_inline]] static inline void run(const bfloat16_part* part, index_t top, index_t first,
-                                                bfloat16_bits* right) {
-    shape_registers();
-    bfloat16_task<register_block, 2, 1>::run<Set>(part, top, first, right);
-    forget_registers();
-  }
-};
-using bfloat16_vector_task = bfloat16_task<vector_block, 14, 4>;
 
 /// Computes a part: the left operand, then tasks of a few strips and all rows, or fewer rows where strips are few.
 inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
@@ -189,12 +140,12 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
   const index_t across = parts_of(strips, part.task_strips);
   part.task_rows = across >= threads ? part.rows : up_to(parts_of(part.rows, parts_of(threads, across)), group);
   d.run(parts_of(part.rows, part.task_rows) * across, [&](index_t task, int worker) {
-    bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * chunks * strip_chunk);
+    bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * chunks * chunk_size);
     const index_t top = task / across * part.task_rows, first = task % across * part.task_strips;
     if (d.bfloat16() == bfloat16_unit::matrices)
-      run_with<bfloat16_register_task>(instruction_set::avx512, the_part, top, first, right);
+      run_with<bfloat16_task<register_blocks>>(instruction_set::avx512, the_part, top, first, right);
     else
-      run_with<bfloat16_vector_task>(instruction_set::avx512, the_part, top, first, right);
+      run_with<bfloat16_task<vector_blocks>>(instruction_set::avx512, the_part, top, first, right);
   });
 }
 
@@ -205,14 +156,14 @@ inline void multiply_rounded(cpu_device& d, const product_job<float>& job) {
   const index_t wide = std::min(chunks, most_chunks) + more;
   bfloat16_part part;
   part.job = &job;
-  part.left_stride = (wide + 1 - wide % 2) * bfloat16_chunk;  // an odd number of cache lines
-  part.left = d.shared_scratch<bfloat16_bits>((up_to(std::min(job.rows, most_rows), 32) + 16) * part.left_stride);
+  part.band = wide * chunk_size;
+  part.left = d.shared_scratch<bfloat16_bits>(parts_of(std::min(job.rows, most_rows), band_rows) * part.band);
   for (; part.row < job.rows; part.row += most_rows) {
     part.rows = std::min(most_rows, job.rows - part.row);
     for (index_t first = 0; first == 0 || first < chunks; first += most_chunks) {
       const index_t here = std::min(most_chunks, chunks - first);
       part.accumulate = first > 0;
-      part.pieces = {{{&job.term, first, here, 0}, {&job.more, 0, more, here * bfloat16_chunk}}};
+      part.pieces = {{{&job.term, first, here, 0}, {&job.more, 0, more, here}}};
       part.piece_count = more > 0 && first + here == chunks ? 2 : 1;
       multiply_bfloat16_part(d, part);
     }
@@ -222,7 +173,7 @@ inline void multiply_rounded(cpu_device& d, const product_job<float>& job) {
 /// Strips of a weight, for `multiply_rounded` with `panels` or `packed_panels`.
 inline void make_strips(cpu_device& d, const float* weight, const packed_matrix* packed, shape extent,
                         bfloat16_bits* to) {
-  const index_t strip = bfloat16_chunks(extent.columns) * strip_chunk;
+  const index_t strip = bfloat16_chunks(extent.columns) * chunk_size;
   d.run(parts_of(extent.rows, strip_columns), [&](index_t task, int) {
     const index_t first = task * strip_columns;
     run_with<strips_of_rows>(instruction_set::avx512, weight, extent.columns, packed, first,

@@ -129,7 +129,8 @@ cpu_device::cpu_device(int threads, product_precision products)
 
 cpu_device::cpu_device(int threads, detail::instruction_set set, detail::bfloat16_unit unit)
     : state_(std::make_unique<state>(threads, set, unit)) {
-  if (set > detail::best_instruction_set() || !detail::has_bfloat16_unit(unit))
+  if (set > detail::best_instruction_set() || !detail::has_bfloat16_unit(unit) ||
+      (unit != detail::bfloat16_unit::none && set < detail::instruction_set::avx512))
     throw error(errc::bad_argument, "device", "this machine lacks the instruction set that was asked for");
 }
 
