@@ -34,10 +34,11 @@ PEERS = {
                    "llama.cpp:q4_0"],
 }
 QUICK_PEERS = {
-    "training": ["torch:fp32", "torch:bf16", "trl:fp32"],
+    "training": ["torch:fp32", "torch:autocast", "torch:bf16", "trl:fp32", "trl:autocast"],
     "generation": ["transformers:fp32", "llama.cpp:f32", "llama.cpp:bf16", "llama.cpp:q8_0", "llama.cpp:q4_0"],
 }
-PLUMB = {"training": "plumb:fp32", "generation": "plumb:fp32,plumb:bf16,plumb:q8_0,plumb:q4_0"}
+# bf16 of training keeps frozen weights and multiplies in it; "+" of generation multiplies in it, too.
+PLUMB = {"training": "plumb:fp32,plumb:bf16", "generation": "plumb:fp32,plumb:bf16,plumb:bf16+,plumb:q8_0,plumb:q4_0"}
 # From plumb in the same format. llama.cpp keeps keys and values in halves, and rounds what it multiplies by codes.
 MOST_APART = {"fp32": 1e-3, "f32": 5e-2, "bf16": 2e-1, "q8_0": 3e-1, "q4_0": 3e-1}
 
@@ -158,9 +159,9 @@ class Training:
                 report = self.run_plumb(method, precision)
             else:
                 report = self.run_peer(method, engine, precision)
-                why = disagreement(report, self.reports[method, self.options.plumb[0]][0])
-                if why:
-                    raise RuntimeError(why)
+            why = name != self.options.plumb[0] and disagreement(report, self.reports[method, self.options.plumb[0]][0])
+            if why:
+                raise RuntimeError(why)
         except RuntimeError as problem:
             if engine == "plumb":
                 raise
@@ -264,8 +265,10 @@ class Generation:
             say(f"round {number + 1} of {self.options.rounds}")
             for name in self.options.plumb:
                 out = self.folder / f"{name}.json"
-                run([self.program, *shape, "--model", self.folder, "--dtype", name.split(":")[1].replace("fp32", "f32"),
-                     "--repeats", self.options.steps, "--json", out], self.folder / "plumb.log")
+                dtype = name.split(":")[1].replace("fp32", "f32")
+                run([self.program, *shape, "--model", self.folder, "--dtype", dtype.removesuffix("+"), "--compute",
+                     "bf16" if dtype.endswith("+") else "f32", "--repeats", self.options.steps, "--json", out],
+                    self.folder / "plumb.log")
                 self.keep(name, json.loads(out.read_text()))
             for name in self.options.peers:
                 if name not in self.refused:

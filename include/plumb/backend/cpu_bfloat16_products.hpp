@@ -123,9 +123,7 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
   const product_job<float>& job = *part.job;
   const bfloat16_part* const the_part = &part;
   const index_t threads = d.threads(), strips = parts_of(job.columns, strip_columns);
-  const auto pack = [&](index_t first, index_t rows) {
-    run_with<pack_left_in_bfloat16>(instruction_set::avx512, the_part, first, rows);
-  };
+  const auto pack = [&](index_t first, index_t rows) { run_avx512<pack_left_in_bfloat16>(the_part, first, rows); };
   if (part.rows <= group / 2)
     pack(0, part.rows);  // sooner done than waited for
   else
@@ -143,9 +141,9 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
     bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * chunks * chunk_size);
     const index_t top = task / across * part.task_rows, first = task % across * part.task_strips;
     if (d.bfloat16() == bfloat16_unit::matrices)
-      run_with<bfloat16_task<register_blocks>>(instruction_set::avx512, the_part, top, first, right);
+      run_avx512<bfloat16_task<register_blocks>>(the_part, top, first, right);
     else
-      run_with<bfloat16_task<vector_blocks>>(instruction_set::avx512, the_part, top, first, right);
+      run_avx512<bfloat16_task<vector_blocks>>(the_part, top, first, right);
   });
 }
 
@@ -176,9 +174,8 @@ inline void make_strips(cpu_device& d, const float* weight, const packed_matrix*
   const index_t strip = bfloat16_chunks(extent.columns) * chunk_size;
   d.run(parts_of(extent.rows, strip_columns), [&](index_t task, int) {
     const index_t first = task * strip_columns;
-    run_with<strips_of_rows>(instruction_set::avx512, weight, extent.columns, packed, first,
-                             std::min(strip_columns, extent.rows - first), index_t{0}, extent.columns,
-                             to + task * strip, strip);
+    run_avx512<strips_of_rows>(weight, extent.columns, packed, first, std::min(strip_columns, extent.rows - first),
+                               index_t{0}, extent.columns, to + task * strip, strip);
   });
 }
 
