@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Products in bfloat16 on the cpu: both operands are rounded while they are packed (cpu_bfloat16_tile.hpp), sums stay floats in
+// Products in bfloat16 on the cpu: both operands are rounded while they are packed (cpu_bfloat16_operands.hpp), sums stay floats in
 // C. The left operand is packed once for all tasks; a task packs strips of the right one and multiplies all rows with them.
 #pragma once
 
