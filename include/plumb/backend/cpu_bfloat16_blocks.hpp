@@ -80,16 +80,16 @@ struct vector_block {
 
   static void begin() {}
   static void end() {}
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void run(index_t chunks, const bfloat16_bits* a,
-                                                                    const bfloat16_bits* b, index_t strip, float* sums,
-                                                                    index_t sums_stride, bool accumulate) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
+      index_t chunks, const bfloat16_bits* a, const bfloat16_bits* b, index_t strip, float* sums, index_t sums_stride,
+      bool accumulate) {
     unrolled(std::make_integer_sequence<int, Rows * Across>{}, std::make_integer_sequence<int, Rows>{}, chunks, a, b,
              strip, sums, sums_stride, accumulate);
   }
 
  private:
   template <int... I, int... R>
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void unrolled(
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void unrolled(
       std::integer_sequence<int, I...>, std::integer_sequence<int, R...>, index_t chunks, const bfloat16_bits* a,
       const bfloat16_bits* b, index_t strip, float* sums, index_t sums_stride, bool accumulate) {
     using s = bfloat16_vectors::s;
@@ -107,10 +107,9 @@ struct vector_block {
       }
     (s::store(sums + I / Across * sums_stride + I % Across * s::lanes, sum[I]), ...);
   }
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void step(bfloat16_vectors::vector* sum,
-                                                                     const bfloat16_bits* a,
-                                                                     const bfloat16_vectors::vector& left,
-                                                                     const bfloat16_vectors::vector& right) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void step(
+      bfloat16_vectors::vector* sum, const bfloat16_bits* a, const bfloat16_vectors::vector& left,
+      const bfloat16_vectors::vector& right) {
     bfloat16_vectors::multiply_add(sum[0], left, a);
     if constexpr (Across == 2) bfloat16_vectors::multiply_add(sum[1], right, a);
   }
@@ -120,10 +119,9 @@ struct vector_block {
 template <class Block>
 struct bfloat16_block {
   template <class Set>
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void run(index_t chunks, const bfloat16_bits* a,
-                                                                    const bfloat16_bits* b, index_t strip, float* c,
-                                                                    index_t c_stride, index_t rows, index_t columns,
-                                                                    bool accumulate) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
+      index_t chunks, const bfloat16_bits* a, const bfloat16_bits* b, index_t strip, float* c, index_t c_stride,
+      index_t rows, index_t columns, bool accumulate) {
     if (rows >= Block::rows && columns >= Block::columns)
       return Block::run(chunks, a, b, strip, c, c_stride, accumulate);
     alignas(64) float sums[Block::rows * Block::columns];

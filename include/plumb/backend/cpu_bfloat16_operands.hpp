@@ -2,7 +2,8 @@
 // Operands of products in bfloat16 on the cpu: floats rounded to the nearest one (even on a tie), laid out for the kernels of
 // cpu_bfloat16_blocks.hpp.
 //
-// Compilers differ in how they name the few instructions and their types, so they stand here as assembly.
+// Compilers differ in how they name the few instructions and their types, so they stand here as assembly. clang wants every
+// function around assembly on 512-bit vectors to name their set, which is that of run_avx512.
 #pragma once
 
 #include <algorithm>
@@ -37,15 +38,15 @@ struct bfloat16_vectors {
   typedef std::uint32_t pair __attribute__((may_alias));
 
   /// to[32] = the lanes of low, then those of high, rounded.
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void round(bfloat16_bits* to, const vector& low,
-                                                                      const vector& high) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round(
+      bfloat16_bits* to, const vector& low, const vector& high) {
     vector both;
     asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(low), "v"(high));
     s::store(reinterpret_cast<float*>(to), both);
   }
   /// to[lane, 2] = (low[lane], high[lane]), rounded.
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void round_pairs(bfloat16_bits* to, const vector& low,
-                                                                            const vector& high) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round_pairs(
+      bfloat16_bits* to, const vector& low, const vector& high) {
     static constexpr shorts order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     vector both, pairs;
@@ -54,8 +55,8 @@ struct bfloat16_vectors {
     s::store(reinterpret_cast<float*>(to), pairs);
   }
   /// sum[lane] += Σ over a pair of pairs[lane] · the pair at `a`.
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void multiply_add(vector& sum, const vector& pairs,
-                                                                             const bfloat16_bits* a) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void multiply_add(
+      vector& sum, const vector& pairs, const bfloat16_bits* a) {
     asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(pairs), "m"(*reinterpret_cast<const pair*>(a)));
   }
 };
@@ -64,16 +65,16 @@ struct bfloat16_vectors {
 /// lies in the last band beyond the rows may be anything.
 struct bands_of_rows {
   template <class Set>
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void run(const float* from, index_t from_stride,
-                                                                    index_t rows, index_t depth, float alpha,
-                                                                    bfloat16_bits* to, index_t band) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
+      const float* from, index_t from_stride, index_t rows, index_t depth, float alpha, bfloat16_bits* to,
+      index_t band) {
     for (index_t r = 0; r < rows; ++r)
       round_row(from + r * from_stride, depth, alpha, to + r / band_rows * band + r % band_rows * bfloat16_chunk,
                 chunk_size);
   }
   /// One row, its chunks `chunk` numbers apart.
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void round_row(const float* from, index_t depth, float alpha,
-                                                                          bfloat16_bits* to, index_t chunk) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round_row(
+      const float* from, index_t depth, float alpha, bfloat16_bits* to, index_t chunk) {
     using s = bfloat16_vectors::s;
     for (index_t k = 0; k < depth; k += bfloat16_chunk, to += chunk) {
       s::vector low, high;
@@ -89,9 +90,9 @@ struct bands_of_rows {
 /// Columns of floats as bands: (column, k) = alpha · from[k · from_stride + column].
 struct bands_of_columns {
   template <class Set>
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void run(const float* from, index_t from_stride,
-                                                                    index_t columns, index_t depth, float alpha,
-                                                                    bfloat16_bits* to, index_t band) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
+      const float* from, index_t from_stride, index_t columns, index_t depth, float alpha, bfloat16_bits* to,
+      index_t band) {
     using s = bfloat16_vectors::s;
     alignas(64) bfloat16_bits staged[chunk_size];
     for (index_t k = 0; k < depth; k += bfloat16_chunk)
@@ -114,10 +115,9 @@ struct bands_of_columns {
 /// packed ones. Strips lie `strip` numbers apart.
 struct strips_of_rows {
   template <class Set>
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void run(const float* b, index_t b_stride,
-                                                                    const packed_matrix* packed, index_t first,
-                                                                    index_t columns, index_t k, index_t depth,
-                                                                    bfloat16_bits* to, index_t strip) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
+      const float* b, index_t b_stride, const packed_matrix* packed, index_t first, index_t columns, index_t k,
+      index_t depth, bfloat16_bits* to, index_t strip) {
     using s = bfloat16_vectors::s;
     constexpr index_t stretch = 4 * bfloat16_chunk;
     alignas(64) float numbers[stretch];
@@ -155,10 +155,9 @@ struct strips_of_rows {
 /// Strips of a right operand [K, columns] (A·B, Aᵀ·B): columns [first, first + columns), k in [k, k + depth).
 struct strips_of_columns {
   template <class Set>
-  [[gnu::always_inline]] PLUMB_TARGET_AVX512 static inline void run(const float* b, index_t b_stride,
-                                                                    const packed_matrix* packed, index_t first,
-                                                                    index_t columns, index_t k, index_t depth,
-                                                                    bfloat16_bits* to, index_t strip) {
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
+      const float* b, index_t b_stride, const packed_matrix* packed, index_t first, index_t columns, index_t k,
+      index_t depth, bfloat16_bits* to, index_t strip) {
     using s = bfloat16_vectors::s;
     constexpr index_t stretch = 256;
     alignas(64) float numbers[2][stretch] = {};

@@ -34,10 +34,8 @@ struct avx512_set {
 // `Body::run<Set>(…)` is forced inline into a function that may use the set's instructions. Vectors never cross a
 // function that is not inlined: how they are passed depends on compiler flags.
 #if defined(__x86_64__)
-/// What functions with assembly on 512-bit vectors carry, besides, for clang's sake.
-#define PLUMB_TARGET_AVX512 __attribute__((target("avx512f,avx512vl,avx512dq,avx2,fma")))
 template <class Body, class... Arguments>
-__attribute__((noinline)) PLUMB_TARGET_AVX512 void run_avx512(Arguments... arguments) {
+__attribute__((noinline, target("avx512f,avx512vl,avx512dq,avx2,fma"))) void run_avx512(Arguments... arguments) {
   Body::template run<avx512_set>(arguments...);
 }
 template <class Body, class... Arguments>
