@@ -42,8 +42,8 @@ struct run_settings {
   [[nodiscard]] json::object describe(const common_options& common) const;
 };
 
-/// Reads defaults, then --config, then the options of the command line. Backend, dtype and compute of a config count when the command
-/// line does not say otherwise. Errors name the key, or the nearest known one.
+/// Reads defaults, then --config, then the options of the command line. Backend, dtype and compute of a
+/// config count when the command line does not say otherwise. Errors name the key, or the nearest known one.
 run_settings read_settings(const arguments& given, common_options& common);
 
 }  // namespace program
