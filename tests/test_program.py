@@ -551,6 +551,9 @@ class Tiny(Case):
         self.assertEqual(json.loads((run / "config.json").read_text())["compute"], "bf16")
         self.ok("train", "--config", run / "config.json", "--out", self.folder / "again")
         self.assertEqual([x["loss"] for x in lines_of(self.folder / "again" / "log.jsonl")], [x["loss"] for x in log])
+        for other in (("--dtype", "f64"), ("--backend", "reference")):  # of the file, or of the line
+            self.refused("train", "--config", run / "config.json", "--out", self.folder / "no", *other,
+                         says=["--compute", "found " + " ".join(other)])
         where = ("--model", TINY, "--adapter", run, "--compute", "bf16", "--in", "-")
         replies = lines(self.ok("generate", *where, "--max-tokens", "8", "--samples", "3", rows=[{"ids": [1, 7]}]))
         scored = lines(self.ok("score", *where, rows=[{"prompt_ids": [1, 7], "completion_ids": r["ids"]} for r in replies]))

@@ -192,10 +192,14 @@ common_options read_common(const arguments& given) {
   if (std::ranges::find(products, compute) == std::end(products))
     wrong("--compute", unknown_name("type to compute with", compute, products));
   if (compute == "bf16") out.products = product_precision::bfloat16;
-  if (compute == "bf16" && (out.wide || out.reference))
-    wrong("--compute", join("bf16 is for products of f32 on the cpu backend; found ",
-                            out.wide ? "--dtype f64" : "--backend reference", "; leave one of them out"));
+  check_products(out);
   return out;
+}
+
+void check_products(const common_options& common) {
+  if (common.products == product_precision::bfloat16 && (common.wide || common.reference))
+    wrong("--compute", join("bf16 is for products of f32 on the cpu backend; found ",
+                            common.wide ? "--dtype f64" : "--backend reference", "; leave one of them out"));
 }
 
 namespace {

@@ -93,6 +93,8 @@ struct common_options {
   }
 };
 common_options read_common(const arguments& given);
+/// Throws unless the backend and the numbers can be computed with products of this precision.
+void check_products(const common_options& common);
 
 /// The text of `plumb COMMAND --help`, and of `plumb --help`.
 std::string help(const command& what);

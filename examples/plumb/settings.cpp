@@ -262,7 +262,10 @@ json::object run_settings::describe(const common_options& common) const {
 run_settings read_settings(const arguments& given, common_options& common) {
   run_settings out;
   std::vector<named_text> texts;
-  if (given.has("--config")) read_config(given.text("--config"), out, common, given, texts);
+  if (given.has("--config")) {
+    read_config(given.text("--config"), out, common, given, texts);
+    check_products(common);
+  }
   if (given.has_operand()) out.objective = given.operand();
   if (out.objective.empty()) (void)given.operand();
   if (given.has("--seed")) texts.push_back({"seed", given.text("--seed"), "--seed"});
