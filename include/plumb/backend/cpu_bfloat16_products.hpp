@@ -48,7 +48,9 @@ struct bfloat16_part {
   std::array<bfloat16_piece, 2> pieces;
   index_t piece_count = 0;
   bool accumulate = false;  ///< C holds sums of parts before
+  bool stream = false;      ///< C is written past the caches where it is written once
   index_t task_rows = 0, task_strips = 0;
+  index_t chunks_to_pack = 0;     ///< of a strip, by the task
   bfloat16_bits* left = nullptr;  ///< bands of A, `band` numbers apart
   index_t band = 0;
 };
@@ -77,8 +79,8 @@ struct pack_left_in_bfloat16 {
 /// One task: strips from `first` on, rows of the part from `top` on.
 template <class Blocks>
 struct bfloat16_task {
-  /// K goes block after block, so that the strips of one stay in a near cache while the rows pass.
-  static constexpr index_t most_chunks = 24;
+  /// So much of K at once that a band and a few strips stay in near caches.
+  static constexpr index_t most_chunks = 64;
 
   template <class Set>
   [[gnu::always_inline]] static inline void run(const bfloat16_part* the_part, index_t top, index_t first,
@@ -94,32 +96,42 @@ struct bfloat16_task {
       for (index_t i = 0; i < rows; ++i)
         for (index_t j = 0; j < columns; ++j) c[i * job.columns + j] *= job.beta;
     bool accumulate = part.accumulate || job.beta != 0;
+    const auto multiply = [&](index_t left_chunk, index_t chunks, const bfloat16_bits* strips, index_t strip) {
+      const index_t each = parts_of(chunks, parts_of(chunks, most_chunks));
+      const bool stream = part.stream && !accumulate && each * chunk_size == part.band;  // all of K at once
+      for (index_t k = 0; k < chunks; k += each, accumulate = true)
+        Blocks::template run<Set>(rows, columns, std::min(each, chunks - k), left + (left_chunk + k) * chunk_size,
+                                  part.band, strips + k * chunk_size, strip, c, job.columns, accumulate, stream);
+    };
+    // Pieces whose strips are packed here lie behind each other, and are one product: C is written once.
+    const index_t strip = part.chunks_to_pack * chunk_size;
+    index_t packed = 0;
     for (index_t p = 0; p < part.piece_count; ++p) {
       const bfloat16_piece& piece = part.pieces[static_cast<std::size_t>(p)];
       const product_term<float>& term = *piece.term;
-      index_t strip = piece.chunks * chunk_size;
-      const bfloat16_bits* strips = right;
       if (const bfloat16_bits* const made = piece.strips()) {
-        strip = bfloat16_chunks(term.depth) * chunk_size;
-        strips = made + first * strip + piece.first * chunk_size;
-      } else if (job.kind == product::nt) {
-        call_with<Set, strips_of_rows>(term.b, term.b_stride, term.packed, column, columns, piece.k(), piece.depth(),
-                                       right, strip);
-      } else {
-        call_with<Set, strips_of_columns>(term.b, term.b_stride, term.packed, column, columns, piece.k(), piece.depth(),
-                                          right, strip);
+        const index_t whole = bfloat16_chunks(term.depth) * chunk_size;
+        multiply(piece.left, piece.chunks, made + first * whole + piece.first * chunk_size, whole);
+        continue;
       }
-      const index_t each = parts_of(piece.chunks, parts_of(piece.chunks, most_chunks));
-      for (index_t k = 0; k < piece.chunks; k += each, accumulate = true)
-        Blocks::template run<Set>(rows, columns, std::min(each, piece.chunks - k), left + (piece.left + k) * chunk_size,
-                                  part.band, strips + k * chunk_size, strip, c, job.columns, accumulate);
+      bfloat16_bits* const to = right + packed * chunk_size;
+      if (job.kind == product::nt)
+        call_with<Set, strips_of_rows>(term.b, term.b_stride, term.packed, column, columns, piece.k(), piece.depth(),
+                                       to, strip);
+      else
+        call_with<Set, strips_of_columns>(term.b, term.b_stride, term.packed, column, columns, piece.k(), piece.depth(),
+                                          to, strip);
+      packed += piece.chunks;
+      const bool goes_on = p + 1 < part.piece_count && !part.pieces[static_cast<std::size_t>(p + 1)].strips();
+      if (!goes_on)
+        multiply(piece.left + piece.chunks - packed, packed, static_cast<const bfloat16_bits*>(right), strip);
     }
   }
 };
 
 /// Computes a part: the left operand, then tasks of a few strips and all rows, or fewer rows where strips are few.
 inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
-  constexpr index_t most_strips = 16, group = 64;
+  constexpr index_t most_strips = 16, group = 64, most_packed = 512;
   const product_job<float>& job = *part.job;
   const bfloat16_part* const the_part = &part;
   const index_t threads = d.threads(), strips = parts_of(job.columns, strip_columns);
@@ -129,16 +141,17 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
   else
     d.run(parts_of(part.rows, group),
           [&](index_t task, int) { pack(task * group, std::min(group, part.rows - task * group)); });
-  index_t chunks = 0;
+  part.chunks_to_pack = 0;
   for (index_t i = 0; i < part.piece_count; ++i)
     if (const auto& piece = part.pieces[static_cast<std::size_t>(i)]; !piece.strips())
-      chunks = std::max(chunks, piece.chunks);
-  const index_t rounds = parts_of(strips, threads * most_strips);
+      part.chunks_to_pack += piece.chunks;
+  const index_t most = std::clamp<index_t>(most_packed / std::max<index_t>(part.chunks_to_pack, 1), 2, most_strips);
+  const index_t rounds = parts_of(strips, threads * most);
   part.task_strips = up_to(parts_of(strips, threads * rounds), 2);
   const index_t across = parts_of(strips, part.task_strips);
   part.task_rows = across >= threads ? part.rows : up_to(parts_of(part.rows, parts_of(threads, across)), group);
   d.run(parts_of(part.rows, part.task_rows) * across, [&](index_t task, int worker) {
-    bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * chunks * chunk_size);
+    bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * part.chunks_to_pack * chunk_size);
     const index_t top = task / across * part.task_rows, first = task % across * part.task_strips;
     if (d.bfloat16() == bfloat16_unit::matrices)
       run_avx512<bfloat16_task<register_blocks>>(the_part, top, first, right);
@@ -150,11 +163,14 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
 /// The whole product, in parts of so many rows and so much of K that the packed left operand takes a few megabytes.
 inline void multiply_rounded(cpu_device& d, const product_job<float>& job) {
   constexpr index_t most_rows = 2048, most_chunks = 128;
+  constexpr index_t stream_from = index_t{1} << 18;  // numbers of C: a megabyte would not stay in a near cache anyway
   const index_t chunks = bfloat16_chunks(job.term.depth), more = bfloat16_chunks(job.more.depth);
   const index_t wide = std::min(chunks, most_chunks) + more;
   bfloat16_part part;
   part.job = &job;
   part.band = wide * chunk_size;
+  part.stream = d.bfloat16() == bfloat16_unit::matrices && job.rows * job.columns >= stream_from &&
+                job.columns % strip_columns == 0 && reinterpret_cast<std::uintptr_t>(job.c) % 64 == 0;
   part.left = d.shared_scratch<bfloat16_bits>(parts_of(std::min(job.rows, most_rows), band_rows) * part.band);
   for (; part.row < job.rows; part.row += most_rows) {
     part.rows = std::min(most_rows, job.rows - part.row);
