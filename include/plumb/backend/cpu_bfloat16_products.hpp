@@ -129,18 +129,13 @@ struct bfloat16_task {
   }
 };
 
-/// Computes a part: the left operand, then tasks of a few strips and all rows, or fewer rows where strips are few.
+/// Computes a part: the left operand for all tasks, then tasks of a few strips and all rows. Where strips are few, a task has
+/// fewer rows; where one task has all strips, it packs its own rows.
 inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
   constexpr index_t most_strips = 16, group = 64, most_packed = 512;
   const product_job<float>& job = *part.job;
   const bfloat16_part* const the_part = &part;
   const index_t threads = d.threads(), strips = parts_of(job.columns, strip_columns);
-  const auto pack = [&](index_t first, index_t rows) { run_avx512<pack_left_in_bfloat16>(the_part, first, rows); };
-  if (part.rows <= group / 2)
-    pack(0, part.rows);  // sooner done than waited for
-  else
-    d.run(parts_of(part.rows, group),
-          [&](index_t task, int) { pack(task * group, std::min(group, part.rows - task * group)); });
   part.chunks_to_pack = 0;
   for (index_t i = 0; i < part.piece_count; ++i)
     if (const auto& piece = part.pieces[static_cast<std::size_t>(i)]; !piece.strips())
@@ -150,9 +145,18 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
   part.task_strips = up_to(parts_of(strips, threads * rounds), 2);
   const index_t across = parts_of(strips, part.task_strips);
   part.task_rows = across >= threads ? part.rows : up_to(parts_of(part.rows, parts_of(threads, across)), group);
+
+  const auto pack = [&](index_t first, index_t rows) { run_avx512<pack_left_in_bfloat16>(the_part, first, rows); };
+  const bool own_rows = across == 1;
+  if (!own_rows && part.rows <= group / 2)
+    pack(0, part.rows);  // sooner done than waited for
+  else if (!own_rows)
+    d.run(parts_of(part.rows, group),
+          [&](index_t task, int) { pack(task * group, std::min(group, part.rows - task * group)); });
   d.run(parts_of(part.rows, part.task_rows) * across, [&](index_t task, int worker) {
     bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * part.chunks_to_pack * chunk_size);
     const index_t top = task / across * part.task_rows, first = task % across * part.task_strips;
+    if (own_rows) pack(top, std::min(part.task_rows, part.rows - top));
     if (d.bfloat16() == bfloat16_unit::matrices)
       run_avx512<bfloat16_task<register_blocks>>(the_part, top, first, right);
     else
