@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What one product of matrix registers (16 x 32 x 16, Intel's AMX) takes, by where its operands lie, how many registers
-// are in use, and whether sums are written through the caches (docs/design/decisions.md).
+// are in use, and how deep K is, as sums go to memory once for all of it (docs/design/decisions.md).
 //
 //     bench_registers
 //
@@ -88,29 +88,24 @@ void operands(cpu::device& d, const char* where, index_t kilobytes) {
               1e9 * eight / (2 * steps));
 }
 
-/// C[1024, 512] of a wider matrix = A[1024, K] · B, through the caches and past them.
+/// C[1024, 512] of a wider matrix = A[1024, K] · B.
 void sums(cpu::device& d, index_t chunks) {
   constexpr index_t rows = 1024, columns = 512, stride = 1536, bands = rows / 16, strips = columns / 16, turns = 8;
   const auto memory = std::make_shared<cpu::device>(1);
-  const index_t threads = d.threads();
-  plumb::tensor<cpu, float> c(memory, {threads * turns * rows, stride});
+  plumb::tensor<cpu, float> c(memory, {d.threads() * turns * rows, stride});
   zeros a(bands * chunks * chunk_size), b(strips * chunks * chunk_size);
-  const auto timed = [&](bool stream) {
-    index_t turn = 0;
-    const double seconds = bench::median_seconds([&] {
-      turn = (turn + 1) % turns;  // memory that was not written lately
-      d.run(threads, [&](index_t thread, int) {
-        float* const to = c.get().data + (thread * turns + turn) * rows * stride;
-        plumb::detail::run_avx512<plumb::detail::register_blocks>(
-            rows, columns, chunks, static_cast<const bfloat16_bits*>(a.data()), chunks * chunk_size,
-            static_cast<const bfloat16_bits*>(b.data()), chunks * chunk_size, to, stride, false, stream);
-      });
+  index_t turn = 0;
+  const double seconds = bench::median_seconds([&] {
+    turn = (turn + 1) % turns;  // memory that was not written lately
+    d.run(d.threads(), [&](index_t thread, int) {
+      float* const to = c.get().data + (thread * turns + turn) * rows * stride;
+      plumb::detail::run_avx512<plumb::detail::register_blocks>(
+          rows, columns, chunks, static_cast<const bfloat16_bits*>(a.data()), chunks * chunk_size,
+          static_cast<const bfloat16_bits*>(b.data()), chunks * chunk_size, to, stride, false);
     });
-    return 1e9 * seconds / static_cast<double>(bands * strips * chunks);
-  };
-  const double through = timed(false), past = timed(true);
-  std::printf("K of %4d, C of %5.1f MB    through the caches %5.1f ns   past them %5.1f ns\n",
-              static_cast<int>(32 * chunks), 4e-6 * rows * stride, through, past);
+  });
+  std::printf("K of %4d, C of %5.1f MB      %5.1f ns\n", static_cast<int>(32 * chunks), 4e-6 * rows * stride,
+              1e9 * seconds / static_cast<double>(bands * strips * chunks));
 }
 
 }  // namespace

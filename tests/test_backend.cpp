@@ -223,29 +223,6 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("backend: a product in bfloat16 is the same bits where it is written past the caches") {
-  constexpr index_t m = 505, k = 100, rank = 16;
-  const auto a = random_numbers<float>(m * k, 1), inner = random_numbers<float>(m * rank, 2);
-  for (const auto& machine : plumb_test::rounding_machines())
-    for (const index_t n : {528, 520}) {  // more than a megabyte; rows of a multiple of 64 bytes, and others
-      const auto b = random_numbers<float>(n * k, 3), low = random_numbers<float>(n * rank, 4);
-      const auto product = [&](int threads, index_t offset) {
-        cpu::device d = machine.device(threads);
-        std::vector<float> room(static_cast<std::size_t>(m * n + 32), -1.0F);
-        float* const line = room.data() + (16 - reinterpret_cast<std::uintptr_t>(room.data()) / 4 % 16) % 16;
-        cpu::multiply_sum<float>(d, plumb::product::nt,
-                                 {view<const float>(a.data(), m, k), view<const float>(b.data(), n, k)},
-                                 {view<const float>(inner.data(), m, rank), view<const float>(low.data(), n, rank)}, 0,
-                                 view<float>(line + offset, m, n));
-        CHECK(line[offset + m * n] == -1.0F);
-        return std::vector<float>(line + offset, line + offset + m * n);
-      };
-      CAPTURE(static_cast<int>(machine.unit), n);
-      const auto expected = product(1, 1);  // no multiple of 64 bytes
-      for (const int threads : {1, 3}) CHECK(same_bits(product(threads, 0).data(), expected.data(), m * n));
-    }
-}
-
 TEST_CASE("backend: what is no number stays in its row of a product in bfloat16") {
   for (const auto& machine : plumb_test::rounding_machines()) {
     cpu::device d = machine.device(2);

@@ -55,7 +55,7 @@ struct rounded_tiles {
                                                           const bfloat16_bits* left, const bfloat16_bits* right,
                                                           float* c, index_t c_stride, bool accumulate) {
     Blocks::template run<Set>(rows, columns, bfloat16_chunks(depth), left, band_rows * pitch(depth), right,
-                              strip_columns * pitch(depth), c, c_stride, accumulate, false);
+                              strip_columns * pitch(depth), c, c_stride, accumulate);
   }
 #endif
 

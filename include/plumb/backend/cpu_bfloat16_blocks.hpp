@@ -115,16 +115,15 @@ struct vector_block {
   }
 };
 
-/// One block of `rows` by `columns` of C: straight into C where it is whole there, or past the caches.
+/// One block of `rows` by `columns` of C: straight into C where it is whole there.
 template <class Block>
 struct bfloat16_block {
   template <class Set>
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
       index_t chunks, const bfloat16_bits* a, const bfloat16_bits* b, index_t strip, float* c, index_t c_stride,
-      index_t rows, index_t columns, bool accumulate, bool stream) {
-    using s = bfloat16_vectors::s;
-    const bool whole = rows >= Block::rows && columns >= Block::columns;
-    if (whole && !stream) return Block::run(chunks, a, b, strip, c, c_stride, accumulate);
+      index_t rows, index_t columns, bool accumulate) {
+    if (rows >= Block::rows && columns >= Block::columns)
+      return Block::run(chunks, a, b, strip, c, c_stride, accumulate);
     alignas(64) float sums[Block::rows * Block::columns];
     const index_t down = std::min(rows, Block::rows), across = std::min(columns, Block::columns);
     if (accumulate)
@@ -132,24 +131,13 @@ struct bfloat16_block {
         for (index_t j = 0; j < Block::columns; ++j)
           sums[i * Block::columns + j] = i < down && j < across ? c[i * c_stride + j] : 0.0F;
     Block::run(chunks, a, b, strip, sums, Block::columns, accumulate);
-    if (whole) {
-      for (index_t i = 0; i < Block::rows; ++i)
-        for (index_t j = 0; j < Block::columns; j += s::lanes) {
-          s::vector v;
-          s::load(v, sums + i * Block::columns + j);
-          bfloat16_vectors::stream(c + i * c_stride + j, v);
-        }
-      return;
-    }
     for (index_t i = 0; i < down; ++i)
       std::memcpy(c + i * c_stride, sums + i * Block::columns, sizeof(float) * static_cast<std::size_t>(across));
   }
 };
 
 /// c[rows, columns] (+)= bands [rows, chunks] · strips [columns, chunks], block by block, `Rows` tall each. All columns of
-/// a band come one after the other: the band stays in the nearest cache, the strips in the next. With `stream` C is written past
-/// the caches, and nothing waits for lines of it that would be read only to be overwritten: C begins at a multiple of 64
-/// bytes then, as does each of its rows, and holds no sums.
+/// a band come one after the other: the band stays in the nearest cache, the strips in the next.
 template <template <int, int> class Block, int Rows>
 struct bfloat16_blocks {
   static_assert(band_rows % Rows == 0);
@@ -157,8 +145,7 @@ struct bfloat16_blocks {
   template <class Set>
   [[gnu::always_inline]] static inline void run(index_t rows, index_t columns, index_t chunks,
                                                 const bfloat16_bits* bands, index_t band, const bfloat16_bits* strips,
-                                                index_t strip, float* c, index_t c_stride, bool accumulate,
-                                                bool stream) {
+                                                index_t strip, float* c, index_t c_stride, bool accumulate) {
     index_t since = blocks_between;
     for (index_t i = 0; i < rows; i += Rows) {
       const bfloat16_bits* const a = bands + i / band_rows * band + i % band_rows * bfloat16_chunk;
@@ -168,14 +155,13 @@ struct bfloat16_blocks {
         float* const to = c + i * c_stride + j;
         if (columns - j > strip_columns)
           call_with<Set, bfloat16_block<Block<Rows, 2>>>(chunks, a, b, strip, to, c_stride, rows - i, columns - j,
-                                                         accumulate, stream);
+                                                         accumulate);
         else
           call_with<Set, bfloat16_block<Block<Rows, 1>>>(chunks, a, b, strip, to, c_stride, rows - i, columns - j,
-                                                         accumulate, stream);
+                                                         accumulate);
       }
     }
     Block<Rows, 2>::end();
-    if (stream) asm volatile("sfence" : : : "memory");
   }
 
  private:

@@ -54,11 +54,6 @@ struct bfloat16_vectors {
     asm("vpermw %1, %2, %0" : "=v"(pairs) : "v"(both), "v"(order));
     s::store(reinterpret_cast<float*>(to), pairs);
   }
-  /// to[16] = v, past the caches; `to` is a multiple of 64 bytes.
-  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void stream(float* to,
-                                                                                                      const vector& v) {
-    asm volatile("vmovntps %1, %0" : "=m"(*reinterpret_cast<vector*>(to)) : "v"(v));
-  }
   /// sum[lane] += Σ over a pair of pairs[lane] · the pair at `a`.
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void multiply_add(
       vector& sum, const vector& pairs, const bfloat16_bits* a) {

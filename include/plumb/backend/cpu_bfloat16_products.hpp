@@ -48,7 +48,6 @@ struct bfloat16_part {
   std::array<bfloat16_piece, 2> pieces;
   index_t piece_count = 0;
   bool accumulate = false;  ///< C holds sums of parts before
-  bool stream = false;      ///< C is written past the caches where it is written once
   index_t task_rows = 0, task_strips = 0;
   index_t chunks_to_pack = 0;     ///< of a strip, by the task
   bfloat16_bits* left = nullptr;  ///< bands of A, `band` numbers apart
@@ -98,10 +97,9 @@ struct bfloat16_task {
     bool accumulate = part.accumulate || job.beta != 0;
     const auto multiply = [&](index_t left_chunk, index_t chunks, const bfloat16_bits* strips, index_t strip) {
       const index_t each = parts_of(chunks, parts_of(chunks, most_chunks));
-      const bool stream = part.stream && !accumulate && each * chunk_size == part.band;  // all of K at once
       for (index_t k = 0; k < chunks; k += each, accumulate = true)
         Blocks::template run<Set>(rows, columns, std::min(each, chunks - k), left + (left_chunk + k) * chunk_size,
-                                  part.band, strips + k * chunk_size, strip, c, job.columns, accumulate, stream);
+                                  part.band, strips + k * chunk_size, strip, c, job.columns, accumulate);
     };
     // Pieces whose strips are packed here lie behind each other, and are one product: C is written once.
     const index_t strip = part.chunks_to_pack * chunk_size;
@@ -167,14 +165,11 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
 /// The whole product, in parts of so many rows and so much of K that the packed left operand takes a few megabytes.
 inline void multiply_rounded(cpu_device& d, const product_job<float>& job) {
   constexpr index_t most_rows = 2048, most_chunks = 128;
-  constexpr index_t stream_from = index_t{1} << 18;  // numbers of C: a megabyte would not stay in a near cache anyway
   const index_t chunks = bfloat16_chunks(job.term.depth), more = bfloat16_chunks(job.more.depth);
   const index_t wide = std::min(chunks, most_chunks) + more;
   bfloat16_part part;
   part.job = &job;
   part.band = wide * chunk_size;
-  part.stream = d.bfloat16() == bfloat16_unit::matrices && job.rows * job.columns >= stream_from &&
-                job.columns % strip_columns == 0 && reinterpret_cast<std::uintptr_t>(job.c) % 64 == 0;
   part.left = d.shared_scratch<bfloat16_bits>(parts_of(std::min(job.rows, most_rows), band_rows) * part.band);
   for (; part.row < job.rows; part.row += most_rows) {
     part.rows = std::min(most_rows, job.rows - part.row);
