@@ -132,8 +132,10 @@ struct strips_of_rows {
           if (r >= across) {
             std::fill_n(row, whole, bfloat16_bits(0));
           } else if (as_they_are) {
-            std::memcpy(row, packed->codes + 2 * ((first + j + r) * packed->columns + k + i),
-                        2 * static_cast<std::size_t>(length));
+            const std::uint8_t* const codes = packed->codes + 2 * ((first + j + r) * packed->columns + k + i);
+            for (index_t c = 0; c < length; c += bfloat16_chunk)
+              __builtin_prefetch(codes + 2 * (strip_columns * packed->columns + c));  // of the next strip
+            std::memcpy(row, codes, 2 * static_cast<std::size_t>(length));
             std::fill_n(row + length, whole - length, bfloat16_bits(0));
           } else {
             const float* from = b + (first + j + r) * b_stride + k + i;
@@ -158,6 +160,8 @@ struct strips_of_columns {
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
       const float* b, index_t b_stride, const packed_matrix* packed, index_t first, index_t columns, index_t k,
       index_t depth, bfloat16_bits* to, index_t strip) {
+    if (packed && packed->format == packed_format::bf16)
+      return of_codes<Set>(*packed, first, columns, k, depth, to, strip);
     using s = bfloat16_vectors::s;
     constexpr index_t stretch = 256;
     alignas(64) float numbers[2][stretch] = {};
@@ -179,6 +183,35 @@ struct strips_of_columns {
           if (row[1]) s::load_some(high, row[1] + j, length - j);
           bfloat16_vectors::round_pairs(to + (begin + j) / strip_columns * strip + i * strip_columns, low, high);
         }
+      }
+  }
+
+ private:
+  /// The processor's own guess stops at the end of a stretch of columns.
+  static constexpr index_t rows_asked_ahead = 16;
+
+  /// What is bfloat16 already is moved, not rounded.
+  template <class Set>
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void of_codes(
+      const packed_matrix& packed, index_t first, index_t columns, index_t k, index_t depth, bfloat16_bits* to,
+      index_t strip) {
+    for (index_t i = 0; i < bfloat16_chunks(depth) * bfloat16_chunk; i += 2)
+      for (index_t j = 0; j < columns; j += strip_columns) {
+        const index_t here = std::min(strip_columns, columns - j);
+        bfloat16_vectors::s::integers row[2] = {};
+        for (index_t r = 0; r < 2 && i + r < depth; ++r) {
+          const std::uint8_t* const codes = packed.codes + 2 * ((k + i + r) * packed.columns + first + j);
+          __builtin_prefetch(codes + 2 * rows_asked_ahead * packed.columns);
+          if (here == strip_columns) {
+            widening<Set>::shorts(row[r], codes);
+          } else {
+            std::uint8_t staged[2 * strip_columns] = {};
+            std::memcpy(staged, codes, 2 * static_cast<std::size_t>(here));
+            widening<Set>::shorts(row[r], staged);
+          }
+        }
+        row[0] |= row[1] << 16;
+        std::memcpy(to + j / strip_columns * strip + i * strip_columns, row, sizeof row[0]);
       }
   }
 };
