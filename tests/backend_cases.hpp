@@ -206,12 +206,16 @@ class backend_cases {
       B::template swiglu<T>(d_, a.there(), b.there(), out.there());
       ref::swiglu<T>(r_, a.here(), b.here(), out.here());
       out.compare(result);
-      B::template swiglu_backward<T>(d_, a.there(), b.there(), c.there(), d_gate.there(), d_up.there());
-      ref::swiglu_backward<T>(r_, a.here(), b.here(), c.here(), d_gate.here(), d_up.here());
-      B::template swiglu_backward<T>(d_, a.there(), b.there(), c.there(), {}, d_up.there());
-      ref::swiglu_backward<T>(r_, a.here(), b.here(), c.here(), {}, d_up.here());
-      B::template swiglu_backward<T>(d_, a.there(), b.there(), c.there(), d_gate.there(), {});
-      ref::swiglu_backward<T>(r_, a.here(), b.here(), c.here(), d_gate.here(), {});
+      for (const bool accumulate : {true, false}) {
+        B::template swiglu_backward<T>(d_, a.there(), b.there(), c.there(), accumulate, d_gate.there(), d_up.there());
+        ref::swiglu_backward<T>(r_, a.here(), b.here(), c.here(), accumulate, d_gate.here(), d_up.here());
+        d_gate.compare(result);
+        d_up.compare(result);
+      }
+      B::template swiglu_backward<T>(d_, a.there(), b.there(), c.there(), true, {}, d_up.there());
+      ref::swiglu_backward<T>(r_, a.here(), b.here(), c.here(), true, {}, d_up.here());
+      B::template swiglu_backward<T>(d_, a.there(), b.there(), c.there(), true, d_gate.there(), {});
+      ref::swiglu_backward<T>(r_, a.here(), b.here(), c.here(), true, d_gate.here(), {});
       d_gate.compare(result);
       d_up.compare(result);
     });

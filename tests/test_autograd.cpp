@@ -77,6 +77,11 @@ TEMPLATE_TEST_CASE("gradients of elementwise operations", "[autograd]", referenc
   CHECK(worst<B>({{2, 7}}, [](auto& t, in v) { return scale(t, multiply(t, v[0], v[0]), -1.5); }) < tolerance);
   CHECK(worst<B>({{3, 19}, {3, 19}}, [](auto& t, in v) { return swiglu(t, v[0], v[1]); }) < tolerance);
   CHECK(worst<B>({{4, 9}}, [](auto& t, in v) { return dropout(t, v[0], 0.4, 99); }) < tolerance);
+  // Where a gradient has begun already, the next one is added to it.
+  CHECK(worst<B>({{3, 5}, {3, 5}}, [](auto& t, in v) { return add(t, swiglu(t, v[0], v[1]), v[0]); }) < tolerance);
+  CHECK(worst<B>({{3, 5}, {3, 5}}, [](auto& t, in v) { return add(t, swiglu(t, v[0], v[1]), v[1]); }) < tolerance);
+  CHECK(worst<B>({{3, 5}}, [](auto& t, in v) { return swiglu(t, v[0], v[0]); }) < tolerance);
+  CHECK(worst<B>({{4, 9}}, [](auto& t, in v) { return add(t, dropout(t, v[0], 0.4, 99), v[0]); }) < tolerance);
 }
 
 TEMPLATE_TEST_CASE("gradients of products", "[autograd]", reference, cpu) {

@@ -67,8 +67,14 @@ struct multiplication {
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = out.slot->value;
-    if (a.slot) B::multiply_add(t.device(), d, b.value, t.gradient(a));
-    if (b.slot) B::multiply_add(t.device(), d, a.value, t.gradient(b));
+    const auto give = [&](const variable<B, T>& to, view<const T> factor) {
+      if (!to.slot) return;
+      if (const auto [gradient, beta] = t.gradient_for_product(to); beta == 0)
+        B::multiply(t.device(), d, factor, gradient);
+      else
+        B::multiply_add(t.device(), d, factor, gradient);
+    };
+    give(a, b.value), give(b, a.value);
   }
 };
 
@@ -83,8 +89,12 @@ struct gated_silu {
     return out;
   }
   void backward(tape<B, T>& t) {
-    B::swiglu_backward(t.device(), gate.value, up.value, out.slot->value, gate.slot ? t.gradient(gate) : view<T>(),
-                       up.slot ? t.gradient(up) : view<T>());
+    const auto begun = [](const variable<B, T>& x) { return x.slot && x.slot->started; };
+    const bool accumulate = begun(gate) || begun(up) || gate.slot == up.slot;
+    const auto gradient = [&](const variable<B, T>& x) {
+      return !x.slot ? view<T>() : accumulate ? t.gradient(x) : t.gradient_for_product(x).first;
+    };
+    B::swiglu_backward(t.device(), gate.value, up.value, out.slot->value, accumulate, gradient(gate), gradient(up));
   }
 };
 
@@ -102,7 +112,9 @@ struct random_drop {
     return out;
   }
   void backward(tape<B, T>& t) {
-    if (x.slot) B::dropout(t.device(), out.slot->value, key, rate, true, t.gradient(x));
+    if (!x.slot) return;
+    const auto [dx, beta] = t.gradient_for_product(x);
+    B::dropout(t.device(), out.slot->value, key, rate, beta != 0, dx);
   }
 };
 

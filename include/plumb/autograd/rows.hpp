@@ -66,8 +66,9 @@ struct rotation {
     return y;
   }
   void backward(tape<B, T>& t) {
-    if (x.slot)
-      B::rotate(t.device(), y.slot->value, positions, cosine, sine, head_width, layout, -1, true, t.gradient(x));
+    if (!x.slot) return;
+    const auto [dx, beta] = t.gradient_for_product(x);
+    B::rotate(t.device(), y.slot->value, positions, cosine, sine, head_width, layout, -1, beta != 0, dx);
   }
 };
 

@@ -48,7 +48,7 @@ concept elementwise_primitives = requires(typename B::device& d, view<const T> a
   B::multiply(d, a, a, out);
   B::multiply_add(d, a, a, out);
   B::swiglu(d, a, a, out);
-  B::swiglu_backward(d, a, a, a, out, out);
+  B::swiglu_backward(d, a, a, a, true, out, out);
   B::dropout(d, a, key, 0.5, true, out);
 };
 

@@ -81,8 +81,9 @@ struct cpu {
     detail::cpu_swiglu<T>(d, gate, up, out);
   }
   template <class T>
-  static void swiglu_backward(device& d, in<T> gate, in<T> up, in<T> slope, view<T> d_gate, view<T> d_up) {
-    detail::cpu_swiglu_backward<T>(d, gate, up, slope, d_gate, d_up);
+  static void swiglu_backward(device& d, in<T> gate, in<T> up, in<T> slope, bool accumulate, view<T> d_gate,
+                              view<T> d_up) {
+    detail::cpu_swiglu_backward<T>(d, gate, up, slope, accumulate, d_gate, d_up);
   }
   template <class T>
   static void dropout(device& d, in<T> x, std::uint64_t key, double rate, bool accumulate, view<T> out) {

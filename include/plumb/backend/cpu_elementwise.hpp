@@ -70,17 +70,17 @@ struct swiglu_body {
   }
 };
 
-/// d_gate += d up silu'(gate), d_up += d silu(gate)
+/// d_gate (+)= d up silu'(gate), d_up (+)= d silu(gate)
 template <class T>
 struct swiglu_backward_body {
   template <class Set>
-  [[gnu::always_inline]] static inline void run(index_t count, const T* gate, const T* up, const T* d, T* d_gate,
-                                                T* d_up) {
+  [[gnu::always_inline]] static inline void run(index_t count, const T* gate, const T* up, const T* d, bool accumulate,
+                                                T* d_gate, T* d_up) {
     using s = simd<Set, T>;
     typename s::vector one;
     s::spread(one, T(1));
     for (index_t i = 0; i < count; i += s::lanes) {
-      typename s::vector x, y, slope, e, sum;
+      typename s::vector x, y, slope, e;
       s::load_some(x, gate + i, count - i);
       s::load_some(slope, d + i, count - i);
       e = -x;
@@ -88,16 +88,24 @@ struct swiglu_backward_body {
       const typename s::vector sigmoid = one / (e + one);
       if (d_gate) {
         s::load_some(y, up + i, count - i);
-        s::load_some(sum, d_gate + i, count - i);
-        sum += slope * y * sigmoid * (one + x * (one - sigmoid));
-        s::store_some(d_gate + i, sum, count - i);
+        y = slope * y * sigmoid * (one + x * (one - sigmoid));
+        give<Set>(y, accumulate, d_gate + i, count - i);
       }
       if (d_up) {
-        s::load_some(sum, d_up + i, count - i);
-        sum += slope * x * sigmoid;
-        s::store_some(d_up + i, sum, count - i);
+        y = slope * x * sigmoid;
+        give<Set>(y, accumulate, d_up + i, count - i);
       }
     }
+  }
+
+ private:
+  template <class Set>
+  [[gnu::always_inline]] static inline void give(typename simd<Set, T>::vector& value, bool accumulate, T* to,
+                                                 index_t left) {
+    typename simd<Set, T>::vector before{};
+    if (accumulate) simd<Set, T>::load_some(before, to, left);
+    value += before;
+    simd<Set, T>::store_some(to, value, left);
   }
 };
 
@@ -108,12 +116,12 @@ void cpu_swiglu(cpu_device& d, view<const T> gate, view<const T> up, view<T> out
   });
 }
 template <class T>
-void cpu_swiglu_backward(cpu_device& d, view<const T> gate, view<const T> up, view<const T> slope, view<T> d_gate,
-                         view<T> d_up) {
+void cpu_swiglu_backward(cpu_device& d, view<const T> gate, view<const T> up, view<const T> slope, bool accumulate,
+                         view<T> d_gate, view<T> d_up) {
   const auto at = [](T* memory, index_t i) { return memory ? memory + i : memory; };
   d.run_pieces(gate.size(), elementwise_grain / 4, [&](index_t first, index_t last) {
     run_with<swiglu_backward_body<T>>(d.instructions(), last - first, gate.data + first, up.data + first,
-                                      slope.data + first, at(d_gate.data, first), at(d_up.data, first));
+                                      slope.data + first, accumulate, at(d_gate.data, first), at(d_up.data, first));
   });
 }
 

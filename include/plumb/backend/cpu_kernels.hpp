@@ -19,8 +19,8 @@ void cpu_pointwise(cpu_device& d, T factor, view<const T> a, const T* b, view<T>
 template <class T>
 void cpu_swiglu(cpu_device& d, view<const T> gate, view<const T> up, view<T> out);
 template <class T>
-void cpu_swiglu_backward(cpu_device& d, view<const T> gate, view<const T> up, view<const T> slope, view<T> d_gate,
-                         view<T> d_up);
+void cpu_swiglu_backward(cpu_device& d, view<const T> gate, view<const T> up, view<const T> slope, bool accumulate,
+                         view<T> d_gate, view<T> d_up);
 template <class T>
 void cpu_dropout(cpu_device& d, view<const T> x, std::uint64_t key, double rate, bool accumulate, view<T> out);
 template <class T>

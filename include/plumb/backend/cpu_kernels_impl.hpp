@@ -23,7 +23,8 @@ template void cpu_pointwise<pointwise::add_scaled, float>(cpu_device& d, float f
                                                           const float* b, view<float> out);
 template void cpu_swiglu<float>(cpu_device& d, view<const float> gate, view<const float> up, view<float> out);
 template void cpu_swiglu_backward<float>(cpu_device& d, view<const float> gate, view<const float> up,
-                                         view<const float> slope, view<float> d_gate, view<float> d_up);
+                                         view<const float> slope, bool accumulate, view<float> d_gate,
+                                         view<float> d_up);
 template void cpu_dropout<float>(cpu_device& d, view<const float> x, std::uint64_t key, double rate, bool accumulate,
                                  view<float> out);
 template void cpu_adamw<float>(cpu_device& d, const adamw_step& step, view<const float> gradient, view<float> m,
@@ -79,7 +80,8 @@ template void cpu_pointwise<pointwise::add_scaled, double>(cpu_device& d, double
                                                            const double* b, view<double> out);
 template void cpu_swiglu<double>(cpu_device& d, view<const double> gate, view<const double> up, view<double> out);
 template void cpu_swiglu_backward<double>(cpu_device& d, view<const double> gate, view<const double> up,
-                                          view<const double> slope, view<double> d_gate, view<double> d_up);
+                                          view<const double> slope, bool accumulate, view<double> d_gate,
+                                          view<double> d_up);
 template void cpu_dropout<double>(cpu_device& d, view<const double> x, std::uint64_t key, double rate, bool accumulate,
                                   view<double> out);
 template void cpu_adamw<double>(cpu_device& d, const adamw_step& step, view<const double> gradient, view<double> m,

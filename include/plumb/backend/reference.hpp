@@ -80,13 +80,16 @@ struct reference {
   static void swiglu(device&, in<T> gate, in<T> up, view<T> out) {
     for (index_t i = 0; i < gate.size(); ++i) out.data[i] = gate.data[i] / (1 + std::exp(-gate.data[i])) * up.data[i];
   }
-  /// d_gate += d ⊙ up ⊙ silu'(gate), d_up += d ⊙ silu(gate); silu'(x) = σ(x) (1 + x (1 − σ(x))). A null view is skipped.
+  /// d_gate (+)= d ⊙ up ⊙ silu'(gate), d_up (+)= d ⊙ silu(gate); silu'(x) = σ(x) (1 + x (1 − σ(x))). A null view is skipped.
   template <class T>
-  static void swiglu_backward(device&, in<T> gate, in<T> up, in<T> d, view<T> d_gate, view<T> d_up) {
+  static void swiglu_backward(device&, in<T> gate, in<T> up, in<T> d, bool accumulate, view<T> d_gate, view<T> d_up) {
+    const auto give = [&](view<T> to, index_t i, T value) {
+      if (to.data) to.data[i] = accumulate ? to.data[i] + value : value;
+    };
     for (index_t i = 0; i < gate.size(); ++i) {
       const T x = gate.data[i], s = 1 / (1 + std::exp(-x));
-      if (d_gate.data) d_gate.data[i] += d.data[i] * up.data[i] * s * (1 + x * (1 - s));
-      if (d_up.data) d_up.data[i] += d.data[i] * x * s;
+      give(d_gate, i, d.data[i] * up.data[i] * s * (1 + x * (1 - s)));
+      give(d_up, i, d.data[i] * x * s);
     }
   }
   /// out (+)= keep ⊙ x / (1 − rate); number i is kept when word i of the Philox stream `key` is at least rate · 2³².

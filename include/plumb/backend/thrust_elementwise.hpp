@@ -65,12 +65,13 @@ struct swiglu_backward_each {
   const T* gate;
   const T* up;
   const T* d;
+  bool accumulate;
   T* d_gate;  ///< null: not wanted
   T* d_up;    ///< null: not wanted
   PLUMB_HD void operator()(index_t i) const {
     const T x = gate[i], s = 1 / (1 + std::exp(-x));
-    if (d_gate) d_gate[i] += d[i] * up[i] * s * (1 + x * (1 - s));
-    if (d_up) d_up[i] += d[i] * x * s;
+    if (d_gate) d_gate[i] = (accumulate ? d_gate[i] : T(0)) + d[i] * up[i] * s * (1 + x * (1 - s));
+    if (d_up) d_up[i] = (accumulate ? d_up[i] : T(0)) + d[i] * x * s;
   }
 };
 

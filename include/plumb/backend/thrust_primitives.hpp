@@ -57,8 +57,10 @@ struct thrust_primitives {
     Self::for_each(d, gate.size(), swiglu_each<T>{gate.data, up.data, out.data});
   }
   template <class T, class Device>
-  static void swiglu_backward(Device& d, in<T> gate, in<T> up, in<T> from, view<T> d_gate, view<T> d_up) {
-    Self::for_each(d, gate.size(), swiglu_backward_each<T>{gate.data, up.data, from.data, d_gate.data, d_up.data});
+  static void swiglu_backward(Device& d, in<T> gate, in<T> up, in<T> from, bool accumulate, view<T> d_gate,
+                              view<T> d_up) {
+    Self::for_each(d, gate.size(),
+                   swiglu_backward_each<T>{gate.data, up.data, from.data, accumulate, d_gate.data, d_up.data});
   }
   template <class T, class Device>
   static void dropout(Device& d, in<T> x, std::uint64_t key, double rate, bool accumulate, view<T> out) {
