@@ -64,6 +64,15 @@ struct timed : cpu {
     cpu::multiply_sum<T>(d, kind, one, more, beta, c);
   }
   template <class T>
+  static void multiply_adapted(device& d, plumb::product kind, plumb::product_operands<T> one,
+                               plumb::product_operands<T> down, std::type_identity_t<T> factor, plumb::view<T> inner,
+                               plumb::product_operands<T> up, std::type_identity_t<T> beta, plumb::view<T> c) {
+    stopwatch running(d, c.rows, c.columns, depth_of(kind, one.a));
+    running.add_operations(c.rows, c.columns, inner.columns);
+    running.add_operations(c.rows, inner.columns, depth_of(kind, one.a));
+    cpu::multiply_adapted<T>(d, kind, one, down, factor, inner, up, beta, c);
+  }
+  template <class T>
   static void multiply_panels(device& d, std::type_identity_t<T> alpha, plumb::in<T> a, const T* panels,
                               std::type_identity_t<T> beta, plumb::view<T> c) {
     const stopwatch running(d, c.rows, c.columns, a.columns);

@@ -162,6 +162,49 @@ TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch"
     }
 }
 
+TEMPLATE_TEST_CASE("backend: a map and its low-rank side in one call are the bits of two", "", float, double) {
+  using T = TestType;
+  struct sizes {
+    index_t m, n, k, rank;
+  };
+  for (const auto& machine : plumb_test::all_machines())
+    // More rows than a part; all columns in one task, and in many; a K that is deeper than a part; a rank that is not rounded.
+    for (const auto& [m, n, k, rank] :
+         {sizes{2070, 40, 70, 16}, {130, 700, 600, 40}, {37, 50, 5000, 24}, {9, 300, 97, 10}})
+      for (const auto kind : {plumb::product::nt, plumb::product::nn})
+        for (const bool panels : {false, true}) {
+          if (panels && kind == plumb::product::nn) continue;  // panels are for A Bᵀ
+          CAPTURE(static_cast<int>(machine.set), static_cast<int>(machine.unit), m, n, k, static_cast<int>(kind),
+                  panels);
+          cpu::device one_thread = machine.device(1), d = machine.device(3);
+          const bool nt = kind == plumb::product::nt;
+          const auto x = random_numbers<T>(m * k, 1), w = random_numbers<T>(n * k, 2);
+          const auto low = random_numbers<T>(rank * k, 3), high = random_numbers<T>(n * rank, 4);
+          const auto old = random_numbers<T>(m * n, 5);
+          const view<const T> left(x.data(), m, k), map(w.data(), nt ? plumb::shape{n, k} : plumb::shape{k, n});
+          const view<const T> down(low.data(), nt ? plumb::shape{rank, k} : plumb::shape{k, rank});
+          const view<const T> up(high.data(), nt ? plumb::shape{n, rank} : plumb::shape{rank, n});
+          std::vector<T> inner(static_cast<std::size_t>(m * rank)), own_inner(inner.size()), down_panels, up_panels;
+          auto c = old, expected = old;
+          cpu::multiply<T>(one_thread, kind, T(0.5), left, down, T(0), view<T>(inner.data(), m, rank));
+          const view<const T> made(inner.data(), m, rank), own(own_inner.data(), m, rank);
+          cpu::multiply_sum<T>(one_thread, kind, {left, map}, {made, up}, T(0.3), view<T>(expected.data(), m, n));
+          if (panels) {
+            down_panels.resize(static_cast<std::size_t>(cpu::panel_size<T>(d, down.extent())));
+            up_panels.resize(static_cast<std::size_t>(cpu::panel_size<T>(d, up.extent())));
+            cpu::make_panels<T>(d, down, down_panels.data());
+            cpu::make_panels<T>(d, up, up_panels.data());
+          }
+          const T* const of_down = panels ? down_panels.data() : nullptr;
+          const T* const of_up = panels ? up_panels.data() : nullptr;
+          cpu::multiply_adapted<T>(d, kind, {left, map}, {left, down, of_down}, T(0.5),
+                                   view<T>(own_inner.data(), m, rank), {own, up, of_up}, T(0.3),
+                                   view<T>(c.data(), m, n));
+          CHECK(same_bits(own_inner.data(), inner.data(), m * rank));
+          CHECK(same_bits(c.data(), expected.data(), m * n));
+        }
+}
+
 TEST_CASE("backend: products in bfloat16 are exact where nothing is rounded, and within their bound elsewhere") {
   for (const auto& machine : plumb_test::rounding_machines())
     for (const auto& [m, n, k] : {std::tuple<index_t, index_t, index_t>{1, 16, 1},

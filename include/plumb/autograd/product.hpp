@@ -49,27 +49,32 @@ struct adapted_product {
 
   variable<B, T> forward(tape<B, T>& t) {
     inner = t.memory().template make<T>({x.rows(), a.rows()});
-    detail::multiply_weight(t, product::nt, factor, seen.value, a, T(0), inner);
     y = t.make_like({x.rows(), weight.rows()}, x, weight, seen, a, b);
+    if (seen.value.data == x.value.data) {
+      detail::multiply_adapted<B, T>(t, product::nt, x.value, weight, a, factor, inner, b, T(0), t.writable(y));
+      return y;
+    }
+    detail::multiply_weight(t, product::nt, factor, seen.value, a, T(0), inner);
     detail::multiply_both<B, T>(t, product::nt, x.value, weight, inner, b, T(0), t.writable(y));
     return y;
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
     const view<T> d_inner = t.memory().template make<T>(inner.extent());  // of seen Aᵀ, [tokens, rank]
-    B::multiply(t.device(), product::nn, factor, d, b.value, T(0), d_inner);
+    if (x.slot && x.slot == seen.slot) {
+      auto [dx, beta] = t.gradient_for_product(x);
+      detail::multiply_adapted<B, T>(t, product::nn, d, weight, b, factor, d_inner, a, beta, dx);
+    } else {
+      B::multiply(t.device(), product::nn, factor, d, b.value, T(0), d_inner);
+      if (x.slot) {
+        auto [dx, beta] = t.gradient_for_product(x);
+        detail::multiply_weight(t, product::nn, T(1), d, weight, beta, dx);
+      }
+      if (seen.slot) add_product(t, product::nn, d_inner, a.value, seen);
+    }
     if (a.slot) add_product(t, product::tn, d_inner, seen.value, a);
     if (b.slot) add_product(t, product::tn, d, inner, b);
     if (weight.slot) add_product(t, product::tn, d, x.value, weight);
-    if (x.slot && x.slot == seen.slot) {
-      auto [dx, beta] = t.gradient_for_product(x);
-      return detail::multiply_both<B, T>(t, product::nn, d, weight, d_inner, a, beta, dx);
-    }
-    if (x.slot) {
-      auto [dx, beta] = t.gradient_for_product(x);
-      detail::multiply_weight(t, product::nn, T(1), d, weight, beta, dx);
-    }
-    if (seen.slot) add_product(t, product::nn, d_inner, a.value, seen);
   }
 
  private:

@@ -41,19 +41,37 @@ void multiply_weight(tape<B, T>& t, product kind, T factor, view<const T> x, con
                                 kind == product::nt ? packed_panels_of(t, weight) : nullptr, beta, y);
   with_plain(t, weight, [&](view<const T> plain) { B::multiply(t.device(), kind, factor, x, plain, beta, y); });
 }
+/// A weight as an operand, with its panels where the product reads rows of it.
+template <class B, class T>
+product_operands<T> operands_of(const tape<B, T>& t, product kind, view<const T> a, const variable<B, T>& weight) {
+  const bool panels = kind == product::nt;
+  return {a, weight.value, panels ? panels_of(t, weight) : nullptr, weight.packed,
+          panels ? packed_panels_of(t, weight) : nullptr};
+}
 /// c = beta · c + op(a, W) + op(more_a, V), in one trip through c where the backend can; V is never packed.
 template <class B, class T>
 void multiply_both(tape<B, T>& t, product kind, view<const T> a, const variable<B, T>& weight, view<const T> more_a,
                    const variable<B, T>& more, T beta, view<T> c) {
   if constexpr (summed_products<B, T> && packed_products<B, T>) {
-    const bool panels = kind == product::nt;
-    B::template multiply_sum<T>(t.device(), kind,
-                                {a, weight.value, panels ? panels_of(t, weight) : nullptr, weight.packed,
-                                 panels ? packed_panels_of(t, weight) : nullptr},
-                                {more_a, more.value, panels ? panels_of(t, more) : nullptr}, beta, c);
+    B::template multiply_sum<T>(t.device(), kind, operands_of(t, kind, a, weight), operands_of(t, kind, more_a, more),
+                                beta, c);
   } else {
     multiply_weight(t, kind, T(1), a, weight, beta, c);
     B::multiply(t.device(), kind, T(1), more_a, more.value, T(1), c);
+  }
+}
+/// inner = factor · op(a, D), c = beta · c + op(a, W) + op(inner, V), reading `a` once where the backend can; D and V are
+/// never packed.
+template <class B, class T>
+void multiply_adapted(tape<B, T>& t, product kind, view<const T> a, const variable<B, T>& weight,
+                      const variable<B, T>& down, T factor, view<T> inner, const variable<B, T>& up, T beta,
+                      view<T> c) {
+  if constexpr (summed_products<B, T> && packed_products<B, T>) {
+    B::template multiply_adapted<T>(t.device(), kind, operands_of(t, kind, a, weight), operands_of(t, kind, a, down),
+                                    factor, inner, operands_of(t, kind, view<const T>(inner), up), beta, c);
+  } else {
+    multiply_weight(t, kind, factor, a, down, T(0), inner);
+    multiply_both<B, T>(t, kind, a, weight, inner, up, beta, c);
   }
 }
 

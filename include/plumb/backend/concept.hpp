@@ -104,10 +104,13 @@ concept panel_products =
       B::multiply_panels(d, T(1), a, panels, T(0), c);
     };
 
-/// Does the backend add two products in one trip, `multiply_sum(d, kind, {a, b, panels}, {a, b, panels}, beta, c)`?
+/// Does the backend add two products in one trip? `multiply_sum(d, kind, {a, b, panels}, {a, b, panels}, beta, c)`, and
+/// `multiply_adapted(d, kind, one, {a, down}, factor, inner, {inner, up}, beta, c)`, which makes the second one's left operand
+/// from the first one's, inner = factor · op(a, down).
 template <class B, class T>
 concept summed_products = requires(typename B::device& d, view<const T> a, view<T> c) {
   B::template multiply_sum<T>(d, product::nt, {a, a, nullptr}, {a, a, nullptr}, T(0), c);
+  B::template multiply_adapted<T>(d, product::nt, {a, a, nullptr}, {a, a, nullptr}, T(1), c, {c, a, nullptr}, T(0), c);
 };
 
 /// Does the backend multiply with packed weights as they are? `multiply_packed(d, kind, alpha, a, b, panels, beta, c)` is

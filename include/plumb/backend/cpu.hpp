@@ -153,6 +153,14 @@ struct cpu {
                            std::type_identity_t<T> beta, view<T> c) {
     detail::cpu_multiply_sum<T>(d, kind, one, more, beta, c);
   }
+  /// inner = factor · op(A, D) and C = β C + op(A, B) + op(inner, U), where `down` is {A, D} and `up` {inner, U}: a map and
+  /// its low-rank side. In bfloat16, A is packed once for both.
+  template <class T>
+  static void multiply_adapted(device& d, product kind, product_operands<T> one, product_operands<T> down,
+                               std::type_identity_t<T> factor, view<T> inner, product_operands<T> up,
+                               std::type_identity_t<T> beta, view<T> c) {
+    detail::cpu_multiply_adapted<T>(d, kind, one, down, factor, inner, up, beta, c);
+  }
   // Weights in the order of products: see `panel_products` in backend/concept.hpp.
   template <class T>
   static index_t panel_size(const device& d, shape extent) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Products in bfloat16 on the cpu: both operands are rounded while they are packed (cpu_bfloat16_operands.hpp), sums stay floats in
-// C. The left operand is packed once for all tasks; a task packs strips of the right one and multiplies all rows with them.
+// C. The left operand is packed once for all tasks; a task packs strips of the right one and multiplies all rows with them. A
+// low-rank side of the product begins with the same left operand, and is computed where that was just packed.
 #pragma once
 
 #include <algorithm>
@@ -41,26 +42,58 @@ struct bfloat16_piece {
   }
 };
 
+/// A product that is computed on the way, inner = factor · op(A, D) with A of the product's first term: the left operand of
+/// its second.
+struct bfloat16_inner {
+  product_term<float> down;
+  float factor = 1;
+  view<float> to;                         ///< [rows, rank]
+  const bfloat16_bits* strips = nullptr;  ///< of D
+};
+
+/// Strips of the right operand of a product of this kind.
+struct strips_of_right {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(product kind, const product_term<float>* term, index_t first,
+                                                index_t columns, index_t k, index_t depth, bfloat16_bits* to,
+                                                index_t strip) {
+    if (kind == product::nt)
+      call_with<Set, strips_of_rows>(term->b, term->b_stride, term->packed, first, columns, k, depth, to, strip);
+    else
+      call_with<Set, strips_of_columns>(term->b, term->b_stride, term->packed, first, columns, k, depth, to, strip);
+  }
+};
+
+/// Calls a task with the blocks of the device's unit.
+template <template <class> class Task, class... Arguments>
+void run_blocks(const cpu_device& d, Arguments... arguments) {
+  if (d.bfloat16() == bfloat16_unit::matrices)
+    run_avx512<Task<register_blocks>>(arguments...);
+  else
+    run_avx512<Task<vector_blocks>>(arguments...);
+}
+
 /// A part of the product: rows of C, and pieces of K.
 struct bfloat16_part {
   const product_job<float>* job = nullptr;
   index_t row = 0, rows = 0;
   std::array<bfloat16_piece, 2> pieces;
   index_t piece_count = 0;
-  bool accumulate = false;  ///< C holds sums of parts before
+  const bfloat16_inner* inner = nullptr;  ///< makes the left operand of the second piece; null: it is there
+  bool accumulate = false;                ///< C holds sums of parts before
   index_t task_rows = 0, task_strips = 0;
   index_t chunks_to_pack = 0;     ///< of a strip, by the task
   bfloat16_bits* left = nullptr;  ///< bands of A, `band` numbers apart
   index_t band = 0;
 };
 
-/// Packs rows of A, [first, first + rows) of the part, from the first of a band on.
+/// Packs rows of A that are there, [first, first + rows) of the part, from the first of a band on.
 struct pack_left_in_bfloat16 {
   template <class Set>
   [[gnu::always_inline]] static inline void run(const bfloat16_part* the_part, index_t first, index_t rows) {
     const bfloat16_part& part = *the_part;
     const product_job<float>& job = *part.job;
-    for (index_t i = 0; i < part.piece_count; ++i) {
+    for (index_t i = 0; i < (part.inner ? 1 : part.piece_count); ++i) {
       const bfloat16_piece& piece = part.pieces[static_cast<std::size_t>(i)];
       const product_term<float>& term = *piece.term;
       const index_t row = part.row + first;
@@ -72,6 +105,23 @@ struct pack_left_in_bfloat16 {
         call_with<Set, bands_of_rows>(term.a + row * term.a_stride + piece.k(), term.a_stride, rows, piece.depth(),
                                       job.alpha, to, part.band);
     }
+  }
+};
+
+/// Computes and packs the same rows of what is computed on the way.
+template <class Blocks>
+struct make_inner_in_bfloat16 {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(const bfloat16_part* the_part, index_t first, index_t rows) {
+    const bfloat16_part& part = *the_part;
+    const bfloat16_inner& inner = *part.inner;
+    const index_t rank = inner.to.columns, chunks = part.pieces[0].chunks;
+    bfloat16_bits* const bands = part.left + first / band_rows * part.band;
+    float* const to = inner.to.data + (part.row + first) * rank;
+    Blocks::template run<Set>(rows, rank, chunks, bands, part.band, inner.strips, chunks * chunk_size, to, rank, false);
+    if (inner.factor != 1)
+      for (index_t i = 0; i < rows * rank; ++i) to[i] *= inner.factor;
+    call_with<Set, bands_of_rows>(to, rank, rows, rank, 1.0F, bands + part.pieces[1].left * chunk_size, part.band);
   }
 };
 
@@ -112,13 +162,8 @@ struct bfloat16_task {
         multiply(piece.left, piece.chunks, made + first * whole + piece.first * chunk_size, whole);
         continue;
       }
-      bfloat16_bits* const to = right + packed * chunk_size;
-      if (job.kind == product::nt)
-        call_with<Set, strips_of_rows>(term.b, term.b_stride, term.packed, column, columns, piece.k(), piece.depth(),
-                                       to, strip);
-      else
-        call_with<Set, strips_of_columns>(term.b, term.b_stride, term.packed, column, columns, piece.k(), piece.depth(),
-                                          to, strip);
+      call_with<Set, strips_of_right>(job.kind, &term, column, columns, piece.k(), piece.depth(),
+                                      right + packed * chunk_size, strip);
       packed += piece.chunks;
       const bool goes_on = p + 1 < part.piece_count && !part.pieces[static_cast<std::size_t>(p + 1)].strips();
       if (!goes_on)
@@ -144,7 +189,10 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
   const index_t across = parts_of(strips, part.task_strips);
   part.task_rows = across >= threads ? part.rows : up_to(parts_of(part.rows, parts_of(threads, across)), group);
 
-  const auto pack = [&](index_t first, index_t rows) { run_avx512<pack_left_in_bfloat16>(the_part, first, rows); };
+  const auto pack = [&](index_t first, index_t rows) {
+    run_avx512<pack_left_in_bfloat16>(the_part, first, rows);
+    if (part.inner) run_blocks<make_inner_in_bfloat16>(d, the_part, first, rows);
+  };
   const bool own_rows = across == 1;
   if (!own_rows && part.rows <= group / 2)
     pack(0, part.rows);  // sooner done than waited for
@@ -155,22 +203,42 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
     bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * part.chunks_to_pack * chunk_size);
     const index_t top = task / across * part.task_rows, first = task % across * part.task_strips;
     if (own_rows) pack(top, std::min(part.task_rows, part.rows - top));
-    if (d.bfloat16() == bfloat16_unit::matrices)
-      run_avx512<bfloat16_task<register_blocks>>(the_part, top, first, right);
-    else
-      run_avx512<bfloat16_task<vector_blocks>>(the_part, top, first, right);
+    run_blocks<bfloat16_task>(d, the_part, top, first, right);
   });
 }
 
-/// The whole product, in parts of so many rows and so much of K that the packed left operand takes a few megabytes.
-inline void multiply_rounded(cpu_device& d, const product_job<float>& job) {
-  constexpr index_t most_rows = 2048, most_chunks = 128;
+/// Strips of the right operand of a product of this kind, [depth, columns] or [columns, depth], all of them.
+inline void make_strips(cpu_device& d, product kind, const product_term<float>& term, index_t columns,
+                        bfloat16_bits* to) {
+  const index_t strip = bfloat16_chunks(term.depth) * chunk_size;
+  d.run(parts_of(columns, strip_columns), [&](index_t task, int) {
+    const index_t first = task * strip_columns;
+    run_avx512<strips_of_right>(kind, &term, first, std::min(strip_columns, columns - first), index_t{0}, term.depth,
+                                to + task * strip, strip);
+  });
+}
+
+/// How much of K goes into one part, in chunks: the packed left operand takes a few megabytes.
+inline constexpr index_t bfloat16_part_chunks = 128;
+
+/// The whole product, in parts of so many rows and so much of K. `inner`: the left operand of the second term is computed on
+/// the way, from a K that is no deeper than a part.
+inline void multiply_rounded(cpu_device& d, const product_job<float>& job, bfloat16_inner* inner = nullptr) {
+  constexpr index_t most_rows = 2048, most_chunks = bfloat16_part_chunks;
   const index_t chunks = bfloat16_chunks(job.term.depth), more = bfloat16_chunks(job.more.depth);
   const index_t wide = std::min(chunks, most_chunks) + more;
   bfloat16_part part;
   part.job = &job;
   part.band = wide * chunk_size;
-  part.left = d.shared_scratch<bfloat16_bits>(parts_of(std::min(job.rows, most_rows), band_rows) * part.band);
+  part.inner = inner;
+  const index_t left = parts_of(std::min(job.rows, most_rows), band_rows) * part.band;
+  const bool packs_inner = inner && !inner->strips;
+  part.left =
+      d.shared_scratch<bfloat16_bits>(left + (packs_inner ? strips_size(inner->to.columns, inner->down.depth) : 0));
+  if (packs_inner) {
+    make_strips(d, job.kind, inner->down, inner->to.columns, part.left + left);
+    inner->strips = part.left + left;
+  }
   for (; part.row < job.rows; part.row += most_rows) {
     part.rows = std::min(most_rows, job.rows - part.row);
     for (index_t first = 0; first == 0 || first < chunks; first += most_chunks) {
@@ -181,17 +249,6 @@ inline void multiply_rounded(cpu_device& d, const product_job<float>& job) {
       multiply_bfloat16_part(d, part);
     }
   }
-}
-
-/// Strips of a weight, for `multiply_rounded` with `panels` or `packed_panels`.
-inline void make_strips(cpu_device& d, const float* weight, const packed_matrix* packed, shape extent,
-                        bfloat16_bits* to) {
-  const index_t strip = bfloat16_chunks(extent.columns) * chunk_size;
-  d.run(parts_of(extent.rows, strip_columns), [&](index_t task, int) {
-    const index_t first = task * strip_columns;
-    run_avx512<strips_of_rows>(weight, extent.columns, packed, first, std::min(strip_columns, extent.rows - first),
-                               index_t{0}, extent.columns, to + task * strip, strip);
-  });
 }
 
 #endif

@@ -62,6 +62,9 @@ void cpu_make_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t*
 template <class T>
 void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
                       view<T> c);
+template <class T>
+void cpu_multiply_adapted(cpu_device& d, product kind, product_operands<T> one, product_operands<T> down, T factor,
+                          view<T> inner, product_operands<T> up, T beta, view<T> c);
 /// How many numbers `cpu_make_panels` writes for a weight of this shape.
 template <class T>
 index_t cpu_panel_size(const cpu_device& d, shape extent);

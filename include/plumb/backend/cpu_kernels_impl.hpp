@@ -3,6 +3,7 @@
 // Collected by plumb/impl.hpp, which one .cpp of a program includes.
 #pragma once
 
+#include <plumb/backend/cpu_adapted_products.hpp>
 #include <plumb/backend/cpu_attention.hpp>
 #include <plumb/backend/cpu_attention_backward.hpp>
 #include <plumb/backend/cpu_elementwise.hpp>
@@ -56,6 +57,9 @@ template index_t cpu_packed_panel_size<float>(const cpu_device& d, const packed_
 template void cpu_make_packed_panels<float>(cpu_device& d, const packed_matrix& m, std::uint8_t* to);
 template void cpu_multiply_sum<float>(cpu_device& d, product kind, product_operands<float> one,
                                       product_operands<float> more, float beta, view<float> c);
+template void cpu_multiply_adapted<float>(cpu_device& d, product kind, product_operands<float> one,
+                                          product_operands<float> down, float factor, view<float> inner,
+                                          product_operands<float> up, float beta, view<float> c);
 template index_t cpu_panel_size<float>(const cpu_device& d, shape extent);
 template void cpu_make_panels<float>(cpu_device& d, view<const float> weight, float* to);
 template void cpu_multiply_panels<float>(cpu_device& d, float alpha, view<const float> a, const float* panels,
@@ -116,6 +120,9 @@ template index_t cpu_packed_panel_size<double>(const cpu_device& d, const packed
 template void cpu_make_packed_panels<double>(cpu_device& d, const packed_matrix& m, std::uint8_t* to);
 template void cpu_multiply_sum<double>(cpu_device& d, product kind, product_operands<double> one,
                                        product_operands<double> more, double beta, view<double> c);
+template void cpu_multiply_adapted<double>(cpu_device& d, product kind, product_operands<double> one,
+                                           product_operands<double> down, double factor, view<double> inner,
+                                           product_operands<double> up, double beta, view<double> c);
 template index_t cpu_panel_size<double>(const cpu_device& d, shape extent);
 template void cpu_make_panels<double>(cpu_device& d, view<const double> weight, double* to);
 template void cpu_multiply_panels<double>(cpu_device& d, double alpha, view<const double> a, const double* panels,

@@ -275,28 +275,6 @@ void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, 
                       .part = {}});
 }
 
-/// C = β C + op(A, B) + op(A', B').
-template <class T>
-void cpu_multiply_sum(cpu_device& d, product kind, product_operands<T> one, product_operands<T> more, T beta,
-                      view<T> c) {
-  const auto second = term_of<T>(kind, more.a, more.b, more.panels, more.packed, more.packed_panels);
-  product_job<T> job{.kind = kind,
-                     .beta = beta,
-                     .term = term_of<T>(kind, one.a, one.b, one.panels, one.packed, one.packed_panels),
-                     .more = {},
-                     .c = c.data,
-                     .rows = c.rows,
-                     .columns = c.columns,
-                     .part = {}};
-  if (second.depth <= depth_block) {
-    job.more = second;
-    return multiply_job<T>(d, job);
-  }
-  multiply_job<T>(d, job);
-  job.term = second, job.beta = 1;
-  multiply_job<T>(d, job);
-}
-
 // --- weights packed once --------------------------------------------------------------------------------------------
 
 template <class T>
@@ -322,12 +300,12 @@ struct make_panel_task {
 
 template <class T>
 void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
+  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr, nullptr};
 #if defined(__x86_64__)
   if constexpr (std::is_same_v<T, float>)
     if (rounds_operands<T>(d, weight.rows))
-      return make_strips(d, weight.data, nullptr, weight.extent(), reinterpret_cast<bfloat16_bits*>(to));
+      return make_strips(d, product::nt, term, weight.rows, reinterpret_cast<bfloat16_bits*>(to));
 #endif
-  const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr, nullptr};
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, T>;
     d.run(parts_of(weight.rows, panel), [&](index_t task, int) {
@@ -349,7 +327,8 @@ inline index_t packed_panel_bytes(const cpu_device& d, const packed_matrix& m) {
 inline void make_all_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to) {
 #if defined(__x86_64__)
   if (rounds_operands<float>(d, m.rows))
-    return make_strips(d, nullptr, &m, m.extent(), reinterpret_cast<bfloat16_bits*>(to));
+    return make_strips(d, product::nt, {nullptr, nullptr, nullptr, 0, m.columns, m.columns, &m, nullptr}, m.rows,
+                       reinterpret_cast<bfloat16_bits*>(to));
 #endif
   with_set(d.instructions(), [&]<class Set>(Set) {
     constexpr index_t panel = panel_columns<Set, float>;
