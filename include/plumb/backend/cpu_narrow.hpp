@@ -35,8 +35,8 @@ struct narrow_task {
     const narrow_job<T>& job = *the_job;
     const index_t few = job.few.columns, many = job.many.columns, all = job.few.rows;
     const index_t columns = std::min(job.task_columns, many - first);
-    const index_t stretch =
-        64;  // of K: what is asked for in advance of the wide operand is still there in the next pass
+    // Of K. What is asked for in advance of the wide operand is still in the cache when the next pass over it begins.
+    constexpr index_t stretch = 64;
     std::fill_n(sums, few * most_columns, T(0));
     for (index_t k = 0; k < all; k += stretch)
       for (index_t j = 0; j < columns; j += simd<Set, T>::lanes)
