@@ -4,7 +4,7 @@
 
     check_compile_time.py --cxx g++ --flags build/flags/plumb.txt [--tolerance 1.5] [--update-readme]
 
-User CPU seconds, the least of up to three runs, ten of short ones (one is enough when it is within the budget). Budgets
+User CPU seconds, the least of up to six runs, ten of short ones (one is enough when it is within the budget). Budgets
 are meant for a machine that compiles a few headers of the standard library in YARDSTICK_SECONDS; one that needs longer
 beside a run, because it is slower or busy with other things, has as much more for that run. --tolerance is a factor on
 top, for what neighbours take. --update-readme does all runs and writes the table between `<!-- compile-time:begin -->`
@@ -55,7 +55,7 @@ def measure(command, budget, yardstick, all_runs):
     How slow the machine is in a run's minute: the yardstick before the run and the one after it, whichever says less.
     """
     least, peak, fair, before = math.inf, 0.0, math.inf, 1.0
-    for _ in range(3 if budget >= 1 else 10):  # short runs are more easily disturbed
+    for _ in range(6 if budget >= 1 else 10):  # short runs are more easily disturbed
         status, text, seconds, memory = run_measured(command)
         if status != 0:
             return None, text
