@@ -15,14 +15,9 @@ product_term<T> term_of(product kind, const product_operands<T>& o) {
 template <class T>
 product_job<T> sum_of(product kind, const product_operands<T>& one, const product_operands<T>& more, T beta,
                       view<T> c) {
-  return {.kind = kind,
-          .beta = beta,
-          .term = term_of<T>(kind, one),
-          .more = term_of<T>(kind, more),
-          .c = c.data,
-          .rows = c.rows,
-          .columns = c.columns,
-          .part = {}};
+  auto job = job_of<T>(kind, T(1), term_of<T>(kind, one), beta, c);
+  job.more = term_of<T>(kind, more);
+  return job;
 }
 
 /// C = β C + op(A, B) + op(A', B').
@@ -50,14 +45,7 @@ void cpu_multiply_adapted(cpu_device& d, product kind, product_operands<T> one, 
       return multiply_rounded(d, sum_of<T>(kind, one, up, beta, c), &on_the_way);
     }
 #endif
-  multiply_job<T>(d, {.kind = kind,
-                      .alpha = factor,
-                      .term = below,
-                      .more = {},
-                      .c = inner.data,
-                      .rows = inner.rows,
-                      .columns = inner.columns,
-                      .part = {}});
+  multiply_job<T>(d, job_of<T>(kind, factor, below, T(0), inner));
   cpu_multiply_sum<T>(d, kind, one, up, beta, c);
 }
 

@@ -241,6 +241,20 @@ product_term<T> term_of(product kind, view<const T> a, view<const T> b, const T*
           packed, packed_panels};
 }
 
+/// C = β C + α Σ of a term.
+template <class T>
+product_job<T> job_of(product kind, T alpha, const product_term<T>& term, T beta, view<T> c) {
+  return {.kind = kind,
+          .alpha = alpha,
+          .beta = beta,
+          .term = term,
+          .more = {},
+          .c = c.data,
+          .rows = c.rows,
+          .columns = c.columns,
+          .part = {}};
+}
+
 /// C = β C + α op(A, B).
 template <class T>
 void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<const T> b, T beta, view<T> c) {
@@ -248,15 +262,7 @@ void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<co
   if (kind == product::tn)
     with_set(d.instructions(), [&]<class Set>(Set) { done = multiply_narrow<Set, T>(d, alpha, a, b, beta, c); });
   if (done) return;
-  multiply_job<T>(d, {.kind = kind,
-                      .alpha = alpha,
-                      .beta = beta,
-                      .term = term_of<T>(kind, a, b),
-                      .more = {},
-                      .c = c.data,
-                      .rows = c.rows,
-                      .columns = c.columns,
-                      .part = {}});
+  multiply_job<T>(d, job_of<T>(kind, alpha, term_of<T>(kind, a, b), beta, c));
 }
 
 /// C = β C + α op(A, B), B in fewer bits: A Bᵀ or A B. The bits of `cpu_multiply` with B as floats. `panels` of
@@ -264,15 +270,7 @@ void cpu_multiply(cpu_device& d, product kind, T alpha, view<const T> a, view<co
 template <class T>
 void cpu_multiply_packed(cpu_device& d, product kind, T alpha, view<const T> a, const packed_matrix& b,
                          const std::uint8_t* panels, T beta, view<T> c) {
-  multiply_job<T>(d, {.kind = kind,
-                      .alpha = alpha,
-                      .beta = beta,
-                      .term = term_of<T>(kind, a, {}, nullptr, &b, panels),
-                      .more = {},
-                      .c = c.data,
-                      .rows = c.rows,
-                      .columns = c.columns,
-                      .part = {}});
+  multiply_job<T>(d, job_of<T>(kind, alpha, term_of<T>(kind, a, {}, nullptr, &b, panels), beta, c));
 }
 
 // --- weights packed once --------------------------------------------------------------------------------------------
@@ -353,14 +351,7 @@ void cpu_make_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t*
 /// C = β C + α A Bᵀ, B from `cpu_make_panels`.
 template <class T>
 void cpu_multiply_panels(cpu_device& d, T alpha, view<const T> a, const T* panels, T beta, view<T> c) {
-  multiply_job<T>(d, {.alpha = alpha,
-                      .beta = beta,
-                      .term = term_of<T>(product::nt, a, {}, panels),
-                      .more = {},
-                      .c = c.data,
-                      .rows = c.rows,
-                      .columns = c.columns,
-                      .part = {}});
+  multiply_job<T>(d, job_of<T>(product::nt, alpha, term_of<T>(product::nt, a, {}, panels), beta, c));
 }
 
 }  // namespace plumb::inline v0::detail
