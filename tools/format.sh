@@ -20,9 +20,9 @@ sources() {
     \( -name '*.hpp' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null | sort
 }
 if [ "${1:-}" = --check ]; then
-  wrong=$(sources | while read -r file; do "$format" "$file" | cmp -s - "$file" || echo "$file: not formatted"; done)
-  if [ -n "$wrong" ]; then
-    printf '%s\nformat: run ./dev format\n' "$wrong"
+  if ! said=$(sources | xargs "$format" --dry-run -Werror 2>&1); then
+    wrong=$(printf '%s\n' "$said" | sed -n 's/:[0-9]*:[0-9]*: error: .*/: not formatted/p' | sort -u)
+    printf '%s\nformat: run ./dev format\n' "${wrong:-$said}"
     exit 1
   fi
   echo "format: $(sources | wc -l) files, all well"

@@ -33,6 +33,10 @@ endif()
 
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumers/${WAY}" -B "${work}/build" -G "${GENERATOR}"
     "-DCMAKE_CXX_COMPILER=${CXX}" "-DCMAKE_PREFIX_PATH=${PREFIX_PATH}" "${where}")
-run("${CMAKE_COMMAND}" --build "${work}/build")
-run("${work}/build/app")
+if(WAY STREQUAL "fetch_content")  # ends in add_subdirectory, whose program is linked and run
+  run("${CMAKE_COMMAND}" --build "${work}/build" --target app_objects)
+else()
+  run("${CMAKE_COMMAND}" --build "${work}/build")
+  run("${work}/build/app")
+endif()
 message("${WAY}: ${output}")

@@ -69,7 +69,7 @@ struct multiplication {
     const view<const T> d = out.slot->value;
     const auto give = [&](const variable<B, T>& to, view<const T> factor) {
       if (!to.slot) return;
-      if (const auto [gradient, beta] = t.gradient_for_product(to); beta == 0)
+      if (const auto [gradient, beta] = t.begin_gradient(to); beta == 0)
         B::multiply(t.device(), d, factor, gradient);
       else
         B::multiply_add(t.device(), d, factor, gradient);
@@ -92,7 +92,7 @@ struct gated_silu {
     const auto begun = [](const variable<B, T>& x) { return x.slot && x.slot->started; };
     const bool accumulate = begun(gate) || begun(up) || gate.slot == up.slot;
     const auto gradient = [&](const variable<B, T>& x) {
-      return !x.slot ? view<T>() : accumulate ? t.gradient(x) : t.gradient_for_product(x).first;
+      return !x.slot ? view<T>() : accumulate ? t.gradient(x) : t.begin_gradient(x).first;
     };
     B::swiglu_backward(t.device(), gate.value, up.value, out.slot->value, accumulate, gradient(gate), gradient(up));
   }
@@ -113,7 +113,7 @@ struct random_drop {
   }
   void backward(tape<B, T>& t) {
     if (!x.slot) return;
-    const auto [dx, beta] = t.gradient_for_product(x);
+    const auto [dx, beta] = t.begin_gradient(x);
     B::dropout(t.device(), out.slot->value, key, rate, beta != 0, dx);
   }
 };

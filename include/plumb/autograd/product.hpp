@@ -26,11 +26,11 @@ struct linear_product {
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
     if (x.slot) {
-      auto [dx, beta] = t.gradient_for_product(x);
+      auto [dx, beta] = t.begin_gradient(x);
       detail::multiply_weight(t, product::nn, factor, d, weight, beta, dx);
     }
     if (weight.slot) {
-      auto [dw, beta] = t.gradient_for_product(weight);
+      auto [dw, beta] = t.begin_gradient(weight);
       B::multiply(t.device(), product::tn, factor, d, x.value, beta, dw);
     }
     if (base.slot) t.hand_gradient(base, y);
@@ -52,22 +52,22 @@ struct adapted_product {
     y = t.make_like({x.rows(), weight.rows()}, x, weight, seen, a, b);
     if (seen.value.data == x.value.data) {
       detail::multiply_adapted<B, T>(t, product::nt, x.value, weight, a, factor, inner, b, T(0), t.writable(y));
-      return y;
+    } else {
+      detail::multiply_weight(t, product::nt, factor, seen.value, a, T(0), inner);
+      detail::multiply_both<B, T>(t, product::nt, x.value, weight, inner, b, T(0), t.writable(y));
     }
-    detail::multiply_weight(t, product::nt, factor, seen.value, a, T(0), inner);
-    detail::multiply_both<B, T>(t, product::nt, x.value, weight, inner, b, T(0), t.writable(y));
     return y;
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
     const view<T> d_inner = t.memory().template make<T>(inner.extent());  // of seen Aᵀ, [tokens, rank]
     if (x.slot && x.slot == seen.slot) {
-      auto [dx, beta] = t.gradient_for_product(x);
+      auto [dx, beta] = t.begin_gradient(x);
       detail::multiply_adapted<B, T>(t, product::nn, d, weight, b, factor, d_inner, a, beta, dx);
     } else {
       B::multiply(t.device(), product::nn, factor, d, b.value, T(0), d_inner);
       if (x.slot) {
-        auto [dx, beta] = t.gradient_for_product(x);
+        auto [dx, beta] = t.begin_gradient(x);
         detail::multiply_weight(t, product::nn, T(1), d, weight, beta, dx);
       }
       if (seen.slot) add_product(t, product::nn, d_inner, a.value, seen);
@@ -79,7 +79,7 @@ struct adapted_product {
 
  private:
   static void add_product(tape<B, T>& t, product kind, view<const T> left, view<const T> right, variable<B, T> to) {
-    auto [gradient, beta] = t.gradient_for_product(to);
+    auto [gradient, beta] = t.begin_gradient(to);
     B::multiply(t.device(), kind, T(1), left, right, beta, gradient);
   }
 };

@@ -67,7 +67,7 @@ struct rotation {
   }
   void backward(tape<B, T>& t) {
     if (!x.slot) return;
-    const auto [dx, beta] = t.gradient_for_product(x);
+    const auto [dx, beta] = t.begin_gradient(x);
     B::rotate(t.device(), y.slot->value, positions, cosine, sine, head_width, layout, -1, beta != 0, dx);
   }
 };

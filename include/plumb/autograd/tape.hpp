@@ -142,7 +142,7 @@ class tape {
   }
   /// d(x) += d.
   void add_gradient(const variable<B, T>& x, view<const T> d) {
-    if (const auto [dx, beta] = gradient_for_product(x); beta == 0)
+    if (const auto [dx, beta] = begin_gradient(x); beta == 0)
       B::copy(*device_, d, dx);
     else
       B::add_scaled(*device_, T(1), d, dx);
@@ -174,8 +174,8 @@ class tape {
     }
     return slot.value;
   }
-  /// The gradient of `v` for C = β C + …, which needs no zeros at first use. Call once per use.
-  std::pair<view<T>, T> gradient_for_product(const variable<B, T>& v) {
+  /// The gradient of `v` to be made β · gradient + …: β is 0 at first use, when nothing lies there yet. Call once per use.
+  std::pair<view<T>, T> begin_gradient(const variable<B, T>& v) {
     auto& slot = *v.slot;
     const bool started = std::exchange(slot.started, true);
     if (!started) prepare(slot, v.value.extent());
