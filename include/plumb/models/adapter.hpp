@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -33,11 +32,7 @@ inline constexpr std::string_view peft_prefix = "base_model.model.";
 inline constexpr const char* value_head_file = "value_head.safetensors";
 
 /// A list of tensors for a message, cut after a few.
-inline std::string some_of(const std::vector<std::string>& names) {
-  std::string out;
-  for (std::size_t i = 0; i < names.size() && i < 6; ++i) out += join(i ? ", " : "", names[i]);
-  return names.size() > 6 ? join(out, " and ", names.size() - 6, " more") : out;
-}
+std::string some_of(const std::vector<std::string>& names);
 
 /// Target names with "all-linear" written out by kind: a list is understood by every reader of adapters.
 template <class B, class T>
@@ -55,17 +50,7 @@ std::vector<std::string> target_names(const language_model<B, T>& model, const l
 }
 
 /// Checks that an adapter's tensor has the shape and a format that can be read; nothing is allocated yet.
-inline void check_adapter_tensor(const weight_files& files, const std::string& key,
-                                 const std::vector<index_t>& expected) {
-  const tensor_info& info = files.info(key);
-  if (info.shape != expected)
-    throw error(errc::bad_model, key,
-                join("expected shape ", describe_shape(expected), ", found ", describe_shape(info.shape),
-                     "; the adapter belongs to another model, or its rank to another file"));
-  const auto type = info.type;
-  if (type != dtype::f32 && type != dtype::f64 && type != dtype::f16 && type != dtype::bf16)
-    throw error(errc::unsupported, key, join("adapters are read as F32, F64, F16 or BF16, found ", name(type)));
-}
+void check_adapter_tensor(const weight_files& files, const std::string& key, const std::vector<index_t>& expected);
 
 template <class T>
 std::vector<T> read_finite(const weight_files& files, const std::string& key) {
@@ -106,17 +91,7 @@ namespace detail {
 
 /// What the adapter is saved as. PEFT's conversion of pissa and olora: ΔW = s B A − s B₀ A₀ = s [B, −B₀] [A; A₀], twice the
 /// rank, which needs no changed base model.
-inline lora_options saved_options(lora_options o) {
-  if (!starts_from_weight(o.init)) return o;
-  o.init = lora_init::uniform;
-  o.pissa_iterations = 0;
-  const double factor = o.rank_stabilised ? std::sqrt(2.0) : 2;  // so that alpha / rank, or alpha / √rank, stays
-  o.rank *= 2;
-  o.alpha *= factor;
-  for (auto& [key, rank] : o.rank_pattern) rank *= 2;
-  for (auto& [key, alpha] : o.alpha_pattern) alpha *= factor;
-  return o;
-}
+lora_options saved_options(lora_options o);
 
 /// The numbers of every tensor of the adapter as files hold them: [A; A₀] and [B, −B₀] where there are first values.
 template <class B, class T>

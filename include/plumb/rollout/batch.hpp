@@ -44,54 +44,11 @@ struct training_batch {
   }
   /// The words of the replies' teacher for every prediction, [predictions, wide], for the widest list of the batch; nothing where
   /// a reply has none.
-  [[nodiscard]] teacher_list teacher_words() const {
-    teacher_list out;
-    for (const example* e : examples)
-      for (const reply& r : e->replies) out.wide = std::max(out.wide, r.teacher.wide);
-    std::size_t which = 0;
-    for (const example* e : examples)
-      for (const reply& r : e->replies) {
-        const auto count = static_cast<std::size_t>(replies[which++].count),
-                   wide = static_cast<std::size_t>(r.teacher.wide);
-        for (std::size_t t = r.tokens.size() - count; t < r.tokens.size(); ++t)
-          for (std::size_t k = 0; k < static_cast<std::size_t>(out.wide); ++k) {
-            out.ids.push_back(k < wide ? r.teacher.ids[t * wide + k] : -1);
-            out.logp.push_back(k < wide ? r.teacher.logp[t * wide + k] : 0);
-          }
-      }
-    return out;
-  }
+  [[nodiscard]] teacher_list teacher_words() const;
   [[nodiscard]] index_t prediction_count() const noexcept { return static_cast<index_t>(rows.size()); }
 
  private:
-  void lay_out() {
-    segments.clear();
-    replies.clear();
-    predictions_.clear();
-    own_rows.clear();
-    index_t prompt = forest::root;
-    for (std::size_t i = 0; i < examples.size(); ++i) {
-      const example& e = *examples[i];
-      if (i == 0 || e.prompt != examples[i - 1]->prompt || e.adapter != examples[i - 1]->adapter)
-        prompt = segments.add_root(e.prompt, e.adapter);
-      for (const reply& r : e.replies) {
-        const auto first = static_cast<index_t>(predictions_.size());
-        const index_t own = segments.add(r.tokens, prompt);
-        segments.predictions(own, predictions_);
-        const auto count = static_cast<index_t>(predictions_.size()) - first;
-        const index_t end = segments[own].first + segments[own].length;
-        for (index_t row = end - count; row < end; ++row) own_rows.push_back(static_cast<std::int32_t>(row));
-        if (count == 0)
-          throw error(errc::bad_data, e.place,
-                      "the reply has no token to learn from; give it text (an empty reply has no log-probability)");
-        replies.push_back({first, count});
-      }
-    }
-    segments.lay_out(layout);
-    rows.clear();
-    targets.clear();
-    for (const prediction& p : predictions_) rows.push_back(p.row), targets.push_back(p.token);
-  }
+  void lay_out();
   std::vector<prediction> predictions_;
 };
 
@@ -125,14 +82,7 @@ struct batch_scores {
   statistic_rows rows;       ///< how the way back wants the slopes
 
   /// Nothing was asked for. Keeps the memory.
-  void clear() {
-    for (auto* each :
-         {&logp, &entropy, &log_partition, &mean_logp, &sequential_kl, &statistic, &collision, &reward, &value})
-      each->clear();
-    correct.clear();
-    balance = missing;
-    rows = {};
-  }
+  void clear();
 };
 
 namespace detail {
@@ -147,39 +97,10 @@ constexpr int slot_index(std::string_view part, std::string_view name) {
   return found;
 }
 
-inline sequence_record<double> sequence_of(const training_batch& b, const batch_scores& s, index_t which,
-                                           const reply& r) {
-  const auto span = b.replies[static_cast<std::size_t>(which)];
-  sequence_record<double> out;
-  if (!s.logp.empty()) {
-    out.logp = 0;
-    for (index_t i = span.first; i < span.first + span.count; ++i) out.logp += s.logp[static_cast<std::size_t>(i)];
-  }
-  if (!s.sequential_kl.empty()) {
-    out.sequential_kl = 0;
-    for (index_t i = span.first; i < span.first + span.count; ++i)
-      out.sequential_kl += s.sequential_kl[static_cast<std::size_t>(i)];
-  }
-  if (!s.collision.empty()) {
-    double sum = 0;
-    for (auto i = static_cast<std::size_t>(span.first); i < static_cast<std::size_t>(span.first + span.count); ++i)
-      sum += s.logp[i] - std::log(s.collision[i]);
-    out.confidence = sum / static_cast<double>(span.count);
-  }
-  if (!s.reward.empty()) out.reward = s.reward[static_cast<std::size_t>(span.first + span.count - 1)];
-  if (r.targets.size() == 1) out.target = r.targets[0];
-  out.ref = r.reference;
-  out.tokens = static_cast<double>(span.count);
-  return out;
-}
+sequence_record<double> sequence_of(const training_batch& b, const batch_scores& s, index_t which, const reply& r);
 
 /// Objectives on whole replies count all of their tokens.
-inline void refuse_masks(const example& e) {
-  for (const reply& r : e.replies)
-    if (!r.mask.empty())
-      throw error(errc::bad_data, e.place,
-                  "an objective on whole replies counts all of a reply's tokens; leave the mask empty");
-}
+void refuse_masks(const example& e);
 
 /// What the data says about the token at `place` of a reply: numbers for every token, or one for all of them.
 /// A label of NaN is no label: the token does not count.
@@ -204,18 +125,8 @@ inline void fill_from_data(const reply& r, std::size_t place, token_record<doubl
 }
 
 /// Fills in what of a reply lies beyond the first `shared` tokens: the pair's shorter length.
-inline void fill_tail(const training_batch& b, const batch_scores& s, index_t which, const reply& r, index_t shared,
-                      sequence_record<double>& out) {
-  const auto span = b.replies[static_cast<std::size_t>(which)];
-  if (!s.logp.empty()) out.tail = 0;
-  const bool known = !r.token_references.empty();
-  const std::size_t before = r.tokens.size() - static_cast<std::size_t>(span.count);  // tokens that nothing predicts
-  if (known || shared >= span.count) out.ref_tail = 0;
-  for (index_t i = shared; i < span.count; ++i) {
-    if (!s.logp.empty()) out.tail += s.logp[static_cast<std::size_t>(span.first + i)];
-    if (known) out.ref_tail += r.token_references[before + static_cast<std::size_t>(i)];
-  }
-}
+void fill_tail(const training_batch& b, const batch_scores& s, index_t which, const reply& r, index_t shared,
+               sequence_record<double>& out);
 
 }  // namespace detail
 

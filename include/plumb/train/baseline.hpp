@@ -22,28 +22,7 @@ struct mismatched_rows {
 };
 
 /// Throws errc::bad_data, with the row's place, when no other row has another reply.
-inline mismatched_rows mismatch(std::span<const example> data) {
-  mismatched_rows out;
-  const std::size_t count = data.size();
-  for (std::size_t i = 0; i < count; ++i) {
-    out.row_of.push_back(mismatched_rows::none);
-    if (!std::isnan(data[i].kl) || data[i].replies.size() != 1) continue;
-    const auto& own = data[i].replies[0].tokens;
-    std::size_t back = 1;
-    while (back < count && (data[(i + count - back) % count].replies.size() != 1 ||
-                            data[(i + count - back) % count].replies[0].tokens == own))
-      ++back;
-    if (back >= count)
-      throw error(errc::bad_data, data[i].place,
-                  "the baseline needs this prompt with another row's reply, and no other row has another reply; give "
-                  "more rows, or \"kl\" in each, or take apo_zero_unpaired, which has no baseline");
-    out.row_of[i] = out.rows.size();
-    out.rows.push_back({.prompt = data[i].prompt,
-                        .replies = {{data[(i + count - back) % count].replies[0].tokens}},
-                        .place = data[i].place});
-  }
-  return out;
-}
+mismatched_rows mismatch(std::span<const example> data);
 
 /// References of rows that have none, and of their mismatched ones: both have the same prompt, which is read once. What
 /// they are is what each gets alone.

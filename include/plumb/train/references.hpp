@@ -40,32 +40,9 @@ void provide_references(scorer<B, T>& engine, run_rows& rows, const head_options
 }
 
 /// A checkpoint keeps the references of all rows: when the model's own weights are trained, they cannot be scored again.
-inline void keep_references(run_rows& rows, run_state& state) {
-  state.references.clear();
-  state.token_references.clear();
-  rows.for_each_list([&](std::vector<example>& list) {
-    for (const example& e : list)
-      for (const reply& r : e.replies) {
-        state.references.push_back(r.reference);
-        state.token_references.insert(state.token_references.end(), r.token_references.begin(),
-                                      r.token_references.end());
-      }
-  });
-}
+void keep_references(run_rows& rows, run_state& state);
 
 /// The way back: into the same rows.
-inline void restore_references(const run_state& state, run_rows& rows) {
-  std::size_t which = 0, token = 0;
-  rows.for_each_list([&](std::vector<example>& list) {
-    for (example& e : list)
-      for (reply& r : e.replies) {
-        if (which < state.references.size()) r.reference = state.references[which++];
-        if (state.token_references.size() - token < r.tokens.size()) continue;
-        const auto first = state.token_references.begin() + static_cast<std::ptrdiff_t>(token);
-        r.token_references.assign(first, first + static_cast<std::ptrdiff_t>(r.tokens.size()));
-        token += r.tokens.size();
-      }
-  });
-}
+void restore_references(const run_state& state, run_rows& rows);
 
 }  // namespace plumb::inline v0

@@ -2,8 +2,6 @@
 // The parts of a run that `fit` is made of: its plan, the order of its data, its windows, metrics and resumption.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <span>
 #include <string>
 #include <utility>
@@ -50,13 +48,7 @@ struct run_plan {
   index_t batch_tokens = 0, accumulate = 1;
   std::vector<index_t> epoch_ends;  ///< with a budget of tokens: steps done at the end of each epoch
 
-  [[nodiscard]] double epoch_of(index_t done) const noexcept {
-    if (epoch_ends.empty()) return static_cast<double>(done) / static_cast<double>(steps_per_epoch);
-    const auto [epoch, first] = epoch_at(done);
-    const auto end = epoch_ends[std::min(epoch, epoch_ends.size() - 1)];
-    return static_cast<double>(epoch) +
-           (end > first ? static_cast<double>(done - first) / static_cast<double>(end - first) : 0);
-  }
+  [[nodiscard]] double epoch_of(index_t done) const noexcept;
   /// The examples of a step. `kept` is of this plan and these data: it is made once an epoch, and the result points into it.
   [[nodiscard]] std::span<const example* const> examples_of(index_t step, std::span<const example> data,
                                                             epoch_order& kept) const;
@@ -75,32 +67,13 @@ struct run_plan {
 
  private:
   /// The epoch of a step, and the epoch's first step.
-  [[nodiscard]] std::pair<std::size_t, index_t> epoch_at(index_t step) const {
-    const auto next = std::upper_bound(epoch_ends.begin(), epoch_ends.end(), step);
-    return {static_cast<std::size_t>(next - epoch_ends.begin()), next == epoch_ends.begin() ? 0 : *(next - 1)};
-  }
+  [[nodiscard]] std::pair<std::size_t, index_t> epoch_at(index_t step) const;
 };
 
-inline void set_schedule(run_plan& plan, const fit_options& o) {
-  const double warmup = o.warmup < 1 ? std::ceil(o.warmup * static_cast<double>(plan.steps)) : o.warmup;
-  plan.schedule = {o.schedule, static_cast<index_t>(warmup), plan.steps};
-}
+void set_schedule(run_plan& plan, const fit_options& o);
 
 /// Throws errc::bad_data when there is nothing to train on.
-inline run_plan plan_run(std::size_t examples, const fit_options& o) {
-  if (examples == 0) throw error(errc::bad_data, "data", "there is no row to train on");
-  run_plan plan;
-  plan.per_step = std::min(o.batch * o.accumulate, static_cast<index_t>(examples));
-  plan.steps_per_epoch = (static_cast<index_t>(examples) + plan.per_step - 1) / plan.per_step;
-  plan.steps = o.steps > 0 ? o.steps
-                           : std::max<index_t>(1, static_cast<index_t>(std::ceil(
-                                                      o.epochs * static_cast<double>(plan.steps_per_epoch) - 1e-9)));
-  plan.key = derive_key(o.seed, 0);
-  plan.accumulate = o.accumulate;
-  plan.batch_tokens = o.batch_tokens;
-  set_schedule(plan, o);
-  return plan;
-}
+run_plan plan_run(std::size_t examples, const fit_options& o);
 
 /// The same for these examples, whose tokens count where batches have a budget of them.
 run_plan plan_run(std::span<const example> data, const fit_options& o);

@@ -27,6 +27,19 @@ std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t key) {
   return order;
 }
 
+double run_plan::epoch_of(index_t done) const noexcept {
+  if (epoch_ends.empty()) return static_cast<double>(done) / static_cast<double>(steps_per_epoch);
+  const auto [epoch, first] = epoch_at(done);
+  const auto end = epoch_ends[std::min(epoch, epoch_ends.size() - 1)];
+  return static_cast<double>(epoch) +
+         (end > first ? static_cast<double>(done - first) / static_cast<double>(end - first) : 0);
+}
+
+std::pair<std::size_t, index_t> run_plan::epoch_at(index_t step) const {
+  const auto next = std::upper_bound(epoch_ends.begin(), epoch_ends.end(), step);
+  return {static_cast<std::size_t>(next - epoch_ends.begin()), next == epoch_ends.begin() ? 0 : *(next - 1)};
+}
+
 void run_plan::make_order(std::size_t epoch, std::span<const example> data, epoch_order& out) const {
   shuffled(data.size(), derive_key(key, epoch), out.numbers);
   out.epoch = epoch;
@@ -55,6 +68,26 @@ std::vector<const example*> run_plan::examples_of(index_t step, std::span<const 
   epoch_order order;
   const auto chosen = examples_of(step, data, order);
   return {chosen.begin(), chosen.end()};
+}
+
+void set_schedule(run_plan& plan, const fit_options& o) {
+  const double warmup = o.warmup < 1 ? std::ceil(o.warmup * static_cast<double>(plan.steps)) : o.warmup;
+  plan.schedule = {o.schedule, static_cast<index_t>(warmup), plan.steps};
+}
+
+run_plan plan_run(std::size_t examples, const fit_options& o) {
+  if (examples == 0) throw error(errc::bad_data, "data", "there is no row to train on");
+  run_plan plan;
+  plan.per_step = std::min(o.batch * o.accumulate, static_cast<index_t>(examples));
+  plan.steps_per_epoch = (static_cast<index_t>(examples) + plan.per_step - 1) / plan.per_step;
+  plan.steps = o.steps > 0 ? o.steps
+                           : std::max<index_t>(1, static_cast<index_t>(std::ceil(
+                                                      o.epochs * static_cast<double>(plan.steps_per_epoch) - 1e-9)));
+  plan.key = derive_key(o.seed, 0);
+  plan.accumulate = o.accumulate;
+  plan.batch_tokens = o.batch_tokens;
+  set_schedule(plan, o);
+  return plan;
 }
 
 run_plan plan_run(std::span<const example> data, const fit_options& o) {

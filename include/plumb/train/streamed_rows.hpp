@@ -2,11 +2,9 @@
 // The rows of a run that come from a stream: drawn and prepared step by step.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
+#include <span>
 #include <utility>
 
-#include <plumb/core/error.hpp>
 #include <plumb/data/example_stream.hpp>
 #include <plumb/rollout/split.hpp>
 #include <plumb/train/run.hpp>
@@ -14,41 +12,13 @@
 namespace plumb::inline v0 {
 
 /// Throws errc::bad_argument for options that a run on a stream cannot follow.
-inline void check_streamed(const fit_options& o) {
-  if (o.batch_tokens > 0 && o.steps == 0)
-    throw error(
-        errc::bad_argument, "steps",
-        "expected a number of steps: how many an epoch has is not known beforehand when rows come from a stream "
-        "and batch_tokens fills the steps");
-  if (!o.reference_cache.empty())
-    throw error(errc::bad_argument, "reference_cache",
-                "a run on a stream scores the rows of each step as they come and keeps none; leave it empty");
-}
+void check_streamed(const fit_options& o);
 
 /// The plan of a run on a stream with so many rows a pass. Steps take no notice of where a pass ends.
-inline run_plan plan_streamed(index_t rows, const fit_options& o) {
-  check_streamed(o);
-  run_plan plan = plan_run(static_cast<std::size_t>(rows), o);
-  plan.per_step = o.batch * o.accumulate;
-  plan.steps_per_epoch = std::max<index_t>(1, rows / plan.per_step);
-  if (o.steps == 0)
-    plan.steps = static_cast<index_t>(
-        std::ceil(o.epochs * static_cast<double>(rows) / static_cast<double>(plan.per_step) - 1e-9));
-  plan.steps = std::max<index_t>(1, plan.steps);
-  set_schedule(plan, o);
-  return plan;
-}
+run_plan plan_streamed(index_t rows, const fit_options& o);
 
 /// Do rows of the step lack a reference log-probability, of replies or (`by_token`) of tokens?
-inline bool lack_references(const run_rows& rows, bool by_token) {
-  const auto lacks = [](std::span<const example> data, bool tokens) {
-    return std::any_of(data.begin(), data.end(), [&](const example& e) {
-      return std::any_of(e.replies.begin(), e.replies.end(),
-                         [&](const reply& r) { return lacks_reference(r, tokens); });
-    });
-  };
-  return lacks(rows.data, by_token) || lacks(rows.mismatched.rows, false);
-}
+bool lack_references(const run_rows& rows, bool by_token);
 
 /// Puts the rows of the next step in place of those of the last: batch · accumulate of them, or, with a budget of tokens,
 /// as many as fill `accumulate` micro-batches; a row that does not fit any more is the first of the next step. Rows with
