@@ -228,7 +228,7 @@ class backend_cases {
       }
     });
     record(shaped("adamw", m, n), [&](case_result& result) {
-      numbers first(d_, m, n, 19), p(d_, m, n, 20);
+      numbers gradient(d_, m, n, 18), first(d_, m, n, 19), p(d_, m, n, 20);
       numbers second(d_, m, n, std::vector<T>(static_cast<std::size_t>(m * n), T(0.5)));
       const plumb::adamw_step step{.rate = 0.01,
                                    .beta1 = 0.9,
@@ -238,8 +238,9 @@ class backend_cases {
                                    .correction1 = 0.19,
                                    .correction2 = 0.02,
                                    .gradient_scale = 0.7};
-      B::template adamw<T>(d_, step, a.there(), first.there(), second.there(), p.there());
-      ref::adamw<T>(r_, step, a.here(), first.here(), second.here(), p.here());
+      B::template adamw<T>(d_, step, gradient.there(), first.there(), second.there(), p.there());
+      ref::adamw<T>(r_, step, gradient.here(), first.here(), second.here(), p.here());
+      gradient.compare(result);
       first.compare(result);
       second.compare(result);
       p.compare(result);

@@ -76,7 +76,7 @@ concept heavy_primitives = requires(typename B::device& d, view<const T> a, view
   B::row_gradients(d, out, targets, read, read, read, read);
   B::template row_sums<T>(d, a, a, 1.0, same_number{}, vector);
   B::template row_sum_gradients<T>(d, a, a, 1.0, same_number{}, read, out);
-  B::adamw(d, step, a, out, out, out);
+  B::adamw(d, step, out, out, out, out);
   { B::template sum_of_squares<T>(d, a) } -> std::same_as<double>;
 };
 

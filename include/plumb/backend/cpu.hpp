@@ -208,7 +208,7 @@ struct cpu {
     detail::cpu_row_sums<T>(d, z, other, sharpness, phi, slope, nullptr, dz);
   }
   template <class T>
-  static void adamw(device& d, const adamw_step& step, in<T> gradient, view<T> m, view<T> v, view<T> p) {
+  static void adamw(device& d, const adamw_step& step, view<T> gradient, view<T> m, view<T> v, view<T> p) {
     detail::cpu_adamw<T>(d, step, gradient, m, v, p);
   }
   template <class T>

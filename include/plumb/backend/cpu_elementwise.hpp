@@ -162,11 +162,11 @@ struct adamw_factors {
 template <class T>
 struct adamw_body {
   template <class Set>
-  [[gnu::always_inline]] static inline void run(index_t count, const adamw_factors<T>* f, const T* gradient, T* m, T* v,
+  [[gnu::always_inline]] static inline void run(index_t count, const adamw_factors<T>* f, T* gradient, T* m, T* v,
                                                 T* p) {
     using s = simd<Set, T>;
     for (index_t i = 0; i < count; i += s::lanes) {
-      typename s::vector g, first, second, root, weight;
+      typename s::vector g, first, second, root, weight, zero = {};
       s::load_some(g, gradient + i, count - i);
       s::load_some(first, m + i, count - i);
       s::load_some(second, v + i, count - i);
@@ -178,6 +178,7 @@ struct adamw_body {
       s::square_root(root);
       root = root / f->root + f->epsilon;
       weight = weight * f->keep - f->rate * first / root;
+      s::store_some(gradient + i, zero, count - i);
       s::store_some(m + i, first, count - i);
       s::store_some(v + i, second, count - i);
       s::store_some(p + i, weight, count - i);
@@ -186,7 +187,7 @@ struct adamw_body {
 };
 
 template <class T>
-void cpu_adamw(cpu_device& d, const adamw_step& step, view<const T> gradient, view<T> m, view<T> v, view<T> p) {
+void cpu_adamw(cpu_device& d, const adamw_step& step, view<T> gradient, view<T> m, view<T> v, view<T> p) {
   const adamw_factors<T> factors(step);
   d.run_pieces(p.size(), elementwise_grain, [&](index_t first, index_t last) {
     run_with<adamw_body<T>>(d.instructions(), last - first, &factors, gradient.data + first, m.data + first,

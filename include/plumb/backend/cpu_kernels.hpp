@@ -24,7 +24,7 @@ void cpu_swiglu_backward(cpu_device& d, view<const T> gate, view<const T> up, vi
 template <class T>
 void cpu_dropout(cpu_device& d, view<const T> x, std::uint64_t key, double rate, bool accumulate, view<T> out);
 template <class T>
-void cpu_adamw(cpu_device& d, const adamw_step& step, view<const T> gradient, view<T> m, view<T> v, view<T> p);
+void cpu_adamw(cpu_device& d, const adamw_step& step, view<T> gradient, view<T> m, view<T> v, view<T> p);
 template <class T>
 double cpu_sum_of_squares(cpu_device& d, view<const T> x);
 template <class T>

@@ -28,7 +28,7 @@ template void cpu_swiglu_backward<float>(cpu_device& d, view<const float> gate, 
                                          view<float> d_up);
 template void cpu_dropout<float>(cpu_device& d, view<const float> x, std::uint64_t key, double rate, bool accumulate,
                                  view<float> out);
-template void cpu_adamw<float>(cpu_device& d, const adamw_step& step, view<const float> gradient, view<float> m,
+template void cpu_adamw<float>(cpu_device& d, const adamw_step& step, view<float> gradient, view<float> m,
                                view<float> v, view<float> p);
 template double cpu_sum_of_squares<float>(cpu_device& d, view<const float> x);
 template void cpu_rms_norm<float>(cpu_device& d, view<const float> x, view<const float> weight, double epsilon,
@@ -88,7 +88,7 @@ template void cpu_swiglu_backward<double>(cpu_device& d, view<const double> gate
                                           view<double> d_up);
 template void cpu_dropout<double>(cpu_device& d, view<const double> x, std::uint64_t key, double rate, bool accumulate,
                                   view<double> out);
-template void cpu_adamw<double>(cpu_device& d, const adamw_step& step, view<const double> gradient, view<double> m,
+template void cpu_adamw<double>(cpu_device& d, const adamw_step& step, view<double> gradient, view<double> m,
                                 view<double> v, view<double> p);
 template double cpu_sum_of_squares<double>(cpu_device& d, view<const double> x);
 template void cpu_rms_norm<double>(cpu_device& d, view<const double> x, view<const double> weight, double epsilon,

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include <plumb/backend/plan.hpp>
@@ -329,11 +330,12 @@ struct reference {
 
   // --- the optimiser ------------------------------------------------------------------------------------------------
 
-  /// p ← p (1 − rate · decay) − rate m̂ / (√v̂ + ε) with m, v the running moments of the scaled gradient.
+  /// p ← p (1 − rate · decay) − rate m̂ / (√v̂ + ε) with m, v the running moments of the scaled gradient. The gradient becomes
+  /// zero: it is at hand, and the next step adds to it.
   template <class T>
-  static void adamw(device&, const adamw_step& s, in<T> gradient, view<T> m, view<T> v, view<T> p) {
+  static void adamw(device&, const adamw_step& s, view<T> gradient, view<T> m, view<T> v, view<T> p) {
     for (index_t i = 0; i < p.size(); ++i) {
-      const T g = gradient.data[i] * static_cast<T>(s.gradient_scale);
+      const T g = std::exchange(gradient.data[i], T(0)) * static_cast<T>(s.gradient_scale);
       m.data[i] = static_cast<T>(s.beta1) * m.data[i] + static_cast<T>(1 - s.beta1) * g;
       v.data[i] = static_cast<T>(s.beta2) * v.data[i] + static_cast<T>(1 - s.beta2) * g * g;
       const T root = std::sqrt(v.data[i]) / static_cast<T>(std::sqrt(s.correction2)) + static_cast<T>(s.epsilon);

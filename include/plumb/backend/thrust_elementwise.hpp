@@ -98,13 +98,13 @@ struct dropout_each {
 
 template <class T>
 struct adamw_each {
-  const T* gradient;
+  T* gradient;
   T* m;
   T* v;
   T* p;
   T scale, beta1, rest1, beta2, rest2, root_correction2, epsilon, decay, rate;
 
-  adamw_each(const adamw_step& s, const T* from, T* first, T* second, T* parameter)
+  adamw_each(const adamw_step& s, T* from, T* first, T* second, T* parameter)
       : gradient(from),
         m(first),
         v(second),
@@ -121,6 +121,7 @@ struct adamw_each {
 
   PLUMB_HD void operator()(index_t i) const {
     const T g = gradient[i] * scale;
+    gradient[i] = 0;
     const T first = beta1 * m[i] + rest1 * g;
     const T second = beta2 * v[i] + rest2 * g * g;
     m[i] = first;

@@ -194,7 +194,7 @@ struct thrust_primitives {
   // --- the optimiser ------------------------------------------------------------------------------------------------
 
   template <class T, class Device>
-  static void adamw(Device& d, const adamw_step& step, in<T> gradient, view<T> m, view<T> v, view<T> p) {
+  static void adamw(Device& d, const adamw_step& step, view<T> gradient, view<T> m, view<T> v, view<T> p) {
     Self::for_each(d, p.size(), adamw_each<T>(step, gradient.data, m.data, v.data, p.data));
   }
   template <class T, class Device>

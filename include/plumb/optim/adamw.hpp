@@ -68,8 +68,7 @@ class adamw {
       auto& p = *each.of.parameter;
       s.rate = rate * each.of.rate_factor;
       s.weight_decay = each.of.decays ? options_.weight_decay : 0;
-      B::adamw(*p.value.device(), s, std::as_const(p.gradient).get(), each.m.get(), each.v.get(), p.value.get());
-      B::fill(*p.value.device(), p.gradient.get(), T(0));
+      B::adamw(*p.value.device(), s, p.gradient.get(), each.m.get(), each.v.get(), p.value.get());
     }
   }
 
