@@ -156,8 +156,9 @@ inline double operations_of(const plumb::model_config& c, const step_shape& s, i
   const operations own = operations_of(c, s.prompt, s.reply, s.replies, rank);
   const double frozen = operations_of(c, s.prompt, s.reply, s.replies, 0).forward;
   double row = own.forward + own.backward;
-  if (s.mismatched)  // its prompt is read once for both replies under the reference
-    row += own.forward + operations_of(c, s.prompt, s.reply, 2 * s.replies, 0).forward;
+  if (s.mismatched)  // its prompt is read once for both replies, under policy and reference
+    row += operations_of(c, s.prompt, s.reply, 2 * s.replies, rank).forward - own.forward +
+           operations_of(c, s.prompt, s.reply, 2 * s.replies, 0).forward;
   else if (s.reference)
     row += frozen;
   return row * static_cast<double>(s.rows);

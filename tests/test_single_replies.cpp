@@ -79,6 +79,87 @@ TEST_CASE("references of rows and their mismatched ones are those that each gets
     CHECK(together.mismatched.rows[i].replies[0].reference == apart.mismatched.rows[i].replies[0].reference);
 }
 
+TEST_CASE("mismatched rows beside a step are scored as they are alone", "[single]") {
+  const auto rows_of = [](const policy<B>& p) {
+    run_rows rows{.data = some_replies(7)};
+    rows.data[2].prompt = rows.data[1].prompt;  // shared
+    rows.data[3].prompt.clear();                // nothing to go on from
+    rows.data[4].kl = 0.25;
+    rows.data[5].replies[0].weight = 0;
+    rows.mismatch(7);
+    scorer<B, float> engine(p.model());
+    provide_references(engine, rows, {}, {});
+    return rows;
+  };
+  const auto stirred = [](policy<B> p) {
+    std::uint64_t key = 3;
+    for (const auto& each : p.trainable()) {
+      const auto extent = each.parameter->value.extent();
+      each.parameter->value.assign(
+          plumb_test::random_tensor<B, float>(each.parameter->value.device(), extent, key++, -0.3, 0.3).host());
+    }
+    return p;
+  };
+  using request = scorer<B, float>::request;
+  const auto step = [](const policy<B>& p, const run_rows& rows, const request& asked, step_context context) {
+    for (const auto& each : p.trainable())
+      each.parameter->gradient.assign(
+          std::vector<float>(static_cast<std::size_t>(each.parameter->gradient.size()), 0.f));
+    scorer<B, float> engine(p.model());
+    metric_list metrics;
+    const auto pointers = pointers_to(rows.data);
+    const auto result = run_step<B, float>(engine, kto{}, objective_needs(kto{}), pointers, split_by_count(pointers, 7),
+                                           asked, context, metrics);
+    std::vector<std::vector<float>> gradients;
+    for (const auto& each : p.trainable()) gradients.push_back(each.parameter->gradient.host());
+    return std::tuple(context.baseline, result.loss, gradients);
+  };
+  const auto check = [&](const policy<B>& bare, request asked) {
+    const run_rows rows = rows_of(bare);
+    const auto p = stirred(bare);
+    scorer<B, float> engine(p.model());
+    const double alone = measure_baseline(engine, rows.mismatched, rows.data, pointers_to(rows.data));
+    CHECK(std::abs(alone) > 1e-2);
+    for (const bool learn : {false, true}) {
+      asked.learn = learn;
+      const auto [baseline, loss, gradients] =
+          step(p, rows, asked, {.mismatched = &rows.mismatched, .data = rows.data});
+      CHECK(baseline == Approx(alone).epsilon(1e-6));
+      const auto [given, same_loss, same_gradients] = step(p, rows, asked, {.baseline = baseline});
+      CHECK(loss == same_loss);
+      CHECK(gradients == same_gradients);
+    }
+    auto others = rows;  // what comes before a prompt's last token is heard
+    others.data[0].prompt[0] += 1, others.mismatched.rows[0].prompt[0] += 1;
+    const auto moved = step(p, others, asked, {.mismatched = &others.mismatched, .data = others.data});
+    CHECK(std::abs(std::get<0>(moved) - alone) > 1e-5);
+  };
+  SECTION("one pass and what goes on from it") { check(fresh(), {}); }
+  SECTION("with dropout, which does not reach them") { check(fresh(0.4), {.key = 7}); }
+  SECTION("with noise, which does not either") { check(fresh(), {.key = 7, .noise = 5}); }
+  SECTION("on three threads, all weights") {
+    check(train_all(load_model<B>(golden / "tiny_llama", {.threads = 3})), {});
+  }
+  SECTION("behind virtual tokens") {
+    check(attach_prompt(load_model<B>(golden / "tiny_llama", {.threads = 1}), {.count = 3}), {});
+  }
+  SECTION("rows that all bring their own") {
+    const auto p = fresh();
+    auto rows = rows_of(p);
+    for (std::size_t i = 0; i < 7; ++i) rows.mismatched.row_of[i] = mismatched_rows::none, rows.data[i].kl = 0.5;
+    CHECK(std::get<0>(step(p, rows, {}, {.mismatched = &rows.mismatched, .data = rows.data})) == 0.5);
+  }
+  SECTION("a prompt of another batch") {
+    const auto data = some_replies(3);
+    const auto pointers = pointers_to(data);
+    training_batch batch;
+    batch.assign(std::span(pointers).first(2));
+    scorer<B, float> engine(fresh().model());
+    CHECK_MESSAGE(errc::bad_argument, engine.run(batch, {.beside = std::span(pointers).last(1)}),
+                  "replies:3: its prompt is not among those of the batch");
+  }
+}
+
 TEST_CASE("losses, baselines and LoRA gradients of single replies follow torch", "[single][golden]") {
   const auto model_folder = plumb_test::shared_data("stories260k/hf");
   if (!model_folder) return;

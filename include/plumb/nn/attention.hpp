@@ -14,22 +14,26 @@
 namespace plumb::inline v0 {
 
 /// softmax(q kᵀ scale) v along each token's path. In sampling, keys and values are appended to the pass's cache and read
-/// from there.
+/// from there; a pass may also keep its own for one that goes on from it.
 template <class B, class T>
 variable<B, T> attend_path(pass<B, T>& p, variable<B, T> q, variable<B, T> k, variable<B, T> v,
                            const attention_options& options) {
   const index_t ahead = p.batch.ahead;  // virtual tokens in the first rows
   if (ahead > 0 && p.ahead->prefix) k = p.ahead->instead_of(p, k, 0), v = p.ahead->instead_of(p, v, 1);
-  if (p.cache) {
-    auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
+  if (kv_cache<B, T>* const cache = p.cache ? p.cache : p.kept) {
+    auto& layer = cache->layers[static_cast<std::size_t>(p.layer)];
     const auto keep = [&](const variable<B, T>& x, tensor<B, T>& to) {
       const index_t own = x.rows() - ahead;
-      B::copy(p.tape.device(), x.value.slice(0, ahead), to.get().slice(p.cache->capacity, ahead));
-      B::copy(p.tape.device(), x.value.slice(ahead, own), to.get().slice(p.cache->used, own));
+      B::copy(p.tape.device(), x.value.slice(0, ahead), to.get().slice(cache->capacity, ahead));
+      B::copy(p.tape.device(), x.value.slice(ahead, own), to.get().slice(cache->used, own));
     };
     keep(k, layer.keys), keep(v, layer.values);
-    k = p.tape.constant(std::as_const(layer.keys).get());    // [capacity, kv_heads · head_width]
-    v = p.tape.constant(std::as_const(layer.values).get());  // [capacity, kv_heads · head_width]
+    ++p.kept_layers;
+  }
+  if (p.cache) {
+    const auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
+    k = p.tape.constant(layer.keys.get());    // [capacity, kv_heads · head_width]
+    v = p.tape.constant(layer.values.get());  // [capacity, kv_heads · head_width]
   }
   return attend(p.tape, q, k, v, p.batch.plan, options);  // [tokens, heads · head_width]
 }

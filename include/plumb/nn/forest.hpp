@@ -68,6 +68,9 @@ class forest {
   /// Adds a segment after all others and returns its number. An empty segment is allowed (its children continue the
   /// grandparent's end). Throws errc::bad_argument for an unknown parent or more than 2³¹ − 1 tokens or key rows.
   index_t add(std::span<const token_id> tokens, index_t parent = root);
+  /// Adds a root whose first token has position `position`: it goes on from something that is not in this forest, whose
+  /// rows the caller writes into the layout.
+  index_t add_from(index_t position, std::span<const token_id> tokens);
   void clear() noexcept {
     tokens_.clear();
     segments_.clear();
@@ -99,6 +102,8 @@ class forest {
   void lay_out(batch_layout& out) const;
 
  private:
+  index_t append(segment s, std::span<const token_id> tokens);
+
   static constexpr index_t limit = std::numeric_limits<std::int32_t>::max();
   std::vector<token_id> tokens_;
   std::vector<segment> segments_;

@@ -26,14 +26,24 @@ index_t forest::add(std::span<const token_id> tokens, index_t parent) {
   if (parent < root || parent >= count)
     throw error(errc::bad_argument, "",
                 join("segment ", count, " continues segment ", parent, ", which is not there yet"));
-  segment s{parent, static_cast<index_t>(tokens_.size()), static_cast<index_t>(tokens.size())};
+  segment s{.parent = parent};
   if (parent != root) s.position = (*this)[parent].end_position(), s.adapter = (*this)[parent].adapter;
+  return append(s, tokens);
+}
+
+index_t forest::add_from(index_t position, std::span<const token_id> tokens) {
+  return append({.position = position}, tokens);
+}
+
+index_t forest::append(segment s, std::span<const token_id> tokens) {
+  s.first = static_cast<index_t>(tokens_.size());
+  s.length = static_cast<index_t>(tokens.size());
   path_total_ += s.end_position();
   if (s.first + s.length > limit || path_total_ > limit)
     throw error(errc::bad_argument, "", "a batch holds at most 2147483647 tokens and path entries; make it smaller");
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   segments_.push_back(s);
-  return count;
+  return static_cast<index_t>(segments_.size()) - 1;
 }
 
 void forest::predictions(index_t s, std::vector<prediction>& out, index_t from) const {

@@ -52,6 +52,22 @@ struct kv_cache {
   index_t used = 0;  ///< rows in use; a pass writes its tokens at [used, used + tokens)
   index_t capacity = 0;
   bool ahead = false;  ///< the virtual tokens are there, in the rows after `capacity`
+
+  /// Forgets what was there and has room for `rows` tokens in every layer, and `virtual_rows` after them.
+  void reset(const device_ptr<B>& device, index_t layer_count, index_t kv_width, index_t rows,
+             index_t virtual_rows = 0) {
+    used = 0;
+    ahead = false;
+    const auto count = static_cast<std::size_t>(layer_count);
+    if (layers.size() == count && capacity >= rows &&
+        (virtual_rows == 0 || count == 0 || layers[0].keys.extent().rows >= capacity + virtual_rows))
+      return;
+    layers.clear();
+    const shape extent{rows + virtual_rows, kv_width};
+    for (std::size_t i = 0; i < count; ++i)
+      layers.push_back({tensor<B, T>(device, extent), tensor<B, T>(device, extent)});
+    capacity = rows;
+  }
 };
 
 template <class B, class T>
@@ -66,7 +82,7 @@ template <class B, class T>
 struct pass {
   plumb::tape<B, T>& tape;
   device_layout batch;
-  kv_cache<B, T>* cache = nullptr;              ///< sampling only: keys and values are appended here
+  kv_cache<B, T>* cache = nullptr;              ///< keys and values are appended here and read here; nothing is learnt
   bool adapters = true;                         ///< off: the network is its own reference
   bool dropout = false;                         ///< on in training only
   std::uint64_t key = 0;                        ///< random stream of this pass
@@ -77,7 +93,9 @@ struct pass {
   router_balance<B, T>* balance = nullptr;      ///< where routers report whom they chose; null: nobody asks
   /// Where rows run with different adapters, which with which; null: all with the one on the model.
   const adapter_mixture<B, T>* mixture = nullptr;
-  index_t head_row = -1;  ///< the head's row that its first row is now; −1: what runs is not the head
+  kv_cache<B, T>* kept = nullptr;  ///< keys and values are written here only, for a pass that goes on from this one
+  index_t kept_layers = 0;         ///< how many layers have done so
+  index_t head_row = -1;           ///< the head's row that its first row is now; −1: what runs is not the head
 
   /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
   variable<B, T> leaf(weight_tensor<B, T>& w) {

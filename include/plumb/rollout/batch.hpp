@@ -29,6 +29,7 @@ struct training_batch {
   std::vector<std::int32_t> targets;   ///< [predictions] token to predict
   std::vector<std::int32_t> own_rows;  ///< [predictions] row of the predicted token itself, which a score head reads
   std::vector<span_of_reply> replies;  ///< in the order of the examples
+  std::vector<index_t> prompts;        ///< [examples] the segment of each one's prompt
   std::vector<const example*> examples;
 
   /// Lays out examples, which must outlive the batch. Neighbours with equal prompts and one adapter share one prompt segment.
@@ -42,14 +43,22 @@ struct training_batch {
     examples.assign(given.begin(), given.end());
     lay_out();
   }
+  /// Lays out examples that go on from the prompts of `before`, for a pass that finds the keys and values of that batch in
+  /// the first rows of its cache. Of a prompt only the last token is run again, for it predicts the reply's first. Throws
+  /// errc::bad_argument for a prompt that is not among those of `before`, in their order.
+  void assign_beside(const training_batch& before, std::span<const example* const> given);
   /// The words of the replies' teacher for every prediction, [predictions, wide], for the widest list of the batch; nothing where
   /// a reply has none.
   [[nodiscard]] teacher_list teacher_words() const;
   [[nodiscard]] index_t prediction_count() const noexcept { return static_cast<index_t>(rows.size()); }
 
  private:
+  void clear();
   void lay_out();
+  void add_replies(const example& e, index_t prompt);
+  void finish();
   std::vector<prediction> predictions_;
+  std::vector<std::int32_t> kept_rows_;  ///< [segments] where the keys of each one's prompt begin
 };
 
 /// Where the head's statistics lie among the rows of its result, and their slopes on the way back; below 0: not asked for.

@@ -31,33 +31,72 @@ teacher_list training_batch::teacher_words() const {
   return out;
 }
 
-void training_batch::lay_out() {
+void training_batch::clear() {
   segments.clear();
   replies.clear();
   predictions_.clear();
   own_rows.clear();
+  prompts.clear();
+}
+
+void training_batch::add_replies(const example& e, index_t prompt) {
+  prompts.push_back(prompt);
+  for (const reply& r : e.replies) {
+    const auto first = static_cast<index_t>(predictions_.size());
+    const index_t own = segments.add(r.tokens, prompt);
+    segments.predictions(own, predictions_);
+    const auto count = static_cast<index_t>(predictions_.size()) - first;
+    const index_t end = segments[own].first + segments[own].length;
+    for (index_t row = end - count; row < end; ++row) own_rows.push_back(static_cast<std::int32_t>(row));
+    if (count == 0)
+      throw error(errc::bad_data, e.place,
+                  "the reply has no token to learn from; give it text (an empty reply has no log-probability)");
+    replies.push_back({first, count});
+  }
+}
+
+void training_batch::finish() {
+  segments.lay_out(layout);
+  rows.clear();
+  targets.clear();
+  for (const prediction& p : predictions_) rows.push_back(p.row), targets.push_back(p.token);
+}
+
+void training_batch::lay_out() {
+  clear();
   index_t prompt = forest::root;
   for (std::size_t i = 0; i < examples.size(); ++i) {
     const example& e = *examples[i];
     if (i == 0 || e.prompt != examples[i - 1]->prompt || e.adapter != examples[i - 1]->adapter)
       prompt = segments.add_root(e.prompt, e.adapter);
-    for (const reply& r : e.replies) {
-      const auto first = static_cast<index_t>(predictions_.size());
-      const index_t own = segments.add(r.tokens, prompt);
-      segments.predictions(own, predictions_);
-      const auto count = static_cast<index_t>(predictions_.size()) - first;
-      const index_t end = segments[own].first + segments[own].length;
-      for (index_t row = end - count; row < end; ++row) own_rows.push_back(static_cast<std::int32_t>(row));
-      if (count == 0)
-        throw error(errc::bad_data, e.place,
-                    "the reply has no token to learn from; give it text (an empty reply has no log-probability)");
-      replies.push_back({first, count});
-    }
+    add_replies(e, prompt);
   }
-  segments.lay_out(layout);
-  rows.clear();
-  targets.clear();
-  for (const prediction& p : predictions_) rows.push_back(p.row), targets.push_back(p.token);
+  finish();
+}
+
+void training_batch::assign_beside(const training_batch& before, std::span<const example* const> given) {
+  clear();
+  examples.assign(given.begin(), given.end());
+  std::size_t i = 0;  // of the examples before
+  kept_rows_.clear();
+  for (const example* e : examples) {
+    while (i < before.examples.size() && before.examples[i]->prompt != e->prompt) ++i;
+    if (i == before.examples.size())
+      throw error(errc::bad_argument, e->place, "its prompt is not among those of the batch that it goes on from");
+    const auto length = static_cast<index_t>(e->prompt.size());
+    add_replies(*e, length > 0 ? segments.add_from(length - 1, std::span(e->prompt).last(1)) : forest::root);
+    const auto kept = static_cast<std::int32_t>(before.segments[before.prompts[i]].first);
+    kept_rows_.resize(segments.segments().size(), kept);
+  }
+  finish();
+  const auto own = static_cast<std::int32_t>(before.layout.tokens.size());  // where the rows of this batch begin
+  for (std::int32_t& row : layout.key_rows) row += own;
+  for (std::size_t s = 0; s < layout.segments.size(); ++s) {  // none is empty, so they are those of the forest
+    index_t first = static_cast<index_t>(s);
+    while (segments[first].parent != forest::root) first = segments[first].parent;
+    std::int32_t* const keys = layout.key_rows.data() + layout.segments[s].keys;
+    for (std::int32_t p = 0; p < segments[first].position; ++p) keys[p] = kept_rows_[s] + p;
+  }
 }
 
 void batch_scores::clear() {

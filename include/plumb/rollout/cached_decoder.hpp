@@ -46,19 +46,9 @@ class cached_decoder {
   }
   /// Forgets all sequences and makes room for `rows` tokens.
   void reset(index_t rows) {
-    cache_.used = 0;
-    cache_.ahead = false;
     const auto& s = model_.network().sizes();
     const auto& tokens = model_.network().ahead();
-    const index_t ahead = tokens ? tokens->count : 0;
-    if (cache_.capacity >= rows &&
-        (ahead == 0 || cache_.layers.empty() || cache_.layers[0].keys.extent().rows >= cache_.capacity + ahead))
-      return;
-    cache_.layers.clear();
-    const shape extent{rows + ahead, s.kv_width};
-    for (index_t i = 0; i < s.layers; ++i)
-      cache_.layers.push_back({tensor<B, T>(model_.device(), extent), tensor<B, T>(model_.device(), extent)});
-    cache_.capacity = rows;
+    cache_.reset(model_.device(), s.layers, s.kv_width, rows, tokens ? tokens->count : 0);
   }
 
   /// Rows that are taken; `reset` frees them.

@@ -42,6 +42,14 @@ class scorer {
     bool values = false;                          ///< its number for every row that predicts
     bool balance = false;                         ///< give the load-balancing loss of the routers, where there are any
     double router_loss = 0;                       ///< its factor in what is learnt; used when learning, with `balance`
+    /// Examples with prompts of the batch, in its order, whose log-probabilities are wanted, too (`scored_beside`): under
+    /// the same weights, without dropout and noise, and nothing is learnt from them.
+    std::span<const example* const> beside{};
+  };
+  /// The examples beside a batch and their log-probabilities.
+  struct batch_beside {
+    training_batch batch;
+    batch_scores scores;
   };
 
   /// Scores every prediction of the batch. Forgets the previous batch; what it returns stays until the next one.
@@ -70,6 +78,7 @@ class scorer {
       pass_->mixture = &mixture_;
     }
     if (what.learn && what.noise > 0) pass_->noise = upload_noise(batch, what);
+    if (!what.beside.empty()) keep_keys(batch, what.beside);
     const auto count = batch.prediction_count();
     const auto* rows = upload(tape_, std::span<const std::int32_t>(batch.rows));
     const auto* targets = upload(tape_, std::span<const std::int32_t>(batch.targets));
@@ -84,7 +93,7 @@ class scorer {
     } else if (what.sums.compares()) {
       const language_model<B, T>& compared = what.other ? *what.other : model_;
       if (what.other) check_other(batch, compared);
-      other_pass_.emplace(pass<B, T>{tape_, pass_->batch, nullptr, what.other != nullptr, false, 0});
+      other_pass_.emplace(pass<B, T>{tape_, pass_->batch, nullptr, what.other != nullptr});
       const auto states = tape_.memory().template make<T>({count, compared.network().sizes().width});
       typename tape<B, T>::scope forgotten(tape_, false);
       const auto all = compared.network().hidden(*other_pass_);  // [tokens, width]
@@ -100,6 +109,7 @@ class scorer {
                            static_cast<const T*>(nullptr), what.sums, other);
     rewards_ = values_ = {};
     if (what.rewards || what.values) run_score_head(batch, what, hidden, rows, count);
+    if (!what.beside.empty()) run_beside(batch, what);
     host_.clear();
     for (const variable<B, T>& each : outputs()) {
       if (each.value.empty()) continue;
@@ -150,12 +160,45 @@ class scorer {
   }
 
   [[nodiscard]] const language_model<B, T>& model() const noexcept { return model_; }
+  /// What was asked for by `request::beside` in the last run.
+  [[nodiscard]] const batch_beside& scored_beside() const noexcept { return beside_; }
   /// A batch for the caller's use, whose memory stays from step to step.
   [[nodiscard]] training_batch& scratch() noexcept { return scratch_; }
   /// Bytes that steps have needed so far, at most.
   [[nodiscard]] std::size_t memory() noexcept { return tape_.memory().capacity(); }
 
  private:
+  /// Lets the pass keep its keys and values for examples that go on from its prompts, unless those would not be theirs.
+  void keep_keys(const training_batch& batch, std::span<const example* const> others) {
+    if (model_.network().ahead() || !pass_->noise.empty() || pass_->mixture) return;
+    const auto& s = model_.network().sizes();
+    auto rows = static_cast<index_t>(batch.layout.tokens.size());
+    for (const example* e : others) rows += tokens_of(*e);
+    kept_.reset(model_.device(), s.layers, s.kv_width, rows);
+    pass_->kept = &kept_;
+  }
+  /// Scores the examples beside the batch. Where that pass drew random numbers, or not all layers have kept their keys and
+  /// values, prompts are read anew.
+  void run_beside(const training_batch& batch, const request& what) {
+    auto& [others, scores] = beside_;
+    const bool goes_on = pass_->kept && pass_->kept_layers == model_.network().sizes().layers && pass_->drawn == 0;
+    if (goes_on)
+      others.assign_beside(batch, what.beside);
+    else
+      others.assign(what.beside);
+    check(others);
+    typename tape<B, T>::scope forgotten(tape_, false);
+    kept_.used = static_cast<index_t>(batch.layout.tokens.size());
+    pass<B, T> p{tape_, upload(tape_, others.layout), goes_on ? &kept_ : nullptr, what.adapters};
+    const index_t count = others.prediction_count();
+    const auto result = score_rows(
+        p, model_.network(), model_.network().hidden(p), upload(tape_, std::span<const std::int32_t>(others.rows)),
+        upload(tape_, std::span<const std::int32_t>(others.targets)), count, {.memory = what.head.memory});
+    host_.resize(static_cast<std::size_t>(count));
+    B::download(tape_.device(), result.statistics.value.data, host_.data(), count);
+    scores.clear();
+    scores.logp.assign(host_.begin(), host_.end());
+  }
   /// What slopes are given for, in their order.
   [[nodiscard]] std::array<variable<B, T>, 3> outputs() const { return {result_.statistics, rewards_, values_}; }
 
@@ -208,6 +251,8 @@ class scorer {
   whole_texts texts_;  ///< of an encoder: the batch's replies, each behind its prompt
   adapter_mixture<B, T> mixture_;
   std::optional<pass<B, T>> pass_, other_pass_;
+  kv_cache<B, T> kept_;  ///< of the batch, for those beside it
+  batch_beside beside_;
   head_result<B, T> result_;
   router_balance<B, T> balance_;
   double router_loss_ = 0;

@@ -52,34 +52,36 @@ void score_mismatched_references(scorer<B, T>& engine, std::span<example> data, 
   score();
 }
 
-/// The mean over the rows of a step of their log-ratios: their own `kl`, or that of their mismatched row under the policy
-/// as it is now (dropout off, nothing learnt). `examples` point into `data`. In nats; not yet held at 0. A row counts or
-/// does not (weight 0): where the policy stands is no matter of how much is learnt from a row.
-/// `asked` is memory for the work, as is the engine's scratch.
+/// The mean over the rows of a step of their log-ratios, in nats; not yet held at 0. A row counts or does not (weight 0):
+/// where the policy stands is no matter of how much is learnt from a row.
+struct baseline_sum {
+  double sum = 0;
+  double count = 0;
+
+  /// Takes the rows that bring their own `kl`, and puts the mismatched ones of the others into `asked`, in their order.
+  /// `examples` point into `data`.
+  void begin(const mismatched_rows& mismatched, std::span<const example> data, std::span<const example* const> examples,
+             std::vector<const example*>& asked);
+  /// Takes mismatched rows that were scored.
+  void add(const training_batch& batch, const batch_scores& scores);
+  [[nodiscard]] double mean() const noexcept { return count > 0 ? sum / count : 0; }
+};
+
+/// That mean, with the mismatched rows scored under the policy as it is now (dropout off, nothing learnt), by themselves:
+/// `run_step` scores them beside the rows where it can. `asked` is memory for the work, as is the engine's scratch.
 template <class B, class T>
 double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched, std::span<const example> data,
                         std::span<const example* const> examples, const head_options& head, index_t tokens,
                         std::vector<const example*>& asked) {
-  double sum = 0, count = 0;
-  asked.clear();
-  for (const example* e : examples) {
-    if (e->replies[0].weight == 0) continue;
-    ++count;
-    const std::size_t row = mismatched.row_of[static_cast<std::size_t>(e - data.data())];
-    if (row == mismatched_rows::none)
-      sum += e->kl;
-    else
-      asked.push_back(&mismatched.rows[row]);
-  }
+  baseline_sum out;
+  out.begin(mismatched, data, examples, asked);
   training_batch& batch = engine.scratch();
   const std::span<const example* const> all(asked);
   for_each_run(all, tokens, [&](std::size_t first, std::size_t run) {
     batch.assign(all.subspan(first, run));
-    const auto& scores = engine.run(batch, {.head = head});
-    for (std::size_t i = 0; i < run; ++i)
-      sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), asked[first + i]->replies[0]).log_ratio();
+    out.add(batch, engine.run(batch, {.head = head}));
   });
-  return count > 0 ? sum / count : 0;
+  return out.mean();
 }
 template <class B, class T>
 double measure_baseline(scorer<B, T>& engine, const mismatched_rows& mismatched, std::span<const example> data,

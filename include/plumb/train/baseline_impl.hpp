@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The bodies of train/baseline.hpp: which rows are mismatched. Collected by plumb/impl.hpp.
+// The bodies of train/baseline.hpp: which rows are mismatched, and their mean. Collected by plumb/impl.hpp.
 #pragma once
 
 #include <cmath>
@@ -31,6 +31,26 @@ mismatched_rows mismatch(std::span<const example> data) {
                         .place = data[i].place});
   }
   return out;
+}
+
+void baseline_sum::begin(const mismatched_rows& mismatched, std::span<const example> data,
+                         std::span<const example* const> examples, std::vector<const example*>& asked) {
+  *this = {};
+  asked.clear();
+  for (const example* e : examples) {
+    if (e->replies[0].weight == 0) continue;
+    ++count;
+    const std::size_t row = mismatched.row_of[static_cast<std::size_t>(e - data.data())];
+    if (row == mismatched_rows::none)
+      sum += e->kl;
+    else
+      asked.push_back(&mismatched.rows[row]);
+  }
+}
+
+void baseline_sum::add(const training_batch& batch, const batch_scores& scores) {
+  for (std::size_t i = 0; i < batch.examples.size(); ++i)
+    sum += detail::sequence_of(batch, scores, static_cast<index_t>(i), batch.examples[i]->replies[0]).log_ratio();
 }
 
 }  // namespace plumb::inline v0

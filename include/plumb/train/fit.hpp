@@ -129,8 +129,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
         .ratios = state.ratios, .follow_ratios = true, .stream = static_cast<std::uint64_t>(state.step) << 20};
     if (moving.moved() && (options.reference_sync > 0 || lack_references(rows, by_token)))
       score_moved(rows.of_step(chosen));
-    if (has(needs, need::divergence))
-      context.baseline = measure_baseline(engine, rows.mismatched, data_rows, chosen, head, 2048, memory.mismatched);
+    if (has(needs, need::divergence)) context.mismatched = &rows.mismatched, context.data = data_rows;
     plan.parts_of(chosen, options.batch, memory.parts);
     const auto [loss, tokens] =
         run_step(engine, method, needs, chosen, memory.parts, learning, context, state.pending, memory);

@@ -139,9 +139,7 @@ log_entry evaluate_data(scorer<B, T>& engine, const Objective& method, std::span
   pointers_to(data, memory.examples);
   split_by_tokens(memory.examples, tokens, memory.parts);
   context.follow_ratios = false;
-  if (has(needs, need::divergence) && !mismatched.row_of.empty())
-    context.baseline =
-        measure_baseline(engine, mismatched, data, memory.examples, asked.head, tokens, memory.mismatched);
+  if (has(needs, need::divergence) && !mismatched.row_of.empty()) context.mismatched = &mismatched, context.data = data;
   memory.held_out.clear();
   const auto result =
       run_step(engine, method, needs, memory.examples, memory.parts, asked, context, memory.held_out, memory);

@@ -10,13 +10,17 @@
 #include <plumb/objective/metrics.hpp>
 #include <plumb/rollout/scorer.hpp>
 #include <plumb/rollout/split.hpp>
+#include <plumb/train/baseline.hpp>
 #include <plumb/train/running_mean.hpp>
 
 namespace plumb::inline v0 {
 
 /// What the records of a step learn from beyond themselves.
 struct step_context {
-  double baseline = missing;   ///< kto's: mean log-ratio of mismatched replies, in nats
+  double baseline = missing;  ///< kto's: mean log-ratio of mismatched replies, in nats
+  /// Or what it is measured on: the mismatched rows of `data`, which the step's examples point into.
+  const mismatched_rows* mismatched = nullptr;
+  std::span<const example> data{};
   running_mean ratios{};       ///< of the log-ratios so far
   bool follow_ratios = false;  ///< take this step's into `ratios` before they are used: training, not evaluation
   std::uint64_t stream = 0;    ///< where the random numbers of the step begin
@@ -127,6 +131,15 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
   const auto windows = count_window(method, examples, batch, memory);
   auto& records = memory.records;
   step_result result;
+  // A step in one piece reads the prompts of its mismatched rows with its own; else they are scored before its parts.
+  const bool beside = context.mismatched && parts.size() == 1;
+  baseline_sum baseline;
+  memory.mismatched.clear();
+  if (beside)
+    baseline.begin(*context.mismatched, context.data, examples, memory.mismatched);
+  else if (context.mismatched)
+    context.baseline = measure_baseline(engine, *context.mismatched, context.data, examples,
+                                        {.memory = asked.head.memory}, 2048, memory.mismatched);
   double all_tokens = 0;  // of the step, where the routers' loss is shared out over its parts
   if (asked.router_loss > 0 && parts.size() > 1)
     for (const auto part : parts) {
@@ -142,6 +155,7 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
     request.balance = true;
     request.router_loss *= router_share();
     request.key = derive_key(asked.key, context.stream | static_cast<std::uint64_t>(part.data() - examples.data()));
+    if (beside) request.beside = memory.mismatched;
     return engine.run(batch, request);
   };
   const auto count = [&](const batch_scores& scores) {
@@ -157,6 +171,10 @@ step_result run_step(scorer<B, T>& engine, const Objective& method, need needs,
     engine.learn(memory.slopes);
   };
   const auto finish = [&]() -> const evaluation& {
+    if (beside) {
+      if (!memory.mismatched.empty()) baseline.add(engine.scored_beside().batch, engine.scored_beside().scores);
+      context.baseline = baseline.mean();
+    }
     detail::inform<own>(records, needs, context);
     const evaluation& found = evaluate_part(method, records, windows, memory.evaluation);
     result.loss += found.total;
