@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-# Configures, builds and runs one project that uses plumb, in a fresh folder; for find_package after an install.
+# Configures and builds one project that uses plumb, in a fresh folder; after an install (find_package) runs it, too.
 set(work "${BUILT}/consumers/${WAY}")
 file(REMOVE_RECURSE "${work}")
 file(MAKE_DIRECTORY "${work}")
@@ -33,10 +33,10 @@ endif()
 
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumers/${WAY}" -B "${work}/build" -G "${GENERATOR}"
     "-DCMAKE_CXX_COMPILER=${CXX}" "-DCMAKE_PREFIX_PATH=${PREFIX_PATH}" "${where}")
-if(WAY STREQUAL "fetch_content")  # ends in add_subdirectory, whose program is linked and run
-  run("${CMAKE_COMMAND}" --build "${work}/build" --target app_objects)
-else()
+if(WAY STREQUAL "find_package")
   run("${CMAKE_COMMAND}" --build "${work}/build")
   run("${work}/build/app")
+else()  # with the targets of plumb's own build, whose programs are linked and run
+  run("${CMAKE_COMMAND}" --build "${work}/build" --target app_objects)
 endif()
 message("${WAY}: ${output}")
