@@ -104,6 +104,50 @@ TEMPLATE_TEST_CASE("gradients of products", "[autograd]", reference, cpu) {
         }) < tolerance);
 }
 
+TEMPLATE_TEST_CASE("an output may lie where one was made that nobody needs on the way back", "[autograd]", reference,
+                   cpu) {
+  using B = TestType;
+  using in = inputs<B>;
+  const auto device = std::make_shared<typename B::device>();
+  const auto angles_c = random_tensor<B, double>(device, {5, 3}, 1),
+             angles_s = random_tensor<B, double>(device, {5, 3}, 2);
+  const std::vector<std::int32_t> rows{2, 0, 4, 3, 2};
+  const auto on_device = to_device<B>(device, std::span<const std::int32_t>(rows));
+  bool taken = false;  // in some pass; those that only look at values record nothing, and make new outputs
+  const auto lies_at = [&](const auto& out, const auto& base) {
+    taken = taken || out.value.data == base.value.data;
+    return out;
+  };
+  CHECK(worst<B>({{5, 6}, {5, 7}, {6, 7}}, [&](auto& t, in v) {
+          const auto y = product_with(t, v[1], v[2]);
+          return lies_at(add_onto(t, v[0], y), y);
+        }) < tolerance);
+  CHECK(std::exchange(taken, false));
+  CHECK(worst<B>({{1, 6}, {5, 7}, {6, 7}}, [&](auto& t, in v) {
+          const auto y = product_with(t, v[1], v[2]);
+          return lies_at(add_row_onto(t, y, v[0]), y);
+        }) < tolerance);
+  CHECK(std::exchange(taken, false));
+  for (const auto layout : {rotary_layout::half, rotary_layout::interleaved}) {
+    CHECK(worst<B>({{5, 7}, {16, 7}}, [&](auto& t, in v) {
+            const auto y = product_with(t, v[0], v[1]);
+            const rotation<B, double> turn{y,   on_device.get().data, angles_c.get(), angles_s.get(), 8, layout, {},
+                                           true};
+            const auto z = lies_at(t.apply(turn), y);
+            return multiply(t, z, z);
+          }) < tolerance);
+    CHECK(std::exchange(taken, false));
+  }
+  // A sigmoid reads on the way back what it gave, and an input is not the tape's.
+  CHECK(worst<B>({{5, 6}, {5, 6}}, [&](auto& t, in v) {
+          const auto y = sigmoid(t, v[1]);
+          return lies_at(add_onto(t, v[0], y), y);
+        }) < tolerance);
+  CHECK(!taken);
+  CHECK(worst<B>({{5, 6}, {5, 6}}, [&](auto& t, in v) { return lies_at(add_onto(t, v[0], v[1]), v[1]); }) < tolerance);
+  CHECK(!taken);
+}
+
 TEMPLATE_TEST_CASE("an adapted product is the sum of two products", "[autograd]", reference, cpu) {
   using B = TestType;
   const auto device = std::make_shared<typename B::device>();

@@ -7,13 +7,14 @@
 
 namespace plumb::inline v0 {
 
-/// out = a + b, both [rows, columns]; a residual connection.
+/// out = a + b, both [rows, columns]; a residual connection. `onto`: in b's memory where that is free.
 template <class B, class T>
 struct addition {
   variable<B, T> a, b, out;
+  bool onto = false;
 
   variable<B, T> forward(tape<B, T>& t) {
-    out = t.make_like(a.value.extent(), a, b);
+    out = onto && t.may_take_over(b) ? t.take_over(b, a, b) : t.make_like(a.value.extent(), a, b);
     B::add(t.device(), a.value, b.value, t.writable(out));
     return out;
   }
@@ -126,6 +127,11 @@ variable<B, T> reshape(tape<B, T>& t, variable<B, T> x, shape extent) {
 template <class B, class T>
 variable<B, T> add(tape<B, T>& t, variable<B, T> a, variable<B, T> b) {
   return t.apply(addition<B, T>{a, b, {}});
+}
+/// a + b, in b's memory where its maker needs it no more; `b` must have been made just before and is not used again.
+template <class B, class T>
+variable<B, T> add_onto(tape<B, T>& t, variable<B, T> a, variable<B, T> b) {
+  return t.apply(addition<B, T>{a, b, {}, true});
 }
 template <class B, class T>
 variable<B, T> scale(tape<B, T>& t, variable<B, T> x, std::type_identity_t<T> factor) {

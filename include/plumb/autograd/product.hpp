@@ -84,14 +84,15 @@ struct adapted_product {
   }
 };
 
-/// y = x + bias on every row; bias [1, width].
+/// y = x + bias on every row; bias [1, width]. `onto`: in x's memory where that is free.
 template <class B, class T>
 struct row_addition {
   static constexpr bool output_is_free = true;
   variable<B, T> x, bias, y;
+  bool onto = false;
 
   variable<B, T> forward(tape<B, T>& t) {
-    y = t.make_like(x.value.extent(), x, bias);
+    y = onto && t.may_take_over(x) ? t.take_over(x, x, bias) : t.make_like(x.value.extent(), x, bias);
     B::add_row(t.device(), x.value, bias.value, t.writable(y));
     return y;
   }
@@ -122,6 +123,11 @@ variable<B, T> adapted_product_with(tape<B, T>& t, variable<B, T> x, variable<B,
 template <class B, class T>
 variable<B, T> add_row(tape<B, T>& t, variable<B, T> x, variable<B, T> bias) {
   return t.apply(row_addition<B, T>{x, bias, {}});
+}
+/// The same in x's memory where its maker needs it no more; `x` must have been made just before and is not used again.
+template <class B, class T>
+variable<B, T> add_row_onto(tape<B, T>& t, variable<B, T> x, variable<B, T> bias) {
+  return t.apply(row_addition<B, T>{x, bias, {}, true});
 }
 
 }  // namespace plumb::inline v0

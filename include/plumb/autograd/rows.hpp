@@ -31,6 +31,7 @@ struct row_choice {
 /// y = x / √(mean x² + ε) ⊙ weight per row (Zhang & Sennrich 2019, eq. 4); x [tokens, width], weight [1, width].
 template <class B, class T>
 struct rms_normalisation {
+  static constexpr bool output_is_free = true;
   variable<B, T> x, weight;
   double epsilon = 1e-5;
   T* inverse = nullptr;  ///< 1/√(mean x² + ε) per row, kept for the way back
@@ -50,7 +51,7 @@ struct rms_normalisation {
 
 /// Rotary position embedding (Su et al. 2021, eq. 34): pairs of each head turn by position · frequency.
 /// x [tokens, heads · head_width]; cosine, sine [positions, pairs]; positions [tokens] on the device. Of each head the
-/// first 2 · pairs numbers turn, the rest stays (Wang & Komatsuzaki 2021, GPT-J).
+/// first 2 · pairs numbers turn, the rest stays (Wang & Komatsuzaki 2021, GPT-J). `onto`: in x's memory where that is free.
 template <class B, class T>
 struct rotation {
   variable<B, T> x;
@@ -59,9 +60,10 @@ struct rotation {
   index_t head_width = 0;
   rotary_layout layout = rotary_layout::half;
   variable<B, T> y;
+  bool onto = false;
 
   variable<B, T> forward(tape<B, T>& t) {
-    y = t.make_like(x.value.extent(), x);
+    y = onto && t.may_take_over(x) ? t.take_over(x, x) : t.make_like(x.value.extent(), x);
     B::rotate(t.device(), x.value, positions, cosine, sine, head_width, layout, +1, false, t.writable(y));
     return y;
   }

@@ -110,6 +110,9 @@ class tape {
   variable<B, T> make(shape extent, bool needs_gradient) {
     return {memory_.template make<T>(extent), recording_ && needs_gradient ? make_slot({}, false) : nullptr};
   }
+  /// May an output lie in the memory of `base`? Its maker must not read it on the way back; that nobody else has used it is
+  /// for the caller to know.
+  static bool may_take_over(const variable<B, T>& base) noexcept { return base.slot && base.slot->output_is_free; }
   /// An output that lies in the memory of `base`, which its maker and nobody else has used.
   template <class... Inputs>
   variable<B, T> take_over(const variable<B, T>& base, const Inputs&... inputs) {

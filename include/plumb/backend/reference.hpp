@@ -61,7 +61,7 @@ struct reference {
   static void add_scaled(device&, std::type_identity_t<T> factor, in<T> x, view<T> y) {
     for (index_t i = 0; i < x.size(); ++i) y.data[i] += factor * x.data[i];
   }
-  /// out = a + b
+  /// out = a + b; `out` may be the memory of either.
   template <class T>
   static void add(device&, in<T> a, in<T> b, view<T> out) {
     for (index_t i = 0; i < a.size(); ++i) out.data[i] = a.data[i] + b.data[i];
@@ -119,7 +119,7 @@ struct reference {
     for (index_t i = 0; i < x.rows; ++i)
       for (index_t j = 0; j < x.columns; ++j) table.row(rows[i])[j] += x.row(i)[j];
   }
-  /// out[i] = x[i] + bias, bias [1, columns]
+  /// out[i] = x[i] + bias, bias [1, columns]; `x` and `out` may be the same memory.
   template <class T>
   static void add_row(device&, in<T> x, in<T> bias, view<T> out) {
     for (index_t i = 0; i < x.rows; ++i)

@@ -27,7 +27,7 @@ struct plain_attention {
     three own = all ? taken_apart(p.tape, (*all)(p, x)) : three{(*q)(p, x), (*k)(p, x), (*v)(p, x)};
     if (clip > 0)
       for (variable<B, T>* each : {&own.q, &own.k, &own.v}) *each = plumb::clip(p.tape, *each, static_cast<T>(clip));
-    if (positions) own.q = (*positions)(p, own.q), own.k = (*positions)(p, own.k);
+    if (positions) own.q = positions->onto(p, own.q), own.k = positions->onto(p, own.k);
     return out(p, attend_path(p, own.q, own.k, own.v, options));  // [tokens, width]
   }
   template <class Self, class F>

@@ -44,9 +44,9 @@ struct plain_block {
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     const auto a = attention_norm(p, x);                             // [tokens, width]
-    const auto y = add(p.tape, x, attention(p, a));                  // [tokens, width]
+    const auto y = add_onto(p.tape, x, attention(p, a));             // [tokens, width]
     const auto m = mlp_norm ? (*mlp_norm)(p, parallel ? x : y) : a;  // [tokens, width]
-    return add(p.tape, y, mlp(p, m));                                // [tokens, width]
+    return add_onto(p.tape, y, mlp(p, m));                           // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

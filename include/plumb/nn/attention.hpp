@@ -58,7 +58,7 @@ struct self_attention {
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     auto q = clipped(p, each_head(p, q_norm, q_heads_norm, q_proj(p, x)));  // [tokens, heads · head_width]
     auto k = clipped(p, each_head(p, k_norm, k_heads_norm, k_proj(p, x)));  // [tokens, kv_heads · head_width]
-    if (positions) q = (*positions)(p, q), k = (*positions)(p, k);
+    if (positions) q = positions->onto(p, q), k = positions->onto(p, k);
     const auto v = clipped(p, v_proj(p, x));             // [tokens, kv_heads · head_width]
     return o_proj(p, attend_path(p, q, k, v, options));  // [tokens, width]
   }

@@ -17,7 +17,8 @@ struct block_names {
 };
 
 /// x ← x + c attention(norm(x)); x ← x + c mlp(norm(x)). Norm, Attention and Mlp are any callables
-/// (pass&, variable [tokens, width]) → variable [tokens, width] with `parts`.
+/// (pass&, variable [tokens, width]) → variable [tokens, width] with `parts`; what they give is not used again, so that the
+/// sum may lie in its memory.
 template <class Norm, class Attention, class Mlp>
 struct pre_norm_block {
   Norm input_layernorm;
@@ -32,8 +33,8 @@ struct pre_norm_block {
     const auto scaled = [&](variable<B, T> y) {
       return residual_factor == 1 ? y : scale(p.tape, y, static_cast<T>(residual_factor));
     };
-    x = add(p.tape, x, scaled(self_attn(p, input_layernorm(p, x))));        // [tokens, width]
-    return add(p.tape, x, scaled(mlp(p, post_attention_layernorm(p, x))));  // [tokens, width]
+    x = add_onto(p.tape, x, scaled(self_attn(p, input_layernorm(p, x))));        // [tokens, width]
+    return add_onto(p.tape, x, scaled(mlp(p, post_attention_layernorm(p, x))));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
@@ -53,8 +54,8 @@ struct parallel_block {
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto inner = input_layernorm(p, x);                                // [tokens, width]
-    return add(p.tape, add(p.tape, x, self_attn(p, inner)), mlp(p, inner));  // [tokens, width]
+    const auto inner = input_layernorm(p, x);                                          // [tokens, width]
+    return add_onto(p.tape, add_onto(p.tape, x, self_attn(p, inner)), mlp(p, inner));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
@@ -78,9 +79,9 @@ struct post_norm_block {
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     auto inner = input_layernorm ? (*input_layernorm)(p, x) : x;                 // [tokens, width]
-    x = add(p.tape, x, post_attention_layernorm(p, self_attn(p, inner)));        // [tokens, width]
+    x = add_onto(p.tape, x, post_attention_layernorm(p, self_attn(p, inner)));   // [tokens, width]
     inner = pre_feedforward_layernorm ? (*pre_feedforward_layernorm)(p, x) : x;  // [tokens, width]
-    return add(p.tape, x, post_feedforward_layernorm(p, mlp(p, inner)));         // [tokens, width]
+    return add_onto(p.tape, x, post_feedforward_layernorm(p, mlp(p, inner)));    // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

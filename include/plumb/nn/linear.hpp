@@ -35,7 +35,7 @@ struct linear {
              : own && p.adapters     ? (*own)(p, x, w)
                                      : product_with(t, x, w);   // [tokens, out]
     if (p.adapters && learnt) y = learnt->scored(p, y, x);  // [tokens, out]
-    if (bias) y = add_row(t, y, p.leaf(*bias));             // [tokens, out]
+    if (bias) y = add_row_onto(t, y, p.leaf(*bias));        // [tokens, out]
     return y;
   }
 

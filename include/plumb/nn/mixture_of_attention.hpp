@@ -49,7 +49,7 @@ struct mixture_of_attention {
     const auto both = kv_proj(p, x);                 // [tokens, 2 · keys · head]
     auto k = take_columns(t, both, 0, keys * head);  // [tokens, keys · head]
     const auto v = take_columns(t, both, keys * head, keys * head);
-    if (positions) q = (*positions)(p, q), k = (*positions)(p, k);
+    if (positions) q = positions->onto(p, q), k = positions->onto(p, k);
     // A key's queries must lie side by side, where choices do.
     const auto by_key = exchanged(t, q, tokens, chosen, keys);  // [tokens, heads · head]
     const auto read = attend_path(p, by_key, k, v, options);    // [tokens, heads · head]

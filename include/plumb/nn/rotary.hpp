@@ -37,12 +37,15 @@ struct rotary {
   }
 
   /// x [tokens, heads · head_width] → the same, turned by each token's position.
-  variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    return p.tape.apply(
-        rotation<B, T>{x, p.batch.positions, cosine.get(), sine.get(), head_width, layout, {}});  // [tokens, width]
-  }
+  variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const { return turned(p, x, false); }
+  /// The same in x's memory where its maker needs it no more; `x` must have been made just before and is not used again.
+  variable<B, T> onto(pass<B, T>& p, variable<B, T> x) const { return turned(p, x, true); }
 
  private:
+  variable<B, T> turned(pass<B, T>& p, variable<B, T> x, bool in_place) const {
+    return p.tape.apply(rotation<B, T>{
+        x, p.batch.positions, cosine.get(), sine.get(), head_width, layout, {}, in_place});  // [tokens, width]
+  }
   void fill(const device_ptr<B>& device, index_t positions, const std::vector<T>& frequencies, double magnitude) {
     const auto half = static_cast<index_t>(frequencies.size());
     std::vector<T> c, s;
