@@ -5,50 +5,53 @@
 #include <algorithm>
 
 #include <plumb/backend/cpu_attention_columns.hpp>
+#include <plumb/backend/cpu_attention_columns_bfloat16.hpp>
 #include <plumb/backend/cpu_attention_decoding.hpp>
 #include <plumb/backend/cpu_device.hpp>
 
 namespace plumb::inline v0::detail {
 
 /// One task: a tile of queries of one segment, against one head of keys and values.
-template <class T>
+template <class Columns>
 struct attention_task {
+  using T = typename Columns::number;
+
   template <class Set>
   [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t segment_number, index_t kv_head,
                                                 index_t first_query, T* out, T* log_sum, T* memory) {
-    constexpr index_t key_tile = attention_tiles<Set, T>::key_tile;
+    constexpr index_t key_tile = Columns::tiles::key_tile;
     const attention_options& o = job->options;
     const query_segment segment = job->plan.segments[segment_number];
-    const attention_tiles<Set, T> t(o, job->unit);
+    const typename Columns::tiles t(o);
     const index_t rows = std::min<index_t>(t.positions, segment.length - first_query);
     const index_t row = segment.first_row + first_query, position = segment.first_position + first_query;
-    attention_columns<Set, T> columns(*job, t, kv_head, rows, 1, memory);
+    Columns columns(*job, t, kv_head, rows, 1, memory);
     columns.begin(row);
     const index_t end = last_seen(o, segment, position + rows - 1) + 1;
     const index_t begin = first_seen(o, position);
     for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
-      if (rows == 1) columns.ask_for(segment, tile + key_tile, end);
+      if (rows == 1) ask_for_keys(*job, t, kv_head, segment, tile + key_tile, end);
       columns.meet(segment, position, tile, std::min(key_tile, end - tile));
     }
     columns.finish(row, out, log_sum);
   }
 };
 
-template <class Set, class T>
+template <class Columns, class T>
 void attention_with(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
-  if (is_decoding(job.plan)) return attention_of_decoding<Set, T>(d, job, out, log_sum);
-  const attention_tiles<Set, T> t(job.options, job.unit);
+  if (is_decoding(job.plan)) return attention_of_decoding<Columns>(d, job, out, log_sum);
+  const typename Columns::tiles t(job.options);
   const index_t segments = job.plan.segment_count, kv_heads = job.options.kv_heads;
   index_t* const first = d.shared_scratch<index_t>(segments + 1);  // the number of tiles before each segment
   first[0] = 0;
   for (index_t i = 0; i < segments; ++i)
     first[i + 1] = first[i] + (job.plan.segments[i].length + t.positions - 1) / t.positions;
-  const index_t need = attention_columns<Set, T>::room(t);
-  d.run(first[segments] * kv_heads, [&](index_t task, int worker) {
-    const index_t tile = task / kv_heads;
+  const index_t need = Columns::room(t), count = first[segments];
+  d.run(count * kv_heads, [&](index_t task, int worker) {  // a head's keys stay in near caches from task to task
+    const index_t tile = task % count;
     const index_t segment = std::upper_bound(first, first + segments + 1, tile) - first - 1;
-    call_with<Set, attention_task<T>>(&job, segment, task % kv_heads, (tile - first[segment]) * t.positions, out,
-                                      log_sum, d.scratch<T>(worker, need));
+    call_with<typename Columns::set, attention_task<Columns>>(
+        &job, segment, task / count, (tile - first[segment]) * t.positions, out, log_sum, d.scratch<T>(worker, need));
   });
 }
 
@@ -57,7 +60,12 @@ void cpu_attention(cpu_device& d, const attention_plan& plan, const attention_op
                    view<const T> k, view<const T> v, view<T> out, view<T> log_sum) {
   const attention_job<T> job{
       .plan = plan, .options = o, .unit = d.bfloat16(), .q = q, .k = k, .v = v, .out = {}, .log_sum = {}, .d = {}};
-  with_set(d.instructions(), [&]<class Set>(Set) { attention_with<Set, T>(d, job, out.data, log_sum.data); });
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    if constexpr (has_rounded_tiles<Set, T>)
+      if (job.unit != bfloat16_unit::none)
+        return attention_with<rounded_attention_columns<Set>>(d, job, out.data, log_sum.data);
+    attention_with<attention_columns<Set, T>>(d, job, out.data, log_sum.data);
+  });
 }
 
 }  // namespace plumb::inline v0::detail

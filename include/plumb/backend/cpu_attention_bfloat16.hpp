@@ -7,6 +7,10 @@
 
 namespace plumb::inline v0::detail {
 
+/// Are there such kernels that go with these registers?
+template <class Set, class T>
+constexpr bool has_rounded_tiles = std::is_same_v<T, float> && std::is_same_v<Set, avx512_set>;
+
 /// Left operands [rows, depth] as bands, right ones [depth, columns] as strips; both begin one after the other.
 template <class Set>
 struct rounded_tiles {
@@ -15,6 +19,9 @@ struct rounded_tiles {
   static constexpr index_t right_size(index_t columns, index_t depth) {
     return up_to(columns, strip_columns) * pitch(depth);
   }
+  /// Floats whose memory they take.
+  static constexpr index_t left_floats(index_t rows, index_t depth) { return left_size(rows, depth) / 2; }
+  static constexpr index_t right_floats(index_t columns, index_t depth) { return right_size(columns, depth) / 2; }
 
 #if defined(__x86_64__)
   /// to[row, k] = from[row · stride + k]
@@ -39,23 +46,24 @@ struct rounded_tiles {
     call_with<Set, strips_of_columns>(from, stride, static_cast<const packed_matrix*>(nullptr), index_t{0}, columns,
                                       index_t{0}, depth, to, strip_columns * pitch(depth));
   }
-  /// c[rows, columns] (+)= left · right
+  /// c[rows, columns] (+)= left · right, between `begin` and `end`; the operands were rounded with so many numbers in a row, of
+  /// which `depth` are multiplied.
   [[gnu::always_inline]] static inline void multiply(bfloat16_unit unit, index_t rows, index_t columns, index_t depth,
-                                                     const bfloat16_bits* left, const bfloat16_bits* right, float* c,
+                                                     const bfloat16_bits* left, index_t left_depth,
+                                                     const bfloat16_bits* right, index_t right_depth, float* c,
                                                      index_t c_stride, bool accumulate) {
+    const index_t chunks = bfloat16_chunks(depth), band = band_rows * pitch(left_depth),
+                  strip = strip_columns * pitch(right_depth);
     if (unit == bfloat16_unit::matrices)
-      multiply_with<register_blocks>(rows, columns, depth, left, right, c, c_stride, accumulate);
+      register_blocks::multiply<Set>(rows, columns, chunks, left, band, right, strip, c, c_stride, accumulate);
     else
-      multiply_with<vector_blocks>(rows, columns, depth, left, right, c, c_stride, accumulate);
+      vector_blocks::multiply<Set>(rows, columns, chunks, left, band, right, strip, c, c_stride, accumulate);
   }
-
- private:
-  template <class Blocks>
-  [[gnu::always_inline]] static inline void multiply_with(index_t rows, index_t columns, index_t depth,
-                                                          const bfloat16_bits* left, const bfloat16_bits* right,
-                                                          float* c, index_t c_stride, bool accumulate) {
-    Blocks::template run<Set>(rows, columns, bfloat16_chunks(depth), left, band_rows * pitch(depth), right,
-                              strip_columns * pitch(depth), c, c_stride, accumulate);
+  [[gnu::always_inline]] static inline void begin(bfloat16_unit unit) {
+    if (unit == bfloat16_unit::matrices) register_blocks::begin();
+  }
+  [[gnu::always_inline]] static inline void end(bfloat16_unit unit) {
+    if (unit == bfloat16_unit::matrices) register_blocks::end();
   }
 #endif
 

@@ -5,17 +5,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include <plumb/backend/cpu_attention_tiles.hpp>
 
 namespace plumb::inline v0::detail {
 
-/// The columns of a task, see cpu_attention_tiles.hpp. `begin`, then `meet` for each tile in order, then `finish`.
+/// The columns of a task, see cpu_attention_tiles.hpp. `begin`, then `meet` for each tile in order, then `finish`. Where products
+/// round their operands, rounded_attention_columns stands in its place.
 template <class Set, class T>
 struct attention_columns {
+  using set = Set;
+  using number = T;
   using s = simd<Set, T>;
   using tiles = attention_tiles<Set, T>;
+  static constexpr bool prepares = false;  ///< keys and values are read where they lie
 
   const attention_job<T>& job;
   const tiles& t;
@@ -27,16 +32,11 @@ struct attention_columns {
   T* totals;   ///< Σ p
   T* highest;  ///< of the scores so far
   T* factors;  ///< what the sums so far are multiplied with
-  T* rounded;  ///< operands in bfloat16
-  query_columns<Set, T> now;
+  query_columns<tiles> now;
 
   /// Numbers of memory that it needs.
   static index_t room(const tiles& t) {
-    const index_t columns = t.group * t.positions;
-    return 2 * t.queries() + t.sums() + 2 * t.keys() + t.scores() + (3 + query_columns<Set, T>::arrays) * t.stride +
-           (t.rounds() ? t.left(t.key_tile, t.width) + t.right(columns, t.width) + t.left(columns, t.key_tile) +
-                             t.right(t.width, t.key_tile)
-                       : 0);
+    return 2 * t.queries() + t.sums() + 2 * t.keys() + t.scores() + (3 + query_columns<tiles>::arrays) * t.stride;
   }
   /// `step`: how far the position of a row lies from that of the row before.
   [[gnu::always_inline]] attention_columns(const attention_job<T>& the_job, const tiles& the_tiles, index_t the_kv_head,
@@ -55,30 +55,24 @@ struct attention_columns {
         totals(value_memory + t.keys()),
         highest(totals + t.stride),
         factors(highest + t.stride),
-        rounded(factors + (1 + query_columns<Set, T>::arrays) * t.stride),
         now(t, job, kv_head, rows, factors + t.stride, step) {}
 
   /// Takes the queries of tokens row, row + 1, …, which have seen nothing yet.
   [[gnu::always_inline]] inline void begin(index_t row) const {
     t.copy_queries(job.q, row, rows, kv_head * t.group, static_cast<T>(job.options.scale), as_rows);
-    if (t.rounds())
-      round_queries();
-    else
-      t.transpose_queries(as_rows, columns, queries);
+    t.transpose_queries(as_rows, columns, queries);
     std::fill_n(sums, up_to(columns, tiles::most) * t.padded, T(0));
     std::fill_n(totals, t.stride, T(0));
     std::fill_n(highest, t.stride, -std::numeric_limits<T>::infinity());
   }
-  /// Asks memory for keys and values of positions [tile, end) of the segment's path, one tile at most: with few queries they
-  /// are waited for longer than they are computed with.
-  [[gnu::always_inline]] inline void ask_for(const query_segment& segment, index_t tile, index_t end) const {
-    const std::int32_t* const key_rows = job.plan.key_rows + segment.keys;
-    const index_t line = 64 / static_cast<index_t>(sizeof(T)), first = kv_head * t.width;
-    for (index_t r = tile; r < std::min(end, tile + tiles::key_tile); ++r)
-      for (index_t c = first; c < first + t.width; c += line) {
-        __builtin_prefetch(job.k.row(key_rows[r]) + c, 0, 2);
-        __builtin_prefetch(job.v.row(key_rows[r]) + c, 0, 2);
-      }
+  /// In place of `begin`, for one row: takes up what row i of `all`, of token `row`, has seen.
+  [[gnu::always_inline]] inline void go_on_from(const attention_columns& all, index_t i, index_t row) const {
+    begin(row);
+    for (index_t g = 0; g < t.group; ++g) {
+      const index_t c = g * all.rows + i;
+      totals[g] = all.totals[c], highest[g] = all.highest[c];
+      std::memcpy(sums + g * t.padded, all.sums + c * t.padded, sizeof(T) * static_cast<std::size_t>(t.padded));
+    }
   }
   /// The keys of positions [tile, tile + count) of the segment's path; the first query stands at `position`.
   [[gnu::always_inline]] inline void meet(const query_segment& segment, index_t position, index_t tile, index_t count) {
@@ -88,10 +82,9 @@ struct attention_columns {
     const attention_rows<T> keys = t.rows_of(job.k, key_rows, count, kv_head, key_memory);
     const attention_rows<T> values = t.rows_of(job.v, key_rows, count, kv_head, value_memory);
     now.look_at(o, segment, position, tile, count);
-    if (t.rounds()) score_rounded(keys, now.seen_by(0, columns, count));
     for (index_t j = 0; j < columns; j += tiles::panel) {
       const index_t seen = now.seen_by(j, j + tiles::panel, count);
-      if (!t.rounds()) t.multiply_keys(keys, seen, queries, columns, j, weights);
+      t.multiply_keys(keys, seen, queries, columns, j, weights);
       for (index_t c = j; c < j + t.wide(columns, j); c += s::lanes)
         weigh(static_cast<T>(o.cap), falls, c, seen, count, weights + c, highest + c, totals + c, factors + c);
     }
@@ -103,7 +96,6 @@ struct attention_columns {
           x *= factors[c];
           s::store(sums + c * t.padded + j, x);
         }
-    if (t.rounds()) return gather_rounded(values, count);
     for (index_t c = 0; c < columns; c += tiles::most)
       t.template add_product<left_order::columns>(std::min(tiles::most, columns - c),
                                                   now.seen_by(c, c + tiles::most, count), weights + c, values,
@@ -126,40 +118,6 @@ struct attention_columns {
   }
 
  private:
-  // Operands in bfloat16, one after the other: keys, queries, weights, values.
-  [[nodiscard]] auto* rounded_keys() const { return reinterpret_cast<bfloat16_bits*>(rounded); }
-  [[nodiscard]] auto* rounded_queries() const {
-    return reinterpret_cast<bfloat16_bits*>(rounded + t.left(tiles::key_tile, t.width));
-  }
-  [[nodiscard]] auto* rounded_weights() const {
-    return rounded_queries() + 2 * t.right(t.group * t.positions, t.width);
-  }
-  [[nodiscard]] auto* rounded_values() const {
-    return rounded_weights() + 2 * t.left(t.group * t.positions, tiles::key_tile);
-  }
-  [[gnu::always_inline]] inline void round_queries() const {
-    if constexpr (tiles::may_round)
-      rounded_tiles<Set>::right_of_rows(as_rows, t.padded, columns, t.width, rounded_queries());
-  }
-  /// weights[0 … end, columns] = keys · queriesᵀ; zeros up to a whole vector of columns.
-  [[gnu::always_inline]] inline void score_rounded([[maybe_unused]] attention_rows<T> keys,
-                                                   [[maybe_unused]] index_t end) const {
-    if constexpr (tiles::may_round) {
-      rounded_tiles<Set>::left_of_rows(keys.first, keys.stride, end, t.width, rounded_keys());
-      rounded_tiles<Set>::multiply(t.unit, end, up_to(columns, s::lanes), t.width, rounded_keys(), rounded_queries(),
-                                   weights, t.stride, false);
-    }
-  }
-  /// sums += weightsᵀ · values
-  [[gnu::always_inline]] inline void gather_rounded([[maybe_unused]] attention_rows<T> values,
-                                                    [[maybe_unused]] index_t count) const {
-    if constexpr (tiles::may_round) {
-      rounded_tiles<Set>::left_of_columns(weights, t.stride, columns, count, rounded_weights());
-      rounded_tiles<Set>::right_of_columns(values.first, values.stride, t.width, count, rounded_values());
-      rounded_tiles<Set>::multiply(t.unit, columns, t.width, count, rounded_weights(), rounded_values(), sums, t.padded,
-                                   true);
-    }
-  }
   /// Scores of a tile become weights, for a vector of columns: the new maximum, what it does to the sums so far, p, Σ p.
   /// Keys from `seen` to `count` are seen by none of them.
   [[gnu::always_inline]] inline void weigh(T cap, bool falls, index_t column, index_t seen, index_t count, T* scores,

@@ -4,63 +4,59 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 
-#include <plumb/backend/cpu_attention_columns.hpp>
+#include <plumb/backend/cpu_attention_tiles.hpp>
 #include <plumb/backend/cpu_device.hpp>
 
 namespace plumb::inline v0::detail {
 
-/// One task: segments of one token each at one position, in rows that follow one another, against one head of keys and
-/// values. Whole tiles of keys that all of them share are met together; then each goes on alone, from the state that its
-/// columns are in. A column's numbers are those of a task of its own, to the bit.
-template <class T>
+/// Segments of one token each at one position, in rows that follow one another: [first, first + count) of the plan.
+struct decoding_block {
+  index_t first, count;
+  index_t begin, shared;  ///< positions that all of them see in the same rows, in whole tiles of keys
+  index_t prepared =
+      -1;  ///< the number of the first of these tiles among those that are prepared for several blocks, or −1
+};
+
+/// One task: a block, against one head of keys and values. The tiles of keys that all of the block share are met together; then
+/// each goes on alone, from the state that its columns are in. A column's numbers are those of a task of its own, to the bit.
+template <class Columns>
 struct decoding_task {
-  template <class Set>
-  static index_t scratch(const attention_tiles<Set, T>& t) {
-    return 2 * attention_columns<Set, T>::room(t);
-  }
+  using T = typename Columns::number;
+  using tiles = typename Columns::tiles;
 
-  template <class Set>
-  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t first, index_t count,
-                                                index_t kv_head, T* out, T* log_sum, T* memory) {
-    using columns = attention_columns<Set, T>;
-    using tiles = attention_tiles<Set, T>;
-    const tiles t(job->options, job->unit);
-    const query_segment* const segments = job->plan.segments + first;
-    const index_t row = segments[0].first_row, position = segments[0].first_position;
-    const index_t start = first_seen(job->options, position) / tiles::key_tile * tiles::key_tile;
-    const index_t shared = shared_keys(*job, segments, count) / tiles::key_tile * tiles::key_tile;
+  static index_t scratch(const tiles& t) { return 2 * Columns::room(t); }
 
-    columns all(*job, t, kv_head, count, 0, memory);
+  /// `prepared`: tiles of keys of this head.
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, const decoding_block* block,
+                                                index_t kv_head, const bfloat16_bits* prepared, T* out, T* log_sum,
+                                                T* memory) {
+    constexpr index_t key_tile = tiles::key_tile;
+    const tiles t(job->options);
+    const query_segment* const segments = job->plan.segments + block->first;
+    const index_t row = segments[0].first_row, position = segments[0].first_position, count = block->count;
+
+    Columns all(*job, t, kv_head, count, 0, memory);
     all.begin(row);
-    for (index_t tile = start; tile < shared; tile += tiles::key_tile) {
-      all.ask_for(segments[0], tile + tiles::key_tile, position + 1);
-      all.meet(segments[0], position, tile, tiles::key_tile);
+    for (index_t tile = block->begin; tile < block->shared; tile += key_tile) {
+      if constexpr (Columns::prepares)
+        if (block->prepared >= 0) {
+          const index_t number = block->prepared + (tile - block->begin) / key_tile;
+          all.meet(segments[0], position, tile, prepared + number * Columns::prepared_size(t));
+          continue;
+        }
+      ask_for_keys(*job, t, kv_head, segments[0], tile + key_tile, position + 1);
+      all.meet(segments[0], position, tile, key_tile);
     }
-    columns own(*job, t, kv_head, 1, 0, memory + columns::room(t));
+    Columns own(*job, t, kv_head, 1, 0, memory + Columns::room(t));
     for (index_t i = 0; i < count; ++i) {
-      if (i + 1 < count) own.ask_for(segments[i + 1], std::max(start, shared), position + 1);
-      own.begin(row + i);
-      for (index_t g = 0; g < t.group; ++g) {
-        const index_t c = g * count + i;
-        own.totals[g] = all.totals[c], own.highest[g] = all.highest[c];
-        std::memcpy(own.sums + g * t.padded, all.sums + c * t.padded, sizeof(T) * static_cast<std::size_t>(t.padded));
-      }
-      for (index_t tile = std::max(start, shared); tile <= position; tile += tiles::key_tile)
-        own.meet(segments[i], position, tile, std::min(tiles::key_tile, position + 1 - tile));
+      if (i + 1 < count) ask_for_keys(*job, t, kv_head, segments[i + 1], block->shared, position + 1);
+      own.go_on_from(all, i, row + i);
+      for (index_t tile = block->shared; tile <= position; tile += key_tile)
+        own.meet(segments[i], position, tile, std::min(key_tile, position + 1 - tile));
       own.finish(row + i, out, log_sum);
     }
-  }
-
- private:
-  /// How many positions lie in the same rows for all.
-  static index_t shared_keys(const attention_job<T>& job, const query_segment* segments, index_t count) {
-    const std::int32_t* const one = job.plan.key_rows + segments[0].keys;
-    index_t shared = segments[0].first_position + 1;
-    for (index_t i = 1; i < count; ++i)
-      shared = std::mismatch(one, one + shared, job.plan.key_rows + segments[i].keys).first - one;
-    return shared;
   }
 };
 
@@ -70,28 +66,100 @@ inline bool is_decoding(const attention_plan& plan) {
   return plan.segment_count > 1 && std::all_of(plan.segments, plan.segments + plan.segment_count, single);
 }
 
-template <class Set, class T>
+/// Cuts a plan into blocks of `most` segments at most; gives how many. `tiles_to_prepare`: of keys that several blocks share, as
+/// pieces of the samples of one prompt do.
+template <class Tiles>
+index_t cut_into_blocks(const attention_plan& plan, const attention_options& o, index_t most, decoding_block* blocks,
+                        index_t& tiles_to_prepare) {
+  constexpr index_t key_tile = Tiles::key_tile;
+  /// The end of the tiles from `begin` to `end` that lie in the same rows for both segments.
+  const auto common = [&](index_t one, index_t other, index_t begin, index_t end) {
+    const std::int32_t* const rows[] = {plan.key_rows + plan.segments[one].keys,
+                                        plan.key_rows + plan.segments[other].keys};
+    while (begin < end && std::equal(rows[0] + begin, rows[0] + begin + key_tile, rows[1] + begin)) begin += key_tile;
+    return begin;
+  };
+  index_t count = 0;
+  for (index_t i = 0; i < plan.segment_count; ++i) {
+    const query_segment &here = plan.segments[i], &before = plan.segments[std::max<index_t>(i - 1, 0)];
+    decoding_block* const last = blocks + std::max<index_t>(count - 1, 0);
+    if (count > 0 && last->count < most && here.first_position == before.first_position &&
+        here.first_row == before.first_row + 1) {
+      ++last->count;
+      last->shared = common(last->first, i, last->begin, last->shared);
+      continue;
+    }
+    const index_t begin = first_seen(o, here.first_position) / key_tile * key_tile;
+    const index_t whole = (here.first_position + 1 - begin) / key_tile * key_tile;
+    blocks[count++] = {.first = i, .count = 1, .begin = begin, .shared = begin + whole};
+  }
+  tiles_to_prepare = 0;
+  for (index_t b = 1; b < count; ++b) {
+    decoding_block &before = blocks[b - 1], &here = blocks[b];
+    if (before.begin != here.begin) continue;
+    const index_t end = common(before.first, here.first, here.begin, std::min(before.shared, here.shared));
+    if (here.count == 1) here.shared = end;  // alone it shares with itself
+    if (end == here.begin || end != here.shared) continue;
+    if (before.prepared < 0) {
+      before.prepared = tiles_to_prepare;
+      tiles_to_prepare += (before.shared - before.begin) / key_tile;
+    }
+    here.prepared = before.prepared;
+  }
+  return count;
+}
+
+/// Prepares one tile of keys and values of one head.
+template <class Columns>
+struct prepare_tile {
+  template <class Set, class T>
+  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t segment, index_t kv_head,
+                                                index_t tile, bfloat16_bits* to, T* memory) {
+    const typename Columns::tiles t(job->options);
+    Columns::prepare(*job, t, kv_head, job->plan.segments[segment], tile, t.key_tile, to, memory);
+  }
+};
+
+template <class Columns, class T>
 void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
-  const attention_tiles<Set, T> t(job.options, job.unit);
+  using set = typename Columns::set;
+  const typename Columns::tiles t(job.options);
   const index_t segments = job.plan.segment_count, kv_heads = job.options.kv_heads;
   // Keys are read once for each piece of the segments; more pieces only where heads alone leave threads idle.
   index_t pieces = 1;
   while (kv_heads * pieces % d.threads() != 0 && kv_heads * pieces < 4 * index_t{d.threads()}) ++pieces;
   const index_t most = std::clamp<index_t>((segments + pieces - 1) / pieces, 1, t.positions);
-  index_t* const first = d.shared_scratch<index_t>(segments + 1);  // the first segment of each task
-  index_t blocks = 0;
-  for (index_t i = 0; i < segments; ++i) {
-    const query_segment &here = job.plan.segments[i], &before = job.plan.segments[std::max<index_t>(i - 1, 0)];
-    if (i == 0 || i - first[blocks - 1] == most || here.first_position != before.first_position ||
-        here.first_row != before.first_row + 1)
-      first[blocks++] = i;
-  }
-  first[blocks] = segments;
-  const index_t need = decoding_task<T>::template scratch<Set>(t);
-  d.run(blocks * kv_heads, [&](index_t task, int worker) {
-    const index_t block = task / kv_heads;
-    call_with<Set, decoding_task<T>>(&job, first[block], first[block + 1] - first[block], task % kv_heads, out, log_sum,
-                                     d.scratch<T>(worker, need));
+
+  const index_t of_blocks = up_to(segments * static_cast<index_t>(sizeof(decoding_block)), 64);
+  auto* blocks = reinterpret_cast<decoding_block*>(d.shared_scratch<std::byte>(of_blocks));
+  index_t to_prepare = 0,
+          count = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most, blocks, to_prepare);
+  bfloat16_bits* prepared = nullptr;
+  if constexpr (Columns::prepares)
+    if (to_prepare > 0) {
+      const index_t size = Columns::prepared_size(t), bytes = size * static_cast<index_t>(sizeof(bfloat16_bits));
+      auto* const memory = d.shared_scratch<std::byte>(of_blocks + kv_heads * to_prepare * bytes);
+      blocks = reinterpret_cast<decoding_block*>(memory);
+      count = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most, blocks, to_prepare);
+      prepared = reinterpret_cast<bfloat16_bits*>(memory + of_blocks);
+      d.run(to_prepare * kv_heads, [&](index_t task, int worker) {
+        const index_t number = task % to_prepare, kv_head = task / to_prepare;
+        const decoding_block* owner = blocks;  // the last one whose tiles begin at or before this
+        for (index_t b = 0; b < count; ++b)
+          if (blocks[b].prepared > owner->prepared && blocks[b].prepared <= number) owner = blocks + b;
+        const index_t tile = owner->begin + (number - owner->prepared) * t.key_tile;
+        call_with<set, prepare_tile<Columns>>(&job, owner->first, kv_head, tile, prepared + task * size,
+                                              d.scratch<T>(worker, t.keys()));
+      });
+    }
+  const index_t need = decoding_task<Columns>::scratch(t);
+  d.run(count * kv_heads, [&](index_t task, int worker) {
+    const index_t kv_head = task / count;
+    const bfloat16_bits* of_head = prepared;
+    if constexpr (Columns::prepares)
+      if (prepared) of_head += kv_head * to_prepare * Columns::prepared_size(t);
+    call_with<set, decoding_task<Columns>>(&job, static_cast<const decoding_block*>(blocks + task % count), kv_head,
+                                           of_head, out, log_sum, d.scratch<T>(worker, need));
   });
 }
 

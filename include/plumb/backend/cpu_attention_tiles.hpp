@@ -43,47 +43,38 @@ struct visible_keys {
   }
 };
 
-/// The sizes of a task: what one head of keys gives to a tile of queries.
-template <class Set, class T>
+/// The sizes of a task: what one head of keys gives to a tile of queries. `Rounds`: its products round their operands to bfloat16.
+template <class Set, class T, bool Rounds = false>
 struct attention_tiles {
   using s = simd<Set, T>;
   static constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>, lanes = s::lanes;
   /// Keys are taken in tiles that begin at positions 0, key_tile, 2 key_tile, … of the path, whatever segments the path is
   /// made of, and a query is only ever changed by numbers of its own: its output is the same bits in every batch.
-  static constexpr index_t key_tile = 56 / most * most;
+  static constexpr index_t key_tile = Rounds ? 2 * bfloat16_chunk : 56 / most * most;
+  /// With `Rounds`, so many columns at once meet a tile of keys, so that what they work on stays in the nearest cache. Where a tile
+  /// has whole groups of each head, those whose queries stand before the keys are left out.
+  static constexpr index_t query_group = 2 * strip_columns;
 
-  /// Are there kernels for bfloat16 that go with these registers?
-  static constexpr bool may_round = std::is_same_v<T, float> && std::is_same_v<Set, avx512_set>;
-
-  bfloat16_unit unit;  ///< with may_round
-  index_t group;       ///< query heads of a head of keys
-  index_t width;       ///< numbers of a head
-  index_t padded;      ///< the same in whole vectors
-  index_t positions;   ///< queries of a tile, in each head: about a hundred in all
+  index_t group;      ///< query heads of a head of keys
+  index_t width;      ///< numbers of a head
+  index_t padded;     ///< the same in whole vectors
+  index_t positions;  ///< queries of a tile, in each head: about a hundred in all, or 256
   index_t stride;  ///< between the rows of scores: room for all columns, and for a kernel that reaches beyond the last
 
-  explicit attention_tiles(const attention_options& o, bfloat16_unit the_unit = bfloat16_unit::none)
-      : unit(may_round ? the_unit : bfloat16_unit::none),
-        group(o.heads / o.kv_heads),
+  explicit attention_tiles(const attention_options& o)
+      : group(o.heads / o.kv_heads),
         width(o.head_width),
         padded(up_to(o.head_width, lanes)),
-        positions(std::max<index_t>(96 / group, 4)),
-        stride(up_to(group * positions, lanes) + lanes) {}
+        positions(std::max<index_t>((Rounds ? 256 : 96) / group, 4)),
+        stride(up_to(group * positions, lanes) + lanes) {
+    if (Rounds && positions > query_group) positions = positions / query_group * query_group;
+  }
 
   /// Numbers of the queries as rows, or transposed; of sums for them; of a tile of keys.
   [[nodiscard]] index_t queries() const { return up_to(group * positions, panel) * padded; }
-  [[nodiscard]] index_t sums() const { return up_to(group * positions, most) * padded; }
+  [[nodiscard]] index_t sums() const { return up_to(group * positions, Rounds ? query_group : most) * padded; }
   [[nodiscard]] index_t keys() const { return key_tile * padded; }
-  [[nodiscard]] index_t scores() const { return key_tile * stride; }
-
-  [[nodiscard]] bool rounds() const { return unit != bfloat16_unit::none; }
-  /// Numbers that operands in bfloat16 take, in floats: left [rows, depth], right [depth, columns].
-  [[nodiscard]] static index_t left(index_t rows, index_t depth) {
-    return rounded_tiles<Set>::left_size(rows, depth) / 2;
-  }
-  [[nodiscard]] static index_t right(index_t columns, index_t depth) {
-    return rounded_tiles<Set>::right_size(columns, depth) / 2;
-  }
+  [[nodiscard]] index_t scores() const { return key_tile * (Rounds ? query_group : stride); }
 
   /// Columns of panel j of `count` columns, and of the kernel that covers them.
   [[nodiscard]] static index_t across(index_t count, index_t j) { return std::min(panel, count - j); }
@@ -112,18 +103,18 @@ struct attention_tiles {
         for (index_t k = 0; k < width; ++k) std::fill_n(to + j * width + k * row + here, row - here, T(0));
     }
   }
-  /// A tile of keys or values: where it lies, or, when its rows are scattered, too few or no whole vectors, copied with
-  /// zeros around.
+  /// A tile of keys or values: where it lies, or copied when its rows are scattered. Where nothing rounds, rows that are too few
+  /// or no whole vectors are copied with zeros around, too.
   [[gnu::always_inline]] inline attention_rows<T> rows_of(view<const T> from, const std::int32_t* rows, index_t count,
                                                           index_t head, T* memory) const {
-    bool in_place = count == key_tile && width == padded;
+    bool in_place = Rounds || (count == key_tile && width == padded);
     for (index_t r = 1; r < count && in_place; ++r) in_place = rows[r] == rows[0] + r;
     if (in_place) return {from.row(rows[0]) + head * width, from.columns};
     for (index_t r = 0; r < count; ++r) {
       std::memcpy(memory + r * padded, from.row(rows[r]) + head * width, sizeof(T) * static_cast<std::size_t>(width));
       std::fill_n(memory + r * padded + width, padded - width, T(0));
     }
-    std::fill_n(memory + count * padded, (up_to(count, most) - count) * padded, T(0));
+    if constexpr (!Rounds) std::fill_n(memory + count * padded, (up_to(count, most) - count) * padded, T(0));
     return {memory, padded};
   }
   /// scores[0 … end, panel j] = keys · queriesᵀ
@@ -145,10 +136,26 @@ struct attention_tiles {
   }
 };
 
+/// Asks memory for keys and values of positions [tile, end) of the segment's path, one tile at most: with few queries they
+/// are waited for longer than they are computed with.
+template <class Tiles, class T>
+[[gnu::always_inline]] inline void ask_for_keys(const attention_job<T>& job, const Tiles& t, index_t kv_head,
+                                                const query_segment& segment, index_t tile, index_t end) {
+  const std::int32_t* const key_rows = job.plan.key_rows + segment.keys;
+  const index_t line = 64 / static_cast<index_t>(sizeof(T)), first = kv_head * t.width;
+  for (index_t r = tile; r < std::min(end, tile + Tiles::key_tile); ++r)
+    for (index_t c = first; c < first + t.width; c += line) {
+      __builtin_prefetch(job.k.row(key_rows[r]) + c, 0, 2);
+      __builtin_prefetch(job.v.row(key_rows[r]) + c, 0, 2);
+    }
+}
+
 /// What is known of each column of a tile of queries: what it sees of the tile of keys at hand, and how its scores fall.
-template <class Set, class T>
+template <class Tiles>
 struct query_columns {
-  using tiles = attention_tiles<Set, T>;
+  using tiles = Tiles;
+  using s = typename tiles::s;
+  using T = typename s::number;
   static constexpr index_t arrays = 4;
   T *before, *after;  ///< offsets of the tile between these are seen; they end in ½
   T *fall, *ahead;    ///< ALiBi: what a position costs, and how far the tile's first key lies ahead
@@ -193,14 +200,13 @@ struct query_columns {
   }
 
   /// Caps a score.
-  [[gnu::always_inline]] static inline void bend(T cap, typename simd<Set, T>::vector& x) {
+  [[gnu::always_inline]] static inline void bend(T cap, typename s::vector& x) {
     x *= 2 / cap;  // tanh u = 1 − 2/(e²ᵘ + 1)
-    simd<Set, T>::exp(x);
+    s::exp(x);
     x = cap - 2 * cap / (x + 1);
   }
   /// The score of key r in the columns from c on: lowered by the distance, −∞ where the key is not seen.
-  [[gnu::always_inline]] inline void place(index_t r, index_t c, bool falls, typename simd<Set, T>::vector& x) const {
-    using s = simd<Set, T>;
+  [[gnu::always_inline]] inline void place(index_t r, index_t c, bool falls, typename s::vector& x) const {
     typename s::vector key, one, other;
     s::spread(key, static_cast<T>(r));
     if (falls) {

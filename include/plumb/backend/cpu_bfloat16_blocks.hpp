@@ -146,11 +146,23 @@ struct bfloat16_blocks {
   [[gnu::always_inline]] static inline void run(index_t rows, index_t columns, index_t chunks,
                                                 const bfloat16_bits* bands, index_t band, const bfloat16_bits* strips,
                                                 index_t strip, float* c, index_t c_stride, bool accumulate) {
-    index_t since = blocks_between;
+    const index_t at_once = std::max<index_t>(blocks_between * 2 * strip_columns / columns, 1) * band_rows;
+    for (index_t i = 0; i < rows; i += at_once) {
+      begin();
+      multiply<Set>(std::min(at_once, rows - i), columns, chunks, bands + i / band_rows * band, band, strips, strip,
+                    c + i * c_stride, c_stride, accumulate);
+    }
+    end();
+  }
+  /// The same for some ten microseconds between a `begin` and an `end` of the caller's.
+  template <class Set>
+  [[gnu::always_inline]] static inline void multiply(index_t rows, index_t columns, index_t chunks,
+                                                     const bfloat16_bits* bands, index_t band,
+                                                     const bfloat16_bits* strips, index_t strip, float* c,
+                                                     index_t c_stride, bool accumulate) {
     for (index_t i = 0; i < rows; i += Rows) {
       const bfloat16_bits* const a = bands + i / band_rows * band + i % band_rows * bfloat16_chunk;
-      if (since >= blocks_between) Block<Rows, 2>::begin(), since = 0;
-      for (index_t j = 0; j < columns; j += 2 * strip_columns, ++since) {
+      for (index_t j = 0; j < columns; j += 2 * strip_columns) {
         const bfloat16_bits* const b = strips + j / strip_columns * strip;
         float* const to = c + i * c_stride + j;
         if (columns - j > strip_columns)
@@ -161,8 +173,9 @@ struct bfloat16_blocks {
                                                          accumulate);
       }
     }
-    Block<Rows, 2>::end();
   }
+  static void begin() { Block<Rows, 2>::begin(); }
+  static void end() { Block<Rows, 2>::end(); }
 
  private:
   static constexpr index_t blocks_between = 32;  ///< from one `begin` to the next: some ten microseconds
