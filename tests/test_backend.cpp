@@ -286,6 +286,41 @@ TEST_CASE("backend: what is no number stays in its row of a product in bfloat16"
   }
 }
 
+TEST_CASE("backend: a query that is no number changes no other in attention") {
+  const index_t tokens = 150, width = 32;
+  for (const auto& machine : plumb_test::all_machines()) {
+    cpu::device d = machine.device(2);
+    const auto k = random_numbers<float>(tokens * width, 2), v = random_numbers<float>(tokens * width, 3);
+    std::vector<std::int32_t> keys(static_cast<std::size_t>(tokens));
+    std::iota(keys.begin(), keys.end(), 0);
+    const plumb::query_segment segment{0, static_cast<std::int32_t>(tokens), 0, 0};
+    const plumb::attention_plan plan{
+        .segments = &segment, .segment_count = 1, .key_rows = keys.data(), .row_segment = nullptr};
+    const auto run = [&](const std::vector<float>& q) {
+      std::vector<float> out(static_cast<std::size_t>(tokens * (width + 1)));
+      cpu::attention<float>(d, plan, {.heads = 1, .kv_heads = 1, .head_width = width, .scale = 2},
+                            view<const float>(q.data(), tokens, width), view<const float>(k.data(), tokens, width),
+                            view<const float>(v.data(), tokens, width), view<float>(out.data(), tokens, width),
+                            view<float>(out.data() + tokens * width, tokens, 1));
+      return out;
+    };
+    auto q = random_numbers<float>(tokens * width, 1);
+    const auto sound = run(q);
+    for (const index_t broken : {3, 70, 149}) {
+      auto other = q;
+      other[static_cast<std::size_t>(broken * width)] = std::numeric_limits<float>::quiet_NaN();
+      const auto found = run(other);
+      for (index_t i = 0; i < tokens; ++i) {
+        CAPTURE(static_cast<int>(machine.set), static_cast<int>(machine.unit), broken, i);
+        if (i == broken)
+          CHECK(std::isnan(found[static_cast<std::size_t>(i * width)]));
+        else
+          CHECK(same_bits(found.data() + i * width, sound.data() + i * width, width));
+      }
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("backend: norms, rotations, gates and statistics of a row are the same bits in every batch", "",
                    float, double) {
   using T = TestType;

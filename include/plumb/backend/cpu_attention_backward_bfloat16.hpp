@@ -100,8 +100,7 @@ struct rounded_backward {
   }
 
  private:
-  /// Scores become weights p = e^(score − log_sum), and d · v becomes the slope p (d · v − D) times that of the cap, for a group of
-  /// columns. Rows from `seen` on become zeros: of bands up to `whole`, of strips to the end of a chunk.
+  /// Scores become weights, and d · v their slopes, for a group of columns. Rows from `seen` on become zeros: of bands up to `whole`, of strips to the end of a chunk.
   struct slope {
     using vector = typename s::vector;
 
@@ -109,11 +108,10 @@ struct rounded_backward {
     [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
         const rounded_backward* all, const query_columns<tiles>* now, index_t group, index_t wide, index_t seen,
         index_t whole, const float* log_sums, const float* through) {
-      const auto& o = all->job.options;
-      if (o.cap > 0 || o.alibi > 0 || now->some_unseen)
-        of_rows<false>(*all, *now, group, wide, seen, whole, log_sums, through);
-      else
+      if (now->keeps_scores(all->job.options))
         of_rows<true>(*all, *now, group, wide, seen, whole, log_sums, through);
+      else
+        of_rows<false>(*all, *now, group, wide, seen, whole, log_sums, through);
     }
 
    private:
@@ -148,18 +146,9 @@ struct rounded_backward {
     [[gnu::always_inline]] static inline void p(const rounded_backward& all, const query_columns<tiles>& now,
                                                 index_t row, index_t group, index_t column, const vector& log_sum,
                                                 const vector& out, vector& weight, vector& slope_of) {
-      const auto cap = static_cast<float>(all.job.options.cap);
       s::load(weight, all.scores + row * across + column);
       s::load(slope_of, all.products + row * across + column);
-      slope_of -= out;
-      if (!Plain && cap > 0) {
-        now.bend(cap, weight);
-        slope_of *= 1 - weight * weight / (cap * cap);
-      }
-      if (!Plain) now.place(row, group + column, all.job.options.alibi > 0, weight);
-      weight -= log_sum;
-      s::exp_of_negative(weight);
-      slope_of *= weight;
+      now.turn_back(all.job.options, Plain, row, group + column, log_sum, out, weight, slope_of);
     }
   };
 };

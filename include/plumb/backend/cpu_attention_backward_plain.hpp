@@ -63,28 +63,18 @@ struct plain_backward {
   [[gnu::always_inline]] inline const T* finish(index_t, T*) const { return dq; }
 
  private:
-  /// Scores become weights p = e^(score − log_sum), and d · v becomes the slope p (d · v − D) times that of the cap, for a
-  /// vector of columns. Keys from `seen` to `count` are seen by none of them, or lie beyond the path: their sums may get rows of
+  /// Scores become weights, and d · v their slopes, for a vector of columns. Keys from `seen` to `count` are seen by none of them, or lie beyond the path: their sums may get rows of
   /// their own with the next queries.
   [[gnu::always_inline]] inline void slope(const query_columns<tiles>& now, index_t column, index_t seen, index_t count,
                                            const T* log_sums, const T* through, T* weight, T* slope_of) const {
-    const T cap = static_cast<T>(o.cap);
-    const bool falls = o.alibi > 0, plain = !(cap > 0) && !falls && !now.some_unseen;
+    const bool keeps = now.keeps_scores(o);
     typename s::vector log_sum, out, x, y;
     s::load(log_sum, log_sums);
     s::load(out, through);
     for (index_t r = 0; r < seen; ++r) {
       s::load(x, weight + r * t.stride);
       s::load(y, slope_of + r * t.stride);
-      y -= out;
-      if (cap > 0) {
-        now.bend(cap, x);
-        y *= 1 - x * x / (cap * cap);
-      }
-      if (!plain) now.place(r, column, falls, x);
-      x -= log_sum;
-      s::exp_of_negative(x);
-      y *= x;
+      now.turn_back(o, keeps, r, column, log_sum, out, x, y);
       s::store(weight + r * t.stride, x);
       s::store(slope_of + r * t.stride, y);
     }

@@ -77,7 +77,6 @@ struct attention_columns {
   /// The keys of positions [tile, tile + count) of the segment's path; the first query stands at `position`.
   [[gnu::always_inline]] inline void meet(const query_segment& segment, index_t position, index_t tile, index_t count) {
     const attention_options& o = job.options;
-    const bool falls = o.alibi > 0;
     const std::int32_t* const key_rows = job.plan.key_rows + segment.keys + tile;
     const attention_rows<T> keys = t.rows_of(job.k, key_rows, count, kv_head, key_memory);
     const attention_rows<T> values = t.rows_of(job.v, key_rows, count, kv_head, value_memory);
@@ -86,7 +85,7 @@ struct attention_columns {
       const index_t seen = now.seen_by(j, j + tiles::panel, count);
       t.multiply_keys(keys, seen, queries, columns, j, weights);
       for (index_t c = j; c < j + t.wide(columns, j); c += s::lanes)
-        weigh(static_cast<T>(o.cap), falls, c, seen, count, weights + c, highest + c, totals + c, factors + c);
+        weigh(c, seen, count, weights + c, highest + c, totals + c, factors + c);
     }
     for (index_t c = 0; c < columns; ++c)
       if (factors[c] != 1)
@@ -120,25 +119,13 @@ struct attention_columns {
  private:
   /// Scores of a tile become weights, for a vector of columns: the new maximum, what it does to the sums so far, p, Σ p.
   /// Keys from `seen` to `count` are seen by none of them.
-  [[gnu::always_inline]] inline void weigh(T cap, bool falls, index_t column, index_t seen, index_t count, T* scores,
-                                           T* top_before, T* total_before, T* factor_out) const {
+  [[gnu::always_inline]] inline void weigh(index_t column, index_t seen, index_t count, T* scores, T* top_before,
+                                           T* total_before, T* factor_out) const {
     typename s::vector top, before, total, factor, base, x, zero = {}, none;
     s::spread(none, -std::numeric_limits<T>::infinity());
     s::load(before, top_before);
     top = before;
-    if (cap > 0 || falls || now.some_unseen)
-      for (index_t r = 0; r < seen; ++r) {
-        s::load(x, scores + r * t.stride);
-        if (cap > 0) now.bend(cap, x);
-        now.place(r, column, falls, x);
-        s::store(scores + r * t.stride, x);
-        top = x > top ? x : top;
-      }
-    else
-      for (index_t r = 0; r < seen; ++r) {
-        s::load(x, scores + r * t.stride);
-        top = x > top ? x : top;
-      }
+    now.finish_scores(job.options, column, seen, scores, t.stride, top);
     base = top > none ? top : zero;  // nothing may have been seen yet
     factor = before - base;
     s::exp_of_negative(factor);

@@ -181,11 +181,12 @@ struct rounded_attention_columns {
       const index_t depth = up_to(seen, bfloat16_chunk);
       for (index_t j = 0; j < wide; j += s::lanes) {
         float *const scores = all->scores + j, *const sums = all->sums_of(group + j);
-        vector before, top, base, factor, total, x, y, zero = {}, none;
+        vector before, top, base, factor, total, x, y, zero = {}, one, none;
+        s::spread(one, 1);
         s::spread(none, -std::numeric_limits<float>::infinity());
         s::load(before, all->highest + group + j);
         top = before;
-        find_highest(*all, group + j, scores, seen, top);
+        all->now.finish_scores(all->job.options, group + j, seen, scores, across, top);
         base = top > none ? top : zero;  // nothing may have been seen yet
         factor = before - base;
         s::exp_of_negative(factor);
@@ -200,7 +201,7 @@ struct rounded_attention_columns {
         }
         s::store(all->highest + group + j, top);
         s::store(all->totals + group + j, total);
-        if (s::largest(zero - factor) == -1) continue;  // all are 1
+        if (s::largest(factor == one ? zero : one) == 0) continue;  // all are 1, and none is no number
         for (index_t w = 0; w < all->t.padded; ++w) {
           s::load(x, sums + w * across);
           x *= factor;
@@ -215,22 +216,6 @@ struct rounded_attention_columns {
       x -= base;
       s::exp_of_negative(x);
       total += x;
-    }
-    [[gnu::always_inline]] static inline void find_highest(const rounded_attention_columns& all, index_t column,
-                                                           float* scores, index_t seen, vector& top) {
-      const auto cap = static_cast<float>(all.job.options.cap);
-      const bool falls = all.job.options.alibi > 0, plain = !(cap > 0) && !falls && !all.now.some_unseen;
-      vector x;
-      for (index_t r = 0; r < seen; ++r) {
-        float* const here = scores + r * across;
-        s::load(x, here);
-        if (!plain) {
-          if (cap > 0) all.now.bend(cap, x);
-          all.now.place(r, column, falls, x);
-          s::store(here, x);
-        }
-        top = x > top ? x : top;
-      }
     }
   };
 };

@@ -199,6 +199,45 @@ struct query_columns {
     return std::min(count, static_cast<index_t>(furthest + T(0.5)));
   }
 
+  /// Do scores stay as they are?
+  [[nodiscard]] bool keeps_scores(const attention_options& o) const {
+    return !(o.cap > 0) && !(o.alibi > 0) && !some_unseen;
+  }
+  /// Scores of `seen` keys, for a vector of columns, become what the softmax sees; `top` rises to the highest.
+  [[gnu::always_inline]] inline void finish_scores(const attention_options& o, index_t column, index_t seen, T* scores,
+                                                   index_t stride, typename s::vector& top) const {
+    const bool keeps = keeps_scores(o);
+    typename s::vector x;
+    for (index_t r = 0; r < seen; ++r) {
+      s::load(x, scores + r * stride);
+      if (!keeps) {
+        if (o.cap > 0) bend(static_cast<T>(o.cap), x);
+        place(r, column, o.alibi > 0, x);
+        s::store(scores + r * stride, x);
+      }
+      top = x > top ? x : top;
+    }
+  }
+  /// The way back for key r: a score becomes its weight p = e^(score − log_sum), and d · v the slope p (d · v − D) times that of the
+  /// cap, with D in `through`.
+  [[gnu::always_inline]] inline void turn_back(const attention_options& o, bool keeps, index_t r, index_t column,
+                                               const typename s::vector& log_sum, const typename s::vector& through,
+                                               typename s::vector& weight, typename s::vector& slope) const {
+    const T cap = static_cast<T>(o.cap);
+    slope -= through;
+    if (!keeps) {
+      if (cap > 0) {
+        bend(cap, weight);
+        slope *= 1 - weight * weight / (cap * cap);
+      }
+      place(r, column, o.alibi > 0, weight);
+    }
+    weight -= log_sum;
+    s::exp_of_negative(weight);
+    slope *= weight;
+  }
+
+ private:
   /// Caps a score.
   [[gnu::always_inline]] static inline void bend(T cap, typename s::vector& x) {
     x *= 2 / cap;  // tanh u = 1 − 2/(e²ᵘ + 1)
