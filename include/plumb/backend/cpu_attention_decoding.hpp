@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include <plumb/backend/cpu_attention_tiles.hpp>
 #include <plumb/backend/cpu_device.hpp>
@@ -14,8 +15,7 @@ namespace plumb::inline v0::detail {
 struct decoding_block {
   index_t first, count;
   index_t begin, shared;  ///< positions that all of them see in the same rows, in whole tiles of keys
-  index_t prepared =
-      -1;  ///< the number of the first of these tiles among those that are prepared for several blocks, or −1
+  index_t prepared = -1;  ///< the number of the first of these tiles among those to prepare, or −1: they are not
 };
 
 /// One task: a block, against one head of keys and values. The tiles of keys that all of the block share are met together; then
@@ -66,11 +66,18 @@ inline bool is_decoding(const attention_plan& plan) {
   return plan.segment_count > 1 && std::all_of(plan.segments, plan.segments + plan.segment_count, single);
 }
 
-/// Cuts a plan into blocks of `most` segments at most; gives how many. `tiles_to_prepare`: of keys that several blocks share, as
-/// pieces of the samples of one prompt do.
+/// A plan cut into blocks, and the tiles of keys that several of them share, as pieces of the samples of one prompt do.
+struct decoding_blocks {
+  struct shared_tile {
+    index_t segment, position;  ///< where it begins on the path of this segment, which is one of those that share it
+  };
+  std::vector<decoding_block> all;
+  std::vector<shared_tile> to_prepare;
+};
+
+/// Cuts a plan into blocks of `most` segments at most.
 template <class Tiles>
-index_t cut_into_blocks(const attention_plan& plan, const attention_options& o, index_t most, decoding_block* blocks,
-                        index_t& tiles_to_prepare) {
+decoding_blocks cut_into_blocks(const attention_plan& plan, const attention_options& o, index_t most) {
   constexpr index_t key_tile = Tiles::key_tile;
   /// The end of the tiles from `begin` to `end` that lie in the same rows for both segments.
   const auto common = [&](index_t one, index_t other, index_t begin, index_t end) {
@@ -79,34 +86,34 @@ index_t cut_into_blocks(const attention_plan& plan, const attention_options& o, 
     while (begin < end && std::equal(rows[0] + begin, rows[0] + begin + key_tile, rows[1] + begin)) begin += key_tile;
     return begin;
   };
-  index_t count = 0;
+  decoding_blocks blocks;
   for (index_t i = 0; i < plan.segment_count; ++i) {
     const query_segment &here = plan.segments[i], &before = plan.segments[std::max<index_t>(i - 1, 0)];
-    decoding_block* const last = blocks + std::max<index_t>(count - 1, 0);
-    if (count > 0 && last->count < most && here.first_position == before.first_position &&
+    if (i > 0 && blocks.all.back().count < most && here.first_position == before.first_position &&
         here.first_row == before.first_row + 1) {
-      ++last->count;
-      last->shared = common(last->first, i, last->begin, last->shared);
+      decoding_block& last = blocks.all.back();
+      ++last.count;
+      last.shared = common(last.first, i, last.begin, last.shared);
       continue;
     }
     const index_t begin = first_seen(o, here.first_position) / key_tile * key_tile;
     const index_t whole = (here.first_position + 1 - begin) / key_tile * key_tile;
-    blocks[count++] = {.first = i, .count = 1, .begin = begin, .shared = begin + whole};
+    blocks.all.push_back({.first = i, .count = 1, .begin = begin, .shared = begin + whole});
   }
-  tiles_to_prepare = 0;
-  for (index_t b = 1; b < count; ++b) {
-    decoding_block &before = blocks[b - 1], &here = blocks[b];
+  for (std::size_t b = 1; b < blocks.all.size(); ++b) {
+    decoding_block &before = blocks.all[b - 1], &here = blocks.all[b];
     if (before.begin != here.begin) continue;
     const index_t end = common(before.first, here.first, here.begin, std::min(before.shared, here.shared));
     if (here.count == 1) here.shared = end;  // alone it shares with itself
     if (end == here.begin || end != here.shared) continue;
     if (before.prepared < 0) {
-      before.prepared = tiles_to_prepare;
-      tiles_to_prepare += (before.shared - before.begin) / key_tile;
+      before.prepared = static_cast<index_t>(blocks.to_prepare.size());
+      for (index_t tile = before.begin; tile < before.shared; tile += key_tile)
+        blocks.to_prepare.push_back({.segment = before.first, .position = tile});
     }
     here.prepared = before.prepared;
   }
-  return count;
+  return blocks;
 }
 
 /// Prepares one tile of keys and values of one head.
@@ -129,37 +136,27 @@ void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T
   index_t pieces = 1;
   while (kv_heads * pieces % d.threads() != 0 && kv_heads * pieces < 4 * index_t{d.threads()}) ++pieces;
   const index_t most = std::clamp<index_t>((segments + pieces - 1) / pieces, 1, t.positions);
+  const decoding_blocks blocks = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most);
 
-  const index_t of_blocks = up_to(segments * static_cast<index_t>(sizeof(decoding_block)), 64);
-  auto* blocks = reinterpret_cast<decoding_block*>(d.shared_scratch<std::byte>(of_blocks));
-  index_t to_prepare = 0,
-          count = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most, blocks, to_prepare);
-  bfloat16_bits* prepared = nullptr;
-  if constexpr (Columns::prepares)
-    if (to_prepare > 0) {
-      const index_t size = Columns::prepared_size(t), bytes = size * static_cast<index_t>(sizeof(bfloat16_bits));
-      auto* const memory = d.shared_scratch<std::byte>(of_blocks + kv_heads * to_prepare * bytes);
-      blocks = reinterpret_cast<decoding_block*>(memory);
-      count = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most, blocks, to_prepare);
-      prepared = reinterpret_cast<bfloat16_bits*>(memory + of_blocks);
-      d.run(to_prepare * kv_heads, [&](index_t task, int worker) {
-        const index_t number = task % to_prepare, kv_head = task / to_prepare;
-        const decoding_block* owner = blocks;  // the last one whose tiles begin at or before this
-        for (index_t b = 0; b < count; ++b)
-          if (blocks[b].prepared > owner->prepared && blocks[b].prepared <= number) owner = blocks + b;
-        const index_t tile = owner->begin + (number - owner->prepared) * t.key_tile;
-        call_with<set, prepare_tile<Columns>>(&job, owner->first, kv_head, tile, prepared + task * size,
-                                              d.scratch<T>(worker, t.keys()));
-      });
-    }
-  const index_t need = decoding_task<Columns>::scratch(t);
-  d.run(count * kv_heads, [&](index_t task, int worker) {
+  const bfloat16_bits* prepared = nullptr;
+  index_t of_head = 0;  // numbers of `prepared`
+  if constexpr (Columns::prepares) {
+    const index_t size = Columns::prepared_size(t), count = static_cast<index_t>(blocks.to_prepare.size());
+    of_head = count * size;
+    auto* const memory = d.shared_scratch<bfloat16_bits>(kv_heads * of_head);
+    d.run(kv_heads * count, [&](index_t task, int worker) {
+      const auto& tile = blocks.to_prepare[static_cast<std::size_t>(task % count)];
+      call_with<set, prepare_tile<Columns>>(&job, tile.segment, task / count, tile.position, memory + task * size,
+                                            d.scratch<T>(worker, t.keys()));
+    });
+    prepared = memory;
+  }
+  const index_t need = decoding_task<Columns>::scratch(t), count = static_cast<index_t>(blocks.all.size());
+  d.run(kv_heads * count, [&](index_t task, int worker) {
+    const decoding_block* const block = &blocks.all[static_cast<std::size_t>(task % count)];
     const index_t kv_head = task / count;
-    const bfloat16_bits* of_head = prepared;
-    if constexpr (Columns::prepares)
-      if (prepared) of_head += kv_head * to_prepare * Columns::prepared_size(t);
-    call_with<set, decoding_task<Columns>>(&job, static_cast<const decoding_block*>(blocks + task % count), kv_head,
-                                           of_head, out, log_sum, d.scratch<T>(worker, need));
+    call_with<set, decoding_task<Columns>>(&job, block, kv_head, prepared + kv_head * of_head, out, log_sum,
+                                           d.scratch<T>(worker, need));
   });
 }
 

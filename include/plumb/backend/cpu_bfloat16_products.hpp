@@ -81,7 +81,7 @@ struct bfloat16_part {
   index_t piece_count = 0;
   const bfloat16_inner* inner = nullptr;  ///< makes the left operand of the second piece; null: it is there
   bool accumulate = false;                ///< C holds sums of parts before
-  index_t task_rows = 0, task_strips = 0;
+  index_t task_rows = 0;
   index_t chunks_to_pack = 0;     ///< of a strip, by the task
   bfloat16_bits* left = nullptr;  ///< bands of A, `band` numbers apart
   index_t band = 0;
@@ -125,19 +125,19 @@ struct make_inner_in_bfloat16 {
   }
 };
 
-/// One task: strips from `first` on, rows of the part from `top` on.
+/// One task: strips [first, end), rows of the part from `top` on.
 template <class Blocks>
 struct bfloat16_task {
   /// So much of K at once that a band and a few strips stay in near caches.
   static constexpr index_t most_chunks = 64;
 
   template <class Set>
-  [[gnu::always_inline]] static inline void run(const bfloat16_part* the_part, index_t top, index_t first,
+  [[gnu::always_inline]] static inline void run(const bfloat16_part* the_part, index_t top, index_t first, index_t end,
                                                 bfloat16_bits* right) {
     const bfloat16_part& part = *the_part;
     const product_job<float>& job = *part.job;
     const index_t column = first * strip_columns;
-    const index_t columns = std::min(part.task_strips * strip_columns, job.columns - column);
+    const index_t columns = std::min(end * strip_columns, job.columns) - column;
     const index_t rows = std::min(part.task_rows, part.rows - top);
     float* const c = job.c + (part.row + top) * job.columns + column;
     const bfloat16_bits* const left = part.left + top / band_rows * part.band;
@@ -184,10 +184,11 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
     if (const auto& piece = part.pieces[static_cast<std::size_t>(i)]; !piece.strips())
       part.chunks_to_pack += piece.chunks;
   const index_t most = std::clamp<index_t>(most_packed / std::max<index_t>(part.chunks_to_pack, 1), 2, most_strips);
-  const index_t rounds = parts_of(strips, threads * most);
-  part.task_strips = up_to(parts_of(strips, threads * rounds), 2);
-  const index_t across = parts_of(strips, part.task_strips);
-  part.task_rows = across >= threads ? part.rows : up_to(parts_of(part.rows, parts_of(threads, across)), group);
+  // Strips go in pairs, which blocks multiply together; the first tasks take one more, so that threads end together.
+  const index_t pairs = parts_of(strips, 2), rounds = parts_of(strips, threads * most);
+  const index_t across = std::min(pairs, threads * rounds), more = pairs % across;
+  const auto first_strip = [&](index_t task) { return 2 * (pairs / across * task + std::min(task, more)); };
+  part.task_rows = across >= threads ? part.rows : up_to(parts_of(part.rows, parts_of(threads, across)), band_rows);
 
   const auto pack = [&](index_t first, index_t rows) {
     run_avx512<pack_left_in_bfloat16>(the_part, first, rows);
@@ -200,10 +201,11 @@ inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
     d.run(parts_of(part.rows, group),
           [&](index_t task, int) { pack(task * group, std::min(group, part.rows - task * group)); });
   d.run(parts_of(part.rows, part.task_rows) * across, [&](index_t task, int worker) {
-    bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, part.task_strips * part.chunks_to_pack * chunk_size);
-    const index_t top = task / across * part.task_rows, first = task % across * part.task_strips;
+    bfloat16_bits* const right = d.scratch<bfloat16_bits>(worker, first_strip(1) * part.chunks_to_pack * chunk_size);
+    const index_t top = task / across * part.task_rows, column = task % across;
+    const index_t first = first_strip(column), end = std::min(first_strip(column + 1), strips);
     if (own_rows) pack(top, std::min(part.task_rows, part.rows - top));
-    run_blocks<bfloat16_task>(d, the_part, top, first, right);
+    run_blocks<bfloat16_task>(d, the_part, top, first, end, right);
   });
 }
 
