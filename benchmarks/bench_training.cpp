@@ -22,6 +22,7 @@
 
 #include "arguments.hpp"
 #include "measure.hpp"
+#include "timed_steps.hpp"
 #include "workload.hpp"
 
 namespace {
@@ -60,39 +61,6 @@ struct settings {
     a.done(usage);
   }
 };
-
-/// Times of a run: what comes before its first step, and each step.
-struct stopwatch {
-  bench::clock::time_point last = bench::clock::now();
-  double last_processor = bench::processor_seconds();
-  double before = 0, before_processor = 0;
-  std::vector<double> steps{}, steps_processor{};
-
-  void on_sample(index_t step) {  // fit says so just before the first step
-    if (step != 0) return;
-    before = lap();
-    before_processor = lap_processor();
-  }
-  void on_step(const plumb::step_info&) {
-    steps.push_back(lap());
-    steps_processor.push_back(lap_processor());
-  }
-
- private:
-  double lap_processor() {
-    const double now = bench::processor_seconds();
-    return now - std::exchange(last_processor, now);
-  }
-  double lap() {
-    const double seconds = bench::seconds_since(last);
-    last = bench::clock::now();
-    return seconds;
-  }
-};
-
-plumb::fit_options options_of(const bench::step_shape& s, index_t steps) {
-  return {.rate = 1e-4, .steps = steps, .batch = s.rows, .schedule = plumb::schedule::kind::constant, .log_every = 1};
-}
 
 class benchmark {
  public:
@@ -146,44 +114,33 @@ class benchmark {
   /// Trains with one method, from the weights as they were, and reports it.
   json::object measure(const std::string& method) {
     const auto s = step_of(method);
-    const index_t steps = set_.steps + 1;
     const std::vector<std::vector<float>> before = weights();
     bench::reset_peak_memory();
-    stopwatch watch;
-    plumb::fit_result result;
-    bench::with_objective(method, [&](const auto& objective) {
-      watch = {};
-      result = plumb::fit(policy_, objective, bench::random_examples(s, steps, config_.vocabulary),
-                          options_of(s, steps), watch);
-    });
+    const bench::timed_steps timed = bench::time_steps(policy_, s, set_.steps, config_.vocabulary);
     const double memory = static_cast<double>(plumb::peak_memory_bytes()) / 1e6;
     put_back(before);
     peak_ = std::max(peak_, measure_peak());
 
-    watch.steps.erase(watch.steps.begin()), watch.steps_processor.erase(watch.steps_processor.begin());
-    const double reference = s.reference ? watch.before / static_cast<double>(steps) : 0;
-    const double seconds = bench::median(watch.steps) + reference;
-    const double processor =
-        bench::median(watch.steps_processor) + (s.reference ? watch.before_processor / static_cast<double>(steps) : 0);
+    const double seconds = timed.seconds();
     const double work = 1e-9 * bench::operations_of(config_, s, set_.full ? 0 : 16);
     const double tokens = static_cast<double>(s.tokens()) / seconds;
     json::array losses, norms, odds, times;
-    for (const auto& entry : result.log) {
+    for (const auto& entry : timed.result.log) {
       losses.push_back(entry.find("loss").value_or(0));
       norms.push_back(entry.find("grad_norm").value_or(0));
       if (const auto ratio = entry.find("log_odds_ratio")) odds.push_back(*ratio);  // TRL's orpo has another likelihood
     }
-    for (const double each : watch.steps) times.push_back(1e3 * each);
+    for (const double each : timed.steps) times.push_back(1e3 * each);
     std::printf("%-6s %7lld %12.1f %10.1f %10.1f %10.1f %8.1f %% %10.0f %10.6f\n", method.c_str(),
                 static_cast<long long>(s.tokens()), 1e3 * seconds, tokens, work / seconds, 1e3 * work / peak_,
-                100 * work / seconds / peak_, memory, result.log.front().find("loss").value_or(0));
+                100 * work / seconds / peak_, memory, timed.result.log.front().find("loss").value_or(0));
     std::fflush(stdout);
     return {{"method", method},
             {"tokens", s.tokens()},
             {"ms", 1e3 * seconds},
-            {"processor_ms", 1e3 * processor},
+            {"processor_ms", 1e3 * timed.processor_seconds()},
             {"ms_of_steps", times},
-            {"ms_of_reference", 1e3 * reference},
+            {"ms_of_reference", 1e3 * timed.reference},
             {"tokens_per_second", tokens},
             {"gflop", work},
             {"gflops", work / seconds},
@@ -216,7 +173,7 @@ class benchmark {
       const auto s = step_of(method);
       const index_t count = set_.steps + 1;
       const auto data = bench::random_examples(s, count, config_.vocabulary);
-      const auto plan = plumb::plan_run(data.size(), options_of(s, count));
+      const auto plan = plumb::plan_run(data.size(), bench::options_of(s, count));
       const auto partners = s.mismatched ? plumb::mismatch(data) : plumb::mismatched_rows{};
       json::array steps;
       for (index_t i = 0; i < count; ++i) {
