@@ -39,22 +39,17 @@ constexpr const char* usage =
 struct settings {
   std::string shape;
   index_t prompt = 512, tokens = 64, samples = 16, repeats = 3;
-  int threads = 0;
-  plumb::weight_storage storage = plumb::weight_storage::plain;
-  plumb::product_precision products = plumb::product_precision::full;
+  plumb::load_options load;
   std::filesystem::path model, exported, report;
 
   settings(int count, char** words) {
     bench::arguments a(count, words);
-    const bool small = a.flag("--small"), large = a.flag("--360m");
-    shape = a.text("--shape", small ? "small" : large ? "360m" : "135m");
+    shape = bench::shape_name_of(a);
     prompt = a.number("--prompt", 512, 1);
     tokens = a.number("--tokens", 64, 2);
     samples = a.number("--samples", 16, 1);
     repeats = a.number("--repeats", 3, 1);
-    threads = a.number("--threads", 0, 0);
-    storage = bench::storage_of(a.text("--dtype", "f32"));
-    products = bench::products_of(a.text("--compute", "f32"));
+    load = bench::load_options_of(a);
     model = a.text("--model", "");
     exported = a.text("--export", "");
     report = a.text("--json", "");
@@ -112,7 +107,7 @@ class benchmark {
     };
     std::printf(
         "%s, %s, %d threads, peak %.0f GFLOP/s, reads %.1f GB/s, peak memory %.0f MB, weights copied in %.0f ms\n",
-        set_.shape.c_str(), std::string(bench::precision_of(set_.storage)).c_str(), device.threads(), 1e-9 * peak,
+        set_.shape.c_str(), std::string(bench::precision_of(set_.load.storage)).c_str(), device.threads(), 1e-9 * peak,
         1e-9 * bandwidth, memory, 1e3 * copying);
     json::array rows;
     for (const figure& f : figures) {
@@ -125,7 +120,7 @@ class benchmark {
                            {"version", plumb::version},
                            {"processor", plumb::describe_environment("cpu").processor},
                            {"shape", set_.shape},
-                           {"precision", bench::precision_of(set_.storage)},
+                           {"precision", bench::precision_of(set_.load.storage)},
                            {"threads", device.threads()},
                            {"peak_gflops", 1e-9 * peak},
                            {"read_gbs", 1e-9 * bandwidth},
@@ -144,8 +139,8 @@ class benchmark {
   /// Random weights, or those of --model. No token ends a reply; the tokenizer is there because llama.cpp wants one.
   static plumb::language_model<cpu> make(const settings& s, plumb::model_config& config) {
     config.eos.clear();
-    const plumb::load_options load{
-        .threads = s.threads, .positions = config.max_positions, .storage = s.storage, .products = s.products};
+    plumb::load_options load = s.load;
+    load.positions = config.max_positions;
     if (!s.model.empty()) return plumb::load_model<cpu>(s.model / "model", load);
     const std::vector<std::string> texts = {"the quick brown fox jumps over the lazy dog"};
     return plumb::make_model<cpu>(config, plumb::train_bpe(texts, 300), {}, load);

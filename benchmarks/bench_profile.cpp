@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Where the time of a training step goes, by kind of work, and who allocates memory in a step that has run before.
 //
-//     bench_profile [--shape small|135m|360m] [--methods sft,dpo] [--steps 3] [--threads 0] [--compute f32|bf16] [--full] [--json FILE]
+//     bench_profile [--shape small|135m|360m] [--methods sft,dpo] [--steps 3] [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16]
+//                   [--full] [--json FILE]
 //
 // The same steps as bench_training, on the cpu backend with a stopwatch around every primitive (timed_backend.hpp). The
 // first step does not count. Allocations are counted in the step before the last, by the calls that led to them: the last
@@ -24,6 +25,7 @@
 #include "arguments.hpp"
 #include "measure.hpp"
 #include "timed_backend.hpp"
+#include "timed_steps.hpp"
 #include "workload.hpp"
 
 namespace {
@@ -127,19 +129,17 @@ class profile {
  public:
   profile(int count, char** words) {
     bench::arguments a(count, words);
-    shape_ = a.text("--shape", "135m");
+    shape_ = bench::shape_name_of(a);
     methods_ = bench::parts_of(a.text("--methods", "sft,dpo"));
     steps_ = a.number("--steps", 3, 2);
     full_ = a.flag("--full");
-    const int threads = a.number("--threads", 0, 0);
-    const auto products = bench::products_of(a.text("--compute", "f32"));
+    const plumb::load_options load = bench::load_options_of(a);
     report_ = a.text("--json", "");
     a.done(
-        "bench_profile [--shape small|135m|360m] [--methods LIST] [--steps N] [--threads N] [--compute f32|bf16] "
-        "[--full] "
-        "[--json FILE]");
+        "bench_profile [--shape small|135m|360m] [--methods LIST] [--steps N] [--threads N] [--dtype TYPE] "
+        "[--compute f32|bf16] [--full] [--json FILE]");
     config_ = bench::shape_of(shape_);
-    const auto model = plumb::make_model<timed>(config_, std::nullopt, {}, {.threads = threads, .products = products});
+    const auto model = plumb::make_model<timed>(config_, std::nullopt, {}, load);
     policy_.emplace(full_ ? plumb::train_all(model) : plumb::attach_lora(model, {.rank = 16}));
     peak_ = bench::peak_gflops(*model.device());
   }
@@ -163,10 +163,10 @@ class profile {
     device.times = {};
     allocations.count = 0, allocations.bytes = 0;
     watch seen{device, steps_ + 1};
-    const plumb::fit_options options{
-        .rate = 1e-4, .steps = steps_ + 1, .batch = s.rows, .schedule = plumb::schedule::kind::constant};
     const auto data = bench::random_examples(s, steps_ + 1, config_.vocabulary);
-    bench::with_objective(method, [&](const auto& objective) { plumb::fit(*policy_, objective, data, options, seen); });
+    bench::with_objective(method, [&](const auto& objective) {
+      plumb::fit(*policy_, objective, data, bench::options_of(s, steps_ + 1), seen);
+    });
     allocations.on = false;
     return print(method, seen, device.times);
   }

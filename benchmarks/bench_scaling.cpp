@@ -47,9 +47,7 @@ constexpr const char* usage =
 struct settings {
   std::vector<std::string> axes;
   index_t layers = 8, steps = 3, rounds = 3;
-  int threads = 0;
-  plumb::weight_storage storage = plumb::weight_storage::plain;
-  plumb::product_precision products = plumb::product_precision::full;
+  plumb::load_options load;
   std::filesystem::path report, pictures;
 
   settings(int count, char** words) {
@@ -58,9 +56,7 @@ struct settings {
     layers = a.number("--layers", 8, 1);
     steps = a.number("--steps", 3, 1);
     rounds = a.number("--rounds", 3, 1);
-    threads = a.number("--threads", 0, 0);
-    storage = bench::storage_of(a.text("--dtype", "f32"));
-    products = bench::products_of(a.text("--compute", "f32"));
+    load = bench::load_options_of(a);
     report = a.text("--json", "");
     pictures = a.text("--pictures", "");
     a.done(usage);
@@ -150,10 +146,10 @@ class benchmark {
   }
 
  private:
-  [[nodiscard]] int threads() const { return cpu::device(set_.threads).threads(); }
-  [[nodiscard]] bool in_bfloat16() const { return set_.products == plumb::product_precision::bfloat16; }
+  [[nodiscard]] int threads() const { return cpu::device(set_.load.threads).threads(); }
+  [[nodiscard]] bool in_bfloat16() const { return set_.load.products == plumb::product_precision::bfloat16; }
   [[nodiscard]] std::string precision() const {
-    return plumb::join(bench::precision_of(set_.storage), in_bfloat16() ? ", products in bfloat16" : "");
+    return plumb::join(bench::precision_of(set_.load.storage), in_bfloat16() ? ", products in bfloat16" : "");
   }
   [[nodiscard]] plumb::model_config shape(index_t width) const {
     plumb::model_config c = bench::shape_of("135m");
@@ -162,11 +158,9 @@ class benchmark {
     return c;
   }
   [[nodiscard]] plumb::policy<cpu> make_policy(const plumb::model_config& c, int threads) const {
-    auto policy = plumb::attach_lora(
-        plumb::make_model<cpu>(
-            c, std::nullopt, {.embedding = 0.02},
-            {.threads = threads, .positions = c.max_positions, .storage = set_.storage, .products = set_.products}),
-        {.rank = 16});
+    plumb::load_options load = set_.load;
+    load.threads = threads, load.positions = c.max_positions;
+    auto policy = plumb::attach_lora(plumb::make_model<cpu>(c, std::nullopt, {.embedding = 0.02}, load), {.rank = 16});
     bench::stir_adapter(policy);
     return policy;
   }
@@ -187,7 +181,7 @@ class benchmark {
     for (const index_t x : a.points) {
       if (!own && !subjects.empty()) break;
       const plumb::model_config c = shape(a.name == "width" ? x : 576);
-      subjects.push_back({c, make_policy(c, a.name == "threads" ? static_cast<int>(x) : set_.threads)});
+      subjects.push_back({c, make_policy(c, a.name == "threads" ? static_cast<int>(x) : set_.load.threads)});
     }
     std::vector<std::vector<double>> seconds(a.points.size());
     for (index_t round = 0; round < set_.rounds; ++round)
@@ -228,7 +222,8 @@ class benchmark {
   }
 
   void draw(const axis& a, const std::vector<point>& points) const {
-    plumb::line_chart chart{.title = plumb::join(a.title, ": milliseconds a step"), .x_label = a.label, .low = 0};
+    plumb::line_chart chart{
+        .title = plumb::join(a.title, ": milliseconds a step"), .x_label = a.label, .low = 0, .background = "#fff"};
     chart.series = {{.name = "a step, ms"}, {.name = "its floor", .dashed = true}};
     for (const point& p : points) {
       const auto x = static_cast<double>(p.x);
@@ -239,10 +234,9 @@ class benchmark {
         chart.series.push_back({.name = "floor, prompt read for each reply", .dashed = true});
       chart.series[2].points.push_back({x, p.unshared / peak(p)});
     }
-    std::string svg = plumb::render_svg(chart, a.name);
-    svg.insert(svg.find("style=\"") + 7, "background:#fff;");  // a file of its own has no page behind it
     std::filesystem::create_directories(set_.pictures);
-    plumb::write_file_atomically(set_.pictures / (a.name + ".svg"), [&](plumb::writer& out) { out.write(svg); });
+    plumb::write_file_atomically(set_.pictures / (a.name + ".svg"),
+                                 [&](plumb::writer& out) { out.write(plumb::render_svg(chart, a.name)); });
   }
 
   settings set_;

@@ -40,21 +40,16 @@ struct settings {
   bool full = false;
   std::vector<std::string> methods;
   index_t steps = 5;  ///< that count
-  int threads = 0;
-  plumb::weight_storage storage = plumb::weight_storage::plain;
-  plumb::product_precision products = plumb::product_precision::full;
+  plumb::load_options load;
   std::filesystem::path model, exported, report;
 
   settings(int count, char** words) {
     bench::arguments a(count, words);
-    const bool small = a.flag("--small"), large = a.flag("--360m");
-    shape = a.text("--shape", small ? "small" : large ? "360m" : "135m");
+    shape = bench::shape_name_of(a);
     full = a.flag("--full");
     methods = bench::parts_of(a.text("--methods", "sft,dpo,orpo,kto,ppo"));
     steps = a.number("--steps", 5, 1);
-    threads = a.number("--threads", 0, 0);
-    storage = bench::storage_of(a.text("--dtype", "f32"));
-    products = bench::products_of(a.text("--compute", "f32"));
+    load = bench::load_options_of(a);
     model = a.text("--model", "");
     exported = a.text("--export", "");
     report = a.text("--json", "");
@@ -70,8 +65,9 @@ class benchmark {
   void run() {
     if (!set_.exported.empty()) return write();
     std::printf("%s, %s, %s, %d threads, peak %.0f GFLOP/s\n", set_.shape.c_str(),
-                set_.full ? "all weights" : "LoRA of rank 16", std::string(bench::precision_of(set_.storage)).c_str(),
-                policy_.model().device()->threads(), peak_);
+                set_.full ? "all weights" : "LoRA of rank 16",
+                std::string(bench::precision_of(set_.load.storage)).c_str(), policy_.model().device()->threads(),
+                peak_);
     std::printf("%-6s %7s %12s %10s %10s %10s %10s %10s %10s\n", "", "tokens", "ms a step", "tokens/s", "GFLOP/s",
                 "floor ms", "of floor", "peak MB", "loss");
     json::array results;
@@ -81,7 +77,7 @@ class benchmark {
                            {"version", plumb::version},
                            {"processor", plumb::describe_environment("cpu").processor},
                            {"shape", set_.shape},
-                           {"precision", bench::precision_of(set_.storage)},
+                           {"precision", bench::precision_of(set_.load.storage)},
                            {"trained", trained()},
                            {"threads", policy_.model().device()->threads()},
                            {"peak_gflops", peak_},
@@ -92,8 +88,8 @@ class benchmark {
 
  private:
   static plumb::policy<cpu> make_policy(const settings& s, const plumb::model_config& config) {
-    const plumb::load_options load{
-        .threads = s.threads, .positions = config.max_positions, .storage = s.storage, .products = s.products};
+    plumb::load_options load = s.load;
+    load.positions = config.max_positions;
     // Logits about as far apart as those of a model that knows nothing: with larger embeddings a tied head finds the token
     // it has just read, so surely that log-probabilities of bfloat16 differ by nats between two right implementations.
     const auto model = s.model.empty() ? plumb::make_model<cpu>(config, std::nullopt, {.embedding = 0.02}, load)

@@ -14,6 +14,8 @@
 #include <plumb/models/policy.hpp>
 #include <plumb/objective/all.hpp>
 
+#include "arguments.hpp"
+
 namespace bench {
 
 using plumb::index_t;
@@ -38,6 +40,12 @@ inline plumb::model_config shape_of(std::string_view name) {
   return c;
 }
 
+/// What --shape says; --small and --360m are short for two of its names.
+inline std::string shape_name_of(arguments& a) {
+  const bool small = a.flag("--small"), large = a.flag("--360m");
+  return a.text("--shape", small ? "small" : large ? "360m" : "135m");
+}
+
 /// How --dtype keeps the maps of a model: "f32", or the name of a storage.
 inline plumb::weight_storage storage_of(std::string_view dtype) {
   return dtype == "f32" ? plumb::weight_storage::plain : plumb::weight_storage_of(dtype);
@@ -46,6 +54,12 @@ inline plumb::product_precision products_of(std::string_view compute) {
   if (compute == "bf16") return plumb::product_precision::bfloat16;
   if (compute == "f32") return plumb::product_precision::full;
   throw plumb::error(plumb::errc::bad_argument, "--compute", plumb::join("expected f32 or bf16, found ", compute));
+}
+/// What --threads, --dtype and --compute say.
+inline plumb::load_options load_options_of(arguments& a) {
+  return {.threads = a.number("--threads", 0, 0),
+          .storage = storage_of(a.text("--dtype", "f32")),
+          .products = products_of(a.text("--compute", "f32"))};
 }
 inline std::string_view precision_of(plumb::weight_storage s) {
   return s == plumb::weight_storage::plain ? "fp32" : plumb::name(s);

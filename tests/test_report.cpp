@@ -360,6 +360,15 @@ TEST_CASE("many series wrap their legend, hostile names stay text", "[report][ch
   CHECK(markup_fault("<svg>a & b</svg>") != "");
 }
 
+TEST_CASE("a chart that is a file of its own brings what lies behind it", "[report][chart]") {
+  line_chart chart = chart_of({{1, 2}});
+  CHECK_FALSE(has(render_svg(chart, "x"), "background"));
+  chart.background = "#fff";
+  CHECK(has(render_svg(chart, "x"), " style=\"background:#fff;font:"));
+  chart.background = "\"><b>";
+  CHECK_FALSE(has(render_svg(chart, "x"), "<b>"));
+}
+
 TEST_CASE("metrics find their charts", "[report]") {
   auto log = small_log();
   log.back().set("custom/a", 1);

@@ -30,12 +30,10 @@ void draw_curve(const contender& c, std::span<const plumb::log_entry> log, const
   const std::string name = c.online() ? "oracle" : "loss";
   const auto title =
       join(c.online() ? "Oracle score of the samples of " : "Training loss of ", c.name, " in the demo's world");
-  plumb::line_chart curve{.title = title, .smoothing = c.online() ? 0.04 : 0.1};
+  plumb::line_chart curve{.title = title, .smoothing = c.online() ? 0.04 : 0.1, .background = "#fff"};
   curve.series.push_back({.name = name, .points = plumb::points_of(log, name)});
-  std::string svg = plumb::render_svg(curve, name);
-  svg.insert(svg.find("style=\"") + 7, "background:#fff;");  // a file of its own has no page behind it
   std::filesystem::create_directories(rules.folder / "curves");
-  write_text(rules.folder / "curves" / join(c.name, ".svg"), svg);
+  write_text(rules.folder / "curves" / join(c.name, ".svg"), plumb::render_svg(curve, name));
 }
 
 void show_contest(std::span<const contest_result> results, const exam_paper& sft, const contest_rules& rules) {

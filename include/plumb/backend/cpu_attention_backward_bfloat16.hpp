@@ -94,8 +94,8 @@ struct rounded_backward {
   [[gnu::always_inline]] inline const float* finish(index_t columns, float* to) const {
     for (index_t j = 0; j < columns; j += s::lanes)
       for (index_t w = 0; w < t.padded; w += s::lanes)
-        square<s>::transpose(dq + j / across * across * t.padded + w * across + j % across, across,
-                             to + j * t.padded + w, t.padded, std::min<index_t>(s::lanes, columns - j));
+        square_block<s>::transpose(dq + j / across * across * t.padded + w * across + j % across, across,
+                                   to + j * t.padded + w, t.padded, std::min<index_t>(s::lanes, columns - j));
     return to;
   }
 

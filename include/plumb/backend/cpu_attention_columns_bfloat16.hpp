@@ -137,7 +137,7 @@ struct rounded_attention_columns {
           x = x * share + 0.0F;  // + 0: a zero has one sign, whichever tiles were skipped
           s::store(staged + i * s::lanes, x);
         }
-        square<s>::transpose(staged, s::lanes, turned, s::lanes, s::lanes);
+        square_block<s>::transpose(staged, s::lanes, turned, s::lanes, s::lanes);
         for (index_t c = j; c < std::min(j + s::lanes, columns); ++c) {
           typename s::vector x;
           s::load(x, turned + (c - j) * s::lanes);

@@ -105,8 +105,9 @@ struct bands_of_columns {
           high *= alpha;
           bfloat16_vectors::round_pairs(staged + i * s::lanes, low, high);
         }
-        square<s>::transpose(reinterpret_cast<const float*>(staged), s::lanes,
-                             reinterpret_cast<float*>(to + j / band_rows * band + k * band_rows), s::lanes, s::lanes);
+        square_block<s>::transpose(reinterpret_cast<const float*>(staged), s::lanes,
+                                   reinterpret_cast<float*>(to + j / band_rows * band + k * band_rows), s::lanes,
+                                   s::lanes);
       }
   }
 };
@@ -147,8 +148,9 @@ struct strips_of_rows {
           }
         }
         for (index_t c = 0; c < whole; c += bfloat16_chunk)
-          square<s>::transpose(reinterpret_cast<const float*>(staged + c), stretch / 2,
-                               reinterpret_cast<float*>(to + (i + c) * strip_columns), strip_columns, strip_columns);
+          square_block<s>::transpose(reinterpret_cast<const float*>(staged + c), stretch / 2,
+                                     reinterpret_cast<float*>(to + (i + c) * strip_columns), strip_columns,
+                                     strip_columns);
       }
     }
   }

@@ -191,7 +191,7 @@ struct unpack_row {
       w::unsigned_bytes(codes, m.codes + (n + i) / 2);
       w::look_up(upper, m.table, codes >> 4);
       w::look_up(lower, m.table, codes & 15);
-      square<s>::interleave(upper, lower, low, high);
+      square_block<s>::interleave(upper, lower, low, high);
       low *= scale;
       high *= scale;
       s::store(to + i, low);

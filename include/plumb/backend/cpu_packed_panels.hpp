@@ -131,7 +131,7 @@ struct write_packed_panel {
         for (; i + 32 <= count; i += 32) {
           typename bytes::vector both, low, high;
           bytes::load(both, m.codes + (n + i) / 2);
-          square<bytes>::interleave(both >> 4, both & 15, low, high);
+          square_block<bytes>::interleave(both >> 4, both & 15, low, high);
           bytes::store(to + i, low);
           bytes::store(to + i + 16, high);
         }
@@ -159,9 +159,9 @@ struct write_packed_panel {
     const auto* const codes = reinterpret_cast<const Code*>(from);
     for (index_t i = 0; i < count; i += lanes)
       for (index_t j = 0; j < Rows; j += lanes)
-        square<code_vector<Code, lanes>>::transpose(codes + j * stride + i, stride,
-                                                    reinterpret_cast<Code*>(to) + i * Rows + j, Rows,
-                                                    std::min(lanes, count - i));
+        square_block<code_vector<Code, lanes>>::transpose(codes + j * stride + i, stride,
+                                                          reinterpret_cast<Code*>(to) + i * Rows + j, Rows,
+                                                          std::min(lanes, count - i));
   }
 };
 

@@ -121,7 +121,7 @@ constexpr index_t kernel_columns(index_t columns) {
 /// Transposes one square block in registers: interleaving row i with row i + lanes/2, log₂(lanes) times over. `S` has a
 /// vector of `lanes` numbers, `load` and `store`.
 template <class S>
-struct square {
+struct square_block {
   using vector = typename S::vector;
   using number = typename S::number;
   static constexpr int lanes = S::lanes;
@@ -179,8 +179,8 @@ struct transpose {
     const index_t whole_columns = std::min(up_to(columns, lanes), readable - readable % lanes);
     for (index_t i = 0; i < whole_rows; i += lanes)
       for (index_t j = 0; j < whole_columns; j += lanes)
-        square<s>::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
-                             std::min(lanes, columns - j));
+        square_block<s>::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
+                                   std::min(lanes, columns - j));
     for (index_t j = 0; j < columns; ++j)
       for (index_t i = j < whole_columns ? whole_rows : 0; i < rows; ++i)
         to[j * to_stride + i] = from[i * from_stride + j];

@@ -22,7 +22,7 @@ namespace detail {
 constexpr void value_metrics(const token_record<double>& r, double clip, auto& add) {
   const double loss = clipped_value_loss(r, clip);
   add("loss/value_avg", loss);
-  add("val/clipfrac_avg", loss > 0.5 * plumb::square(r.value - r.ret) ? 1 : 0);
+  add("val/clipfrac_avg", loss > 0.5 * square(r.value - r.ret) ? 1 : 0);
 }
 }  // namespace detail
 

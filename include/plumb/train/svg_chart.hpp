@@ -34,6 +34,7 @@ struct line_chart {
   std::optional<double> high{};
   std::optional<double> mark{};  ///< a horizontal line to compare with, such as 0.5 for an accuracy
   std::string mark_label{};
+  std::string background{};  ///< a CSS colour, for a file of its own; empty: what lies behind the chart
 };
 
 namespace detail {
@@ -60,8 +61,9 @@ class chart_painter {
                 pixel(bottom_ + 42), "\" role=\"img\" aria-labelledby=\"", id_, "-title ", id_, "-desc\" data-frame=\"",
                 left, " ", pixel(top_), " ", width - left - right, " ", pixel(bottom_ - top_), "\" data-x=\"", x_.low,
                 " ", x_.high, "\" data-y=\"", y_.low, " ", y_.high, "\" data-log=\"",
-                y_.scale == chart_scale::logarithmic ? 1 : 0,
-                "\" style=\"font:13px ui-sans-serif,system-ui,-apple-system,'Segoe UI',sans-serif\">");
+                y_.scale == chart_scale::logarithmic ? 1 : 0, "\" style=\"",
+                chart_.background.empty() ? "" : join("background:", escape_html(chart_.background), ";"),
+                "font:13px ui-sans-serif,system-ui,-apple-system,'Segoe UI',sans-serif\">");
     out_ += join("<title id=\"", id_, "-title\">", escape_html(chart_.title), "</title><desc id=\"", id_, "-desc\">",
                  escape_html(describe()), "</desc>");
     paint_legend();
