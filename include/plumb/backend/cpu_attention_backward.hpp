@@ -37,7 +37,7 @@ struct attention_backward_task {
   using tiles = typename Products::tiles;
 
   static index_t scratch(const tiles& t) {
-    return 2 * t.queries() + 2 * t.keys() + (2 + query_columns<tiles>::arrays) * t.stride + Products::room(t);
+    return 2 * t.queries() + 2 * t.copied_keys() + (2 + query_columns<tiles>::arrays) * t.stride + Products::room(t);
   }
 
   /// `partial` holds this piece's sums for this head of keys and starts as zeros here.
@@ -60,8 +60,8 @@ struct attention_backward_task {
     };
     T* const q = take(t.queries());  // the queries times the scale: [columns, padded]
     T* const d = take(t.queries());  // the slopes of what they brought
-    T* const key_memory = take(t.keys());
-    T* const value_memory = take(t.keys());
+    T* const key_memory = take(t.copied_keys());
+    T* const value_memory = take(t.copied_keys());
     T* const through = take(t.stride);  // Σ_j d out of each query
     T* const log_sums = take(t.stride);
     T* const of_columns = take(query_columns<tiles>::arrays * t.stride);
@@ -87,8 +87,8 @@ struct attention_backward_task {
       for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
         const index_t count = std::min(key_tile, end - tile);
         now.look_at(o, segment, position, tile, count);
-        const attention_rows<T> keys = t.rows_of(job.k, key_rows + tile, count, kv_head, key_memory);
-        const attention_rows<T> values = t.rows_of(job.v, key_rows + tile, count, kv_head, value_memory);
+        const matrix_rows<T> keys = t.rows_of(job.k, key_rows + tile, count, kv_head, key_memory);
+        const matrix_rows<T> values = t.rows_of(job.v, key_rows + tile, count, kv_head, value_memory);
         T* const dk = partial + tile / key_tile * 2 * t.keys();
         products.meet(now, keys, values, count, log_sums, through, q, d, dk, dk + t.keys());
       }

@@ -66,14 +66,13 @@ struct rounded_backward {
     rounded::right_of_columns(d, t.padded, t.width, columns, output_rows);
     std::fill_n(dq, up_to(columns, across) * t.padded, 0.0F);
   }
-  [[gnu::always_inline]] inline void meet(const query_columns<tiles>& now, attention_rows<float> k,
-                                          attention_rows<float> v, index_t count, const float* log_sums,
-                                          const float* through, const float*, const float*, float* dk,
-                                          float* dv) const {
+  [[gnu::always_inline]] inline void meet(const query_columns<tiles>& now, matrix_rows<float> k, matrix_rows<float> v,
+                                          index_t count, const float* log_sums, const float* through, const float*,
+                                          const float*, float* dk, float* dv) const {
     const index_t columns = now.columns, most = now.seen_by(0, columns, count);
-    rounded::left_of_rows(k.first, k.stride, most, t.width, keys);
-    rounded::left_of_rows(v.first, v.stride, most, t.width, values);
-    rounded::left_of_columns(k.first, k.stride, t.width, most, key_rows);
+    rounded::left_of_rows(k, most, t.width, keys);
+    rounded::left_of_rows(v, most, t.width, values);
+    rounded::left_of_columns(k, t.width, most, key_rows);
     rounded::begin(job.unit);
     for (index_t j = 0; j < columns; j += across) {
       const index_t seen = now.seen_by(j, j + across, count), whole = up_to(seen, band_rows);

@@ -41,9 +41,9 @@ struct plain_backward {
     std::fill_n(dq, t.sums(), T(0));
   }
   /// Adds what `count` keys and the queries give each other. `log_sums` of the queries; `through`: their Σ_j d out.
-  [[gnu::always_inline]] inline void meet(const query_columns<tiles>& now, attention_rows<T> keys,
-                                          attention_rows<T> values, index_t count, const T* log_sums, const T* through,
-                                          const T* q, const T* d, T* dk, T* dv) const {
+  [[gnu::always_inline]] inline void meet(const query_columns<tiles>& now, matrix_rows<T> keys, matrix_rows<T> values,
+                                          index_t count, const T* log_sums, const T* through, const T* q, const T* d,
+                                          T* dk, T* dv) const {
     const index_t columns = now.columns;
     for (index_t j = 0; j < columns; j += tiles::panel) {
       const index_t seen = now.seen_by(j, j + tiles::panel, count);

@@ -24,15 +24,15 @@ struct rounded_tiles {
   static constexpr index_t right_floats(index_t columns, index_t depth) { return right_size(columns, depth) / 2; }
 
 #if defined(__x86_64__)
-  /// to[row, k] = from[row · stride + k]
-  [[gnu::always_inline]] static inline void left_of_rows(const float* from, index_t stride, index_t rows, index_t depth,
+  /// to[row, k] = from[row, k]
+  [[gnu::always_inline]] static inline void left_of_rows(matrix_rows<float> from, index_t rows, index_t depth,
                                                          bfloat16_bits* to) {
-    call_with<Set, bands_of_rows>(from, stride, rows, depth, 1.0F, to, band_rows * pitch(depth));
+    call_with<Set, bands_of_rows>(from, rows, depth, 1.0F, to, band_rows * pitch(depth));
   }
-  /// to[row, k] = from[k · stride + row]
-  [[gnu::always_inline]] static inline void left_of_columns(const float* from, index_t stride, index_t rows,
-                                                            index_t depth, bfloat16_bits* to) {
-    call_with<Set, bands_of_columns>(from, stride, rows, depth, 1.0F, to, band_rows * pitch(depth));
+  /// to[row, k] = from[k, row]
+  [[gnu::always_inline]] static inline void left_of_columns(matrix_rows<float> from, index_t rows, index_t depth,
+                                                            bfloat16_bits* to) {
+    call_with<Set, bands_of_columns>(from, rows, depth, 1.0F, to, band_rows * pitch(depth));
   }
   /// to[k, column] = from[column · stride + k]
   [[gnu::always_inline]] static inline void right_of_rows(const float* from, index_t stride, index_t columns,

@@ -78,8 +78,8 @@ struct attention_columns {
   [[gnu::always_inline]] inline void meet(const query_segment& segment, index_t position, index_t tile, index_t count) {
     const attention_options& o = job.options;
     const std::int32_t* const key_rows = job.plan.key_rows + segment.keys + tile;
-    const attention_rows<T> keys = t.rows_of(job.k, key_rows, count, kv_head, key_memory);
-    const attention_rows<T> values = t.rows_of(job.v, key_rows, count, kv_head, value_memory);
+    const matrix_rows<T> keys = t.rows_of(job.k, key_rows, count, kv_head, key_memory);
+    const matrix_rows<T> values = t.rows_of(job.v, key_rows, count, kv_head, value_memory);
     now.look_at(o, segment, position, tile, count);
     for (index_t j = 0; j < columns; j += tiles::panel) {
       const index_t seen = now.seen_by(j, j + tiles::panel, count);

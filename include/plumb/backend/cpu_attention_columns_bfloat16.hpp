@@ -38,7 +38,6 @@ struct rounded_attention_columns {
   float* as_rows;  ///< Q times the scale
   float* sums;     ///< Σ p v, [padded, across] of each group, with p = e^(score − highest)
   float* scores;   ///< of a tile and a group, [keys, across]
-  float* copied;   ///< keys or values that lie scattered
   float* totals;   ///< Σ p
   float* highest;  ///< of the scores so far
   query_columns<tiles> now;
@@ -48,7 +47,7 @@ struct rounded_attention_columns {
 
   /// Numbers of memory that it needs.
   static index_t room(const tiles& t) {
-    return t.queries() + t.sums() + t.scores() + t.keys() + (2 + query_columns<tiles>::arrays) * t.stride +
+    return t.queries() + t.sums() + t.scores() + (2 + query_columns<tiles>::arrays) * t.stride +
            rounded::right_floats(t.group * t.positions, t.width) + prepared_size(t) / 2 +
            rounded::right_floats(across, t.key_tile);
   }
@@ -63,8 +62,7 @@ struct rounded_attention_columns {
         as_rows(memory),
         sums(as_rows + t.queries()),
         scores(sums + t.sums()),
-        copied(scores + t.scores()),
-        totals(copied + t.keys()),
+        totals(scores + t.scores()),
         highest(totals + t.stride),
         now(t, job, kv_head, rows, highest + t.stride, step) {
     queries = reinterpret_cast<bfloat16_bits*>(highest + (1 + query_columns<tiles>::arrays) * t.stride);
@@ -99,7 +97,7 @@ struct rounded_attention_columns {
   [[gnu::always_inline]] inline void meet(const query_segment& segment, index_t position, index_t tile, index_t count) {
     now.look_at(job.options, segment, position, tile, count);
     const index_t most = now.seen_by(0, columns, count);
-    prepare(job, t, kv_head, segment, tile, most, keys, copied);
+    prepare(job, t, kv_head, segment, tile, most, keys);
     meet_prepared(count, most, keys);
   }
   /// The same with a whole tile that was prepared before.
@@ -113,15 +111,14 @@ struct rounded_attention_columns {
   static index_t prepared_size(const tiles& t) {
     return rounded::left_size(t.key_tile, t.width) + rounded::left_size(t.width, t.key_tile);
   }
-  /// Rounds keys and values of positions [tile, tile + count) of the segment's path. `memory`: for those that lie scattered.
+  /// Rounds keys and values of positions [tile, tile + count) of the segment's path.
   [[gnu::always_inline]] static inline void prepare(const attention_job<float>& job, const tiles& t, index_t kv_head,
                                                     const query_segment& segment, index_t tile, index_t count,
-                                                    bfloat16_bits* to, float* memory) {
+                                                    bfloat16_bits* to) {
     const std::int32_t* const key_rows = job.plan.key_rows + segment.keys + tile;
-    const attention_rows<float> k = t.rows_of(job.k, key_rows, count, kv_head, memory);
-    rounded::left_of_rows(k.first, k.stride, count, t.width, to);
-    const attention_rows<float> v = t.rows_of(job.v, key_rows, count, kv_head, memory);
-    rounded::left_of_columns(v.first, v.stride, t.width, count, to + rounded::left_size(t.key_tile, t.width));
+    rounded::left_of_rows(t.rows_of(job.k, key_rows, count, kv_head), count, t.width, to);
+    rounded::left_of_columns(t.rows_of(job.v, key_rows, count, kv_head), t.width, count,
+                             to + rounded::left_size(t.key_tile, t.width));
   }
   [[gnu::always_inline]] inline void finish(index_t row, float* out, float* log_sum) const {
     const index_t heads = job.options.heads;

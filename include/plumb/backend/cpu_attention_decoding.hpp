@@ -121,9 +121,9 @@ template <class Columns>
 struct prepare_tile {
   template <class Set, class T>
   [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t segment, index_t kv_head,
-                                                index_t tile, bfloat16_bits* to, T* memory) {
+                                                index_t tile, bfloat16_bits* to) {
     const typename Columns::tiles t(job->options);
-    Columns::prepare(*job, t, kv_head, job->plan.segments[segment], tile, t.key_tile, to, memory);
+    Columns::prepare(*job, t, kv_head, job->plan.segments[segment], tile, t.key_tile, to);
   }
 };
 
@@ -144,10 +144,9 @@ void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T
     const index_t size = Columns::prepared_size(t), count = static_cast<index_t>(blocks.to_prepare.size());
     of_head = count * size;
     auto* const memory = d.shared_scratch<bfloat16_bits>(kv_heads * of_head);
-    d.run(kv_heads * count, [&](index_t task, int worker) {
+    d.run(kv_heads * count, [&](index_t task, int) {
       const auto& tile = blocks.to_prepare[static_cast<std::size_t>(task % count)];
-      call_with<set, prepare_tile<Columns>>(&job, tile.segment, task / count, tile.position, memory + task * size,
-                                            d.scratch<T>(worker, t.keys()));
+      call_with<set, prepare_tile<Columns>>(&job, tile.segment, task / count, tile.position, memory + task * size);
     });
     prepared = memory;
   }

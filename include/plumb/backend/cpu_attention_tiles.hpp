@@ -27,13 +27,6 @@ struct attention_job {
   view<const T> q, k, v, out, log_sum, d;  ///< out, log_sum and d: for the way back
 };
 
-/// Rows of keys or values of one head that follow one another: number (r, c) at first[r · stride + c].
-template <class T>
-struct attention_rows {
-  const T* first;
-  index_t stride;
-};
-
 /// The part of a tile of keys that a query sees: offsets [first, last) within it.
 struct visible_keys {
   index_t first, last;
@@ -74,6 +67,7 @@ struct attention_tiles {
   [[nodiscard]] index_t queries() const { return up_to(group * positions, panel) * padded; }
   [[nodiscard]] index_t sums() const { return up_to(group * positions, Rounds ? query_group : most) * padded; }
   [[nodiscard]] index_t keys() const { return key_tile * padded; }
+  [[nodiscard]] index_t copied_keys() const { return Rounds ? 0 : keys(); }  ///< see `rows_of`
   [[nodiscard]] index_t scores() const { return key_tile * (Rounds ? query_group : stride); }
 
   /// Columns of panel j of `count` columns, and of the kernel that covers them.
@@ -103,30 +97,31 @@ struct attention_tiles {
         for (index_t k = 0; k < width; ++k) std::fill_n(to + j * width + k * row + here, row - here, T(0));
     }
   }
-  /// A tile of keys or values: where it lies, or copied when its rows are scattered. Where nothing rounds, rows that are too few
-  /// or no whole vectors are copied with zeros around, too.
-  [[gnu::always_inline]] inline attention_rows<T> rows_of(view<const T> from, const std::int32_t* rows, index_t count,
-                                                          index_t head, T* memory) const {
-    bool in_place = Rounds || (count == key_tile && width == padded);
+  /// A tile of keys or values: where it lies, or in `memory`, if its rows are scattered, too few or no whole vectors, with zeros
+  /// around. What rounds them takes them from wherever they lie.
+  [[gnu::always_inline]] inline matrix_rows<T> rows_of(view<const T> from, const std::int32_t* rows, index_t count,
+                                                       index_t head, T* memory = nullptr) const {
+    if constexpr (Rounds) return {from.data + head * width, from.columns, rows};
+    bool in_place = count == key_tile && width == padded;
     for (index_t r = 1; r < count && in_place; ++r) in_place = rows[r] == rows[0] + r;
     if (in_place) return {from.row(rows[0]) + head * width, from.columns};
     for (index_t r = 0; r < count; ++r) {
       std::memcpy(memory + r * padded, from.row(rows[r]) + head * width, sizeof(T) * static_cast<std::size_t>(width));
       std::fill_n(memory + r * padded + width, padded - width, T(0));
     }
-    if constexpr (!Rounds) std::fill_n(memory + count * padded, (up_to(count, most) - count) * padded, T(0));
+    std::fill_n(memory + count * padded, (up_to(count, most) - count) * padded, T(0));
     return {memory, padded};
   }
   /// scores[0 … end, panel j] = keys · queriesᵀ
-  [[gnu::always_inline]] inline void multiply_keys(attention_rows<T> keys, index_t end, const T* queries,
-                                                   index_t columns, index_t j, T* scores) const {
+  [[gnu::always_inline]] inline void multiply_keys(matrix_rows<T> keys, index_t end, const T* queries, index_t columns,
+                                                   index_t j, T* scores) const {
     for (index_t r = 0; r < end; r += most)
       multiply_tile<Set, T>(std::min(most, end - r), across(columns, j), width, keys.first + r * keys.stride,
                             keys.stride, queries + j * width, wide(columns, j), scores + r * stride + j, stride, false);
   }
   /// sums[rows of matrix, padded] += matrix · right, over `depth`; the matrix by rows or by columns.
   template <left_order Order>
-  [[gnu::always_inline]] inline void add_product(index_t rows, index_t depth, const T* matrix, attention_rows<T> right,
+  [[gnu::always_inline]] inline void add_product(index_t rows, index_t depth, const T* matrix, matrix_rows<T> right,
                                                  T* sums) const {
     for (index_t i = 0; i < rows; i += most)
       for (index_t j = 0; j < width; j += panel)

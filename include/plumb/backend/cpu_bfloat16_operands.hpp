@@ -61,16 +61,14 @@ struct bfloat16_vectors {
   }
 };
 
-/// Rows of floats as bands, `band` numbers apart: (row, k) = alpha · from[row · from_stride + k], zeros up to whole chunks. What
-/// lies in the last band beyond the rows may be anything.
+/// Rows of floats as bands, `band` numbers apart: (row, k) = alpha · from[row, k], zeros up to whole chunks. What lies in the last
+/// band beyond the rows may be anything.
 struct bands_of_rows {
   template <class Set>
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
-      const float* from, index_t from_stride, index_t rows, index_t depth, float alpha, bfloat16_bits* to,
-      index_t band) {
+      matrix_rows<float> from, index_t rows, index_t depth, float alpha, bfloat16_bits* to, index_t band) {
     for (index_t r = 0; r < rows; ++r)
-      round_row(from + r * from_stride, depth, alpha, to + r / band_rows * band + r % band_rows * bfloat16_chunk,
-                chunk_size);
+      round_row(from.row(r), depth, alpha, to + r / band_rows * band + r % band_rows * bfloat16_chunk, chunk_size);
   }
   /// One row, its chunks `chunk` numbers apart.
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round_row(
@@ -87,20 +85,19 @@ struct bands_of_rows {
   }
 };
 
-/// Columns of floats as bands: (column, k) = alpha · from[k · from_stride + column].
+/// Columns of floats as bands: (column, k) = alpha · from[k, column].
 struct bands_of_columns {
   template <class Set>
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
-      const float* from, index_t from_stride, index_t columns, index_t depth, float alpha, bfloat16_bits* to,
-      index_t band) {
+      matrix_rows<float> from, index_t columns, index_t depth, float alpha, bfloat16_bits* to, index_t band) {
     using s = bfloat16_vectors::s;
     alignas(64) bfloat16_bits staged[chunk_size];
     for (index_t k = 0; k < depth; k += bfloat16_chunk)
       for (index_t j = 0; j < columns; j += band_rows) {
         for (index_t i = 0; i < bfloat16_chunk; i += 2) {
           s::vector low{}, high{};
-          if (k + i < depth) s::load_some(low, from + (k + i) * from_stride + j, columns - j);
-          if (k + i + 1 < depth) s::load_some(high, from + (k + i + 1) * from_stride + j, columns - j);
+          if (k + i < depth) s::load_some(low, from.row(k + i) + j, columns - j);
+          if (k + i + 1 < depth) s::load_some(high, from.row(k + i + 1) + j, columns - j);
           low *= alpha;
           high *= alpha;
           bfloat16_vectors::round_pairs(staged + i * s::lanes, low, high);

@@ -99,11 +99,11 @@ struct pack_left_in_bfloat16 {
       const index_t row = part.row + first;
       bfloat16_bits* const to = part.left + first / band_rows * part.band + piece.left * chunk_size;
       if (job.kind == product::tn)
-        call_with<Set, bands_of_columns>(term.a + piece.k() * term.a_stride + row, term.a_stride, rows, piece.depth(),
-                                         job.alpha, to, part.band);
+        call_with<Set, bands_of_columns>(matrix_rows<float>{term.a + piece.k() * term.a_stride + row, term.a_stride},
+                                         rows, piece.depth(), job.alpha, to, part.band);
       else
-        call_with<Set, bands_of_rows>(term.a + row * term.a_stride + piece.k(), term.a_stride, rows, piece.depth(),
-                                      job.alpha, to, part.band);
+        call_with<Set, bands_of_rows>(matrix_rows<float>{term.a + row * term.a_stride + piece.k(), term.a_stride}, rows,
+                                      piece.depth(), job.alpha, to, part.band);
     }
   }
 };
@@ -121,7 +121,8 @@ struct make_inner_in_bfloat16 {
     Blocks::template run<Set>(rows, rank, chunks, bands, part.band, inner.strips, chunks * chunk_size, to, rank, false);
     if (inner.factor != 1)
       for (index_t i = 0; i < rows * rank; ++i) to[i] *= inner.factor;
-    call_with<Set, bands_of_rows>(to, rank, rows, rank, 1.0F, bands + part.pieces[1].left * chunk_size, part.band);
+    call_with<Set, bands_of_rows>(matrix_rows<float>{to, rank}, rows, rank, 1.0F,
+                                  bands + part.pieces[1].left * chunk_size, part.band);
   }
 };
 

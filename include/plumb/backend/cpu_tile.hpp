@@ -33,6 +33,18 @@ inline constexpr index_t panel_stride = depth_block + 64 / static_cast<index_t>(
 template <class Set, class T>
 inline constexpr index_t panel_columns = Set::tile_vectors * simd<Set, T>::lanes;
 
+/// Rows of a matrix, one after the other or wherever their numbers say.
+template <class T>
+struct matrix_rows {
+  const T* first;
+  index_t stride;
+  const std::int32_t* numbers = nullptr;  ///< null: 0, 1, 2, …
+
+  [[nodiscard]] [[gnu::always_inline]] inline const T* row(index_t r) const {
+    return first + (numbers ? numbers[r] : r) * stride;
+  }
+};
+
 /// How a tile of A lies: number (row, k) at row · stride + k, or at k · stride + row.
 enum class left_order : std::uint8_t { rows, columns };
 
