@@ -73,7 +73,8 @@ struct register_block {
   }
 };
 
-/// The same block with vectors: sums[Rows, 16 Across].
+/// The same block with vectors: sums[Rows, 16 Across]. Numbers of the left operand are spread once for all columns: as operands in
+/// memory each would be loaded once a product, and loads, two in a cycle like products, would take longer than they do.
 template <int Rows, int Across>
 struct vector_block {
   static constexpr index_t rows = Rows, columns = 16 * Across;
@@ -110,8 +111,10 @@ struct vector_block {
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void step(
       bfloat16_vectors::vector* sum, const bfloat16_bits* a, const bfloat16_vectors::vector& left,
       const bfloat16_vectors::vector& right) {
-    bfloat16_vectors::multiply_add(sum[0], left, a);
-    if constexpr (Across == 2) bfloat16_vectors::multiply_add(sum[1], right, a);
+    bfloat16_vectors::vector row;
+    bfloat16_vectors::spread_pair(row, a);
+    bfloat16_vectors::multiply_add(sum[0], row, left);
+    if constexpr (Across == 2) bfloat16_vectors::multiply_add(sum[1], row, right);
   }
 };
 

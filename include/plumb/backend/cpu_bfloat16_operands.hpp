@@ -54,10 +54,15 @@ struct bfloat16_vectors {
     asm("vpermw %1, %2, %0" : "=v"(pairs) : "v"(both), "v"(order));
     s::store(reinterpret_cast<float*>(to), pairs);
   }
-  /// sum[lane] += Σ over a pair of pairs[lane] · the pair at `a`.
+  /// The pair at `a` in every lane.
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void spread_pair(
+      vector& to, const bfloat16_bits* a) {
+    asm("vpbroadcastd %1, %0" : "=v"(to) : "m"(*reinterpret_cast<const pair*>(a)));
+  }
+  /// sum[lane] += Σ over a pair of left[lane] · right[lane].
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void multiply_add(
-      vector& sum, const vector& pairs, const bfloat16_bits* a) {
-    asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(pairs), "m"(*reinterpret_cast<const pair*>(a)));
+      vector& sum, const vector& left, const vector& right) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
   }
 };
 
