@@ -125,6 +125,18 @@ struct timed : cpu {
   static void rms_norm_backward(device& d, auto&&... a) {
     measure(d, work::norms, [&] { cpu::rms_norm_backward(d, a...); });
   }
+  static void layer_norm(device& d, auto&&... a) {
+    measure(d, work::norms, [&] { cpu::layer_norm(d, a...); });
+  }
+  static void layer_norm_backward(device& d, auto&&... a) {
+    measure(d, work::norms, [&] { cpu::layer_norm_backward(d, a...); });
+  }
+  static void number_function(device& d, auto&&... a) {
+    measure(d, work::elementwise, [&] { cpu::number_function(d, a...); });
+  }
+  static void number_function_backward(device& d, auto&&... a) {
+    measure(d, work::elementwise, [&] { cpu::number_function_backward(d, a...); });
+  }
   static void add_scaled(device& d, auto&&... a) {
     measure(d, work::elementwise, [&] { cpu::add_scaled(d, a...); });
   }

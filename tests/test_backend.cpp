@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include <plumb/autograd/activations.hpp>
+#include <plumb/autograd/layer_normalisation.hpp>
 #include <plumb/backend/concept.hpp>
 #include <plumb/backend/cpu.hpp>
 #include <plumb/backend/cpu_threads.hpp>
@@ -20,6 +22,8 @@
 
 static_assert(plumb::backend<plumb::reference>);
 static_assert(plumb::backend<plumb::cpu>);
+static_assert(plumb::number_functions<plumb::cpu, float> && plumb::layer_norms<plumb::cpu, float>);
+static_assert(!plumb::number_functions<plumb::cpu, double> && !plumb::number_functions<plumb::reference, float>);
 static_assert(plumb::parallel_for<plumb::thread_pool>);
 
 namespace {
@@ -319,6 +323,157 @@ TEST_CASE("backend: a query that is no number changes no other in attention") {
       }
     }
   }
+}
+
+namespace {
+
+/// The largest errors of f(x) and f'(x), as parts of what they should be or, where that is smaller, of 10⁻³ and 10⁻¹, on a grid
+/// from −30 to 30.
+template <class Function>
+std::pair<double, double> worst_of_function(const plumb_test::cpu_machine& machine, Function f,
+                                            plumb::number_function_kind kind) {
+  const index_t count = 60001;
+  std::vector<float> x(static_cast<std::size_t>(count)), ones(x.size(), 1), value(x.size()), slope(x.size());
+  for (index_t i = 0; i < count; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(i - 30000) * 1e-3F;
+  cpu::device d = machine.device(2);
+  const auto parameter = static_cast<float>(f.parameter());
+  const view<const float> in(x.data(), 1, count), d_out(ones.data(), 1, count);
+  cpu::number_function(d, kind, parameter, in, view<float>(value.data(), 1, count));
+  cpu::number_function_backward(d, kind, parameter, in, d_out, false, view<float>(slope.data(), 1, count));
+  std::pair<double, double> worst{};
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double right = f(static_cast<double>(x[i])), right_slope = f.slope(static_cast<double>(x[i]), right);
+    const auto error = [](double found, double wanted, double least) {
+      return std::abs(found - wanted) / std::max(std::abs(wanted), least);
+    };
+    worst.first = std::max(worst.first, error(value[i], right, 1e-3));
+    worst.second = std::max(worst.second, error(slope[i], right_slope, 1e-1));
+  }
+  return worst;
+}
+
+}  // namespace
+
+TEST_CASE("backend: functions of single numbers in vectors are their formulas") {
+  using namespace plumb::detail;
+  using enum plumb::number_function_kind;
+  for (const auto& machine : plumb_test::full_machines()) {
+    INFO("set " << static_cast<int>(machine.set));
+    const auto good = [&](auto f) {
+      const auto [value, slope] = worst_of_function(machine, f, f.kind());
+      CAPTURE(static_cast<int>(f.kind()), value, slope);
+      CHECK(value < 2e-6);
+      CHECK(slope < 2e-6);
+    };
+    good(silu_of<double>{});
+    good(sigmoid_of<double>{});
+    good(relu_of<double>{});
+    good(gelu_of<double>{true});
+    good(gelu_of<double>{false});
+    good(soft_cap_of<double>{30});
+    good(soft_cap_of<double>{1});
+    good(clip_of<double>{2.5});
+    CHECK(worst_of_function(machine, gelu_of<double>{true}, gelu).first > 1e-4);  // the check sees a wrong function
+    CHECK(worst_of_function(machine, soft_cap_of<double>{30}, clip).second > 1e-2);
+
+    // Any length and place, adding or not; what is no number stays where it is.
+    cpu::device d = machine.device(2);
+    const auto all = random_numbers<float>(100, 1), slopes = random_numbers<float>(100, 2);
+    for (const auto kind : {silu, gelu, gelu_tanh, relu, sigmoid, clip, soft_cap}) {
+      std::vector<float> whole(100), back(100, 0.5F);
+      const auto run = [&](index_t first, index_t count, float* out, float* dx, bool adds) {
+        const view<const float> x(all.data() + first, 1, count), slope(slopes.data() + first, 1, count);
+        cpu::number_function(d, kind, 0.7F, x, view<float>(out, 1, count));
+        cpu::number_function_backward(d, kind, 0.7F, x, slope, adds, view<float>(dx, 1, count));
+      };
+      run(0, 100, whole.data(), back.data(), true);
+      for (const index_t first : {0, 3, 61})
+        for (const index_t count : {0, 1, 5, 16, 39}) {
+          std::vector<float> part(41, -7), part_back(41, -7);
+          std::fill_n(part_back.begin(), count, 0.5F);
+          run(first, count, part.data(), part_back.data(), true);
+          CHECK(same_bits(part.data(), whole.data() + first, count));
+          CHECK(same_bits(part_back.data(), back.data() + first, count));
+          CHECK(part[static_cast<std::size_t>(count)] == -7);
+          CHECK(part_back[static_cast<std::size_t>(count)] == -7);
+        }
+      std::vector<float> odd(20, 0.3F), out(20), dx(20);
+      odd[4] = std::numeric_limits<float>::quiet_NaN();
+      cpu::number_function(d, kind, 0.7F, view<const float>(odd.data(), 1, 20), view<float>(out.data(), 1, 20));
+      for (std::size_t i = 0; i < 20; ++i) CHECK(std::isnan(out[i]) == (i == 4 && kind != relu));  // max(NaN, 0) = 0
+      for (const float far : {1e4F, -1e4F}) {
+        odd.assign(20, far);
+        cpu::number_function(d, kind, 0.7F, view<const float>(odd.data(), 1, 20), view<float>(out.data(), 1, 20));
+        cpu::number_function_backward(d, kind, 0.7F, view<const float>(odd.data(), 1, 20),
+                                      view<const float>(all.data(), 1, 20), false, view<float>(dx.data(), 1, 20));
+        CAPTURE(static_cast<int>(kind), far);
+        CHECK(std::isfinite(out[0]));
+        CHECK(std::isfinite(dx[0]));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("backend: layer norms are their formulas, for every number of threads", "", float, double) {
+  using T = TestType;
+  const double tolerance = sizeof(T) == 4 ? 2e-5 : 1e-12;
+  for (const auto& machine : plumb_test::full_machines())
+    for (const index_t n : {1, 5, 16, 67, 770}) {
+      const index_t m = 150;
+      INFO("set " << static_cast<int>(machine.set) << ", width " << n);
+      const auto x = random_numbers<T>(m * n, 1), w = random_numbers<T>(n, 2), dy = random_numbers<T>(m * n, 3);
+      const view<const T> in(x.data(), m, n), weight(w.data(), 1, n), slope(dy.data(), m, n);
+      struct outcome {
+        std::vector<T> y, mean, inverse, dx, dw;
+      };
+      const auto start = [&] {
+        const auto whole = static_cast<std::size_t>(m * n), rows = static_cast<std::size_t>(m);
+        return outcome{std::vector<T>(whole), std::vector<T>(rows), std::vector<T>(rows), std::vector<T>(whole, 0.25),
+                       std::vector<T>(static_cast<std::size_t>(n), 0.25)};
+      };
+      const auto run = [&](int threads) {
+        cpu::device d = machine.device(threads);
+        outcome o = start();
+        cpu::layer_norm<T>(d, in, weight, 1e-5, view<T>(o.y.data(), m, n), o.mean.data(), o.inverse.data());
+        cpu::layer_norm_backward<T>(d, in, weight, o.mean.data(), o.inverse.data(), slope, view<T>(o.dx.data(), m, n),
+                                    view<T>(o.dw.data(), 1, n));
+        return o;
+      };
+      outcome right = start();
+      const plumb::detail::normalise_row<T> forward{
+          in, w.data(), T(1e-5), view<T>(right.y.data(), m, n), right.mean.data(), right.inverse.data()};
+      const plumb::detail::normalise_row_back<T> back{
+          in, w.data(), right.mean.data(), right.inverse.data(), slope, view<T>(right.dx.data(), m, n)};
+      const plumb::detail::normalise_weight_back<T> weight_back{in, right.mean.data(), right.inverse.data(), slope,
+                                                                right.dw.data()};
+      for (index_t i = 0; i < m; ++i) forward(i), back(i);
+      for (index_t k = 0; k < n; ++k) weight_back(k);
+      const outcome found = run(3);
+      const auto near = [&](const std::vector<T>& a, const std::vector<T>& b, double scale) {
+        double worst = 0;
+        for (std::size_t i = 0; i < a.size(); ++i)
+          worst = std::max(worst, static_cast<double>(std::abs(a[i] - b[i])) / std::max(1.0, std::abs(double(b[i]))));
+        CHECK(worst < scale * tolerance);
+      };
+      near(found.y, right.y, 1), near(found.mean, right.mean, 1), near(found.inverse, right.inverse, 1);
+      near(found.dx, right.dx, 10), near(found.dw, right.dw, 10);
+      const outcome alone = run(1);
+      CHECK((alone.y == found.y && alone.dx == found.dx && alone.dw == found.dw));
+
+      cpu::device d = machine.device(2);  // one gradient alone
+      outcome half = start();
+      cpu::layer_norm_backward<T>(d, in, weight, found.mean.data(), found.inverse.data(), slope, {},
+                                  view<T>(half.dw.data(), 1, n));
+      cpu::layer_norm_backward<T>(d, in, weight, found.mean.data(), found.inverse.data(), slope,
+                                  view<T>(half.dx.data(), m, n), {});
+      CHECK((half.dw == found.dw && half.dx == found.dx));
+      for (const index_t first : {1, 90}) {  // a row knows nothing of the others
+        outcome part = start();
+        cpu::layer_norm<T>(d, view<const T>(x.data() + first * n, 2, n), weight, 1e-5, view<T>(part.y.data(), 2, n),
+                           part.mean.data(), part.inverse.data());
+        CHECK(same_bits(part.y.data(), found.y.data() + first * n, 2 * n));
+      }
+    }
 }
 
 TEMPLATE_TEST_CASE("backend: norms, rotations, gates and statistics of a row are the same bits in every batch", "",

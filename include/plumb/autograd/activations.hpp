@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Functions of single numbers between linear maps. They are functors that run on every backend through for_each.
+// Functions of single numbers between linear maps. They are functors that run on every backend through for_each; a backend may
+// have kernels of its own for them.
 #pragma once
 
 #include <cmath>
 
 #include <plumb/autograd/tape.hpp>
+#include <plumb/backend/concept.hpp>
 #include <plumb/backend/plan.hpp>
 #include <plumb/config.hpp>
 
@@ -51,23 +53,33 @@ struct function_slope_each {
 template <class T>
 struct gelu_of {
   bool by_tanh;
+  [[nodiscard]] number_function_kind kind() const {
+    return by_tanh ? number_function_kind::gelu_tanh : number_function_kind::gelu;
+  }
+  [[nodiscard]] T parameter() const { return 0; }
   PLUMB_HD T operator()(T x) const { return gelu_at(x, by_tanh).value; }
   PLUMB_HD T slope(T x, T) const { return gelu_at(x, by_tanh).slope; }
 };
 /// x σ(x)
 template <class T>
 struct silu_of {
+  [[nodiscard]] number_function_kind kind() const { return number_function_kind::silu; }
+  [[nodiscard]] T parameter() const { return 0; }
   static PLUMB_HD T sigmoid(T x) { return 1 / (1 + std::exp(-x)); }
   PLUMB_HD T operator()(T x) const { return x * sigmoid(x); }
   PLUMB_HD T slope(T x, T out) const { return sigmoid(x) * (1 + x - out); }
 };
 template <class T>
 struct sigmoid_of {
+  [[nodiscard]] number_function_kind kind() const { return number_function_kind::sigmoid; }
+  [[nodiscard]] T parameter() const { return 0; }
   PLUMB_HD T operator()(T x) const { return 1 / (1 + std::exp(-x)); }
   PLUMB_HD T slope(T, T out) const { return out * (1 - out); }
 };
 template <class T>
 struct relu_of {
+  [[nodiscard]] number_function_kind kind() const { return number_function_kind::relu; }
+  [[nodiscard]] T parameter() const { return 0; }
   PLUMB_HD T operator()(T x) const { return x > 0 ? x : T(0); }
   PLUMB_HD T slope(T x, T) const { return x > 0 ? T(1) : T(0); }
 };
@@ -75,6 +87,8 @@ struct relu_of {
 template <class T>
 struct soft_cap_of {
   T cap;
+  [[nodiscard]] number_function_kind kind() const { return number_function_kind::soft_cap; }
+  [[nodiscard]] T parameter() const { return cap; }
   PLUMB_HD T operator()(T x) const { return capped_score(x, cap); }
   PLUMB_HD T slope(T, T out) const { return cap_slope(out, cap); }
 };
@@ -82,13 +96,15 @@ struct soft_cap_of {
 template <class T>
 struct clip_of {
   T most;
+  [[nodiscard]] number_function_kind kind() const { return number_function_kind::clip; }
+  [[nodiscard]] T parameter() const { return most; }
   PLUMB_HD T operator()(T x) const { return x > most ? most : x < -most ? -most : x; }
   PLUMB_HD T slope(T x, T) const { return x > most || x < -most ? T(0) : T(1); }
 };
 
 }  // namespace detail
 
-/// out = f(x), number by number. `Function` gives f(x) and f.slope(x, f(x)), on host and device.
+/// out = f(x), number by number. `Function` gives f(x) and f.slope(x, f(x)), on host and device, and says what a kernel is to compute.
 template <class B, class T, class Function>
 struct number_function {
   variable<B, T> x;
@@ -97,14 +113,23 @@ struct number_function {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like(x.value.extent(), x);
-    B::for_each(t.device(), x.value.size(), detail::function_each<T, Function>{f, x.value.data, t.writable(out).data});
+    if constexpr (number_functions<B, T>)
+      B::number_function(t.device(), f.kind(), f.parameter(), x.value, t.writable(out));
+    else
+      B::for_each(t.device(), x.value.size(),
+                  detail::function_each<T, Function>{f, x.value.data, t.writable(out).data});
     return out;
   }
   void backward(tape<B, T>& t) {
     if (!x.slot) return;
-    const detail::function_slope_each<T, Function> add{f, x.value.data, out.value.data, out.slot->value.data,
-                                                       t.gradient(x).data};
-    B::for_each(t.device(), x.value.size(), add);
+    if constexpr (number_functions<B, T>) {
+      auto [dx, beta] = t.begin_gradient(x);
+      B::number_function_backward(t.device(), f.kind(), f.parameter(), x.value, out.slot->value, beta != 0, dx);
+    } else {
+      const detail::function_slope_each<T, Function> add{f, x.value.data, out.value.data, out.slot->value.data,
+                                                         t.gradient(x).data};
+      B::for_each(t.device(), x.value.size(), add);
+    }
   }
 };
 

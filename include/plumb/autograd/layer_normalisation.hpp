@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Layer normalisation: rows get mean 0 and deviation 1. One functor a row, on every backend through for_each.
+// Layer normalisation: rows get mean 0 and deviation 1. One functor a row, on every backend through for_each, unless it has kernels
+// of its own.
 #pragma once
 
 #include <cmath>
 
 #include <plumb/autograd/tape.hpp>
+#include <plumb/backend/concept.hpp>
 #include <plumb/config.hpp>
 
 namespace plumb::inline v0 {
@@ -87,19 +89,27 @@ struct layer_normalisation {
     y = t.make_like(x.value.extent(), x, weight);
     mean = t.memory().template make_array<T>(x.rows());
     inverse = t.memory().template make_array<T>(x.rows());
-    B::for_each(
-        t.device(), x.rows(),
-        detail::normalise_row<T>{x.value, weight.value.data, static_cast<T>(epsilon), t.writable(y), mean, inverse});
+    if constexpr (layer_norms<B, T>)
+      B::layer_norm(t.device(), x.value, weight.value, epsilon, t.writable(y), mean, inverse);
+    else
+      B::for_each(
+          t.device(), x.rows(),
+          detail::normalise_row<T>{x.value, weight.value.data, static_cast<T>(epsilon), t.writable(y), mean, inverse});
     return y;
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
-    if (x.slot)
-      B::for_each(t.device(), x.rows(),
-                  detail::normalise_row_back<T>{x.value, weight.value.data, mean, inverse, d, t.gradient(x)});
-    if (weight.slot)
-      B::for_each(t.device(), x.columns(),
-                  detail::normalise_weight_back<T>{x.value, mean, inverse, d, t.gradient(weight).data});
+    if constexpr (layer_norms<B, T>) {
+      B::layer_norm_backward(t.device(), x.value, weight.value, mean, inverse, d, x.slot ? t.gradient(x) : view<T>{},
+                             weight.slot ? t.gradient(weight) : view<T>{});
+    } else {
+      if (x.slot)
+        B::for_each(t.device(), x.rows(),
+                    detail::normalise_row_back<T>{x.value, weight.value.data, mean, inverse, d, t.gradient(x)});
+      if (weight.slot)
+        B::for_each(t.device(), x.columns(),
+                    detail::normalise_weight_back<T>{x.value, mean, inverse, d, t.gradient(weight).data});
+    }
   }
 };
 

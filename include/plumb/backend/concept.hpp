@@ -93,6 +93,23 @@ concept backend =
 
 // Primitives that a backend may offer beyond these.
 
+/// Does the backend have kernels of its own for functions of single numbers? `number_function(d, f, parameter, x, out)` is out =
+/// f(x), `number_function_backward(d, f, parameter, x, slope, accumulate, dx)` dx (+)= slope · f'(x). Elsewhere the functors of
+/// autograd/activations.hpp run through for_each.
+template <class B, class T>
+concept number_functions = requires(typename B::device& d, view<const T> a, view<T> out) {
+  B::number_function(d, number_function_kind::gelu, T(1), a, out);
+  B::number_function_backward(d, number_function_kind::gelu, T(1), a, a, true, out);
+};
+
+/// Has it one for layer norms? `layer_norm(d, x, weight, epsilon, y, mean, inverse)` and `layer_norm_backward(d, x, weight, mean,
+/// inverse, dy, dx, dw)`, which adds to dx and dw where they are there: see autograd/layer_normalisation.hpp.
+template <class B, class T>
+concept layer_norms = requires(typename B::device& d, view<const T> a, view<T> out, const T* read, T* vector) {
+  B::layer_norm(d, a, a, 1e-5, out, vector, vector);
+  B::layer_norm_backward(d, a, a, read, read, a, out, out);
+};
+
 /// Does the backend's product gain from a weight whose numbers lie in its own order? Then it has three more primitives:
 /// `panel_size(d, shape)` numbers hold a weight [out, in], `make_panels(d, weight, to)` writes them, and
 /// `multiply_panels(d, alpha, a, panels, beta, c)` is multiply(nt, …) with the weight read from there, to the same bits.

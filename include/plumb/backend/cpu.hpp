@@ -85,6 +85,23 @@ struct cpu {
                               view<T> d_up) {
     detail::cpu_swiglu_backward<T>(d, gate, up, slope, accumulate, d_gate, d_up);
   }
+  // Where these are: see `number_functions` and `layer_norms` in backend/concept.hpp.
+  static void number_function(device& d, number_function_kind f, float parameter, in<float> x, view<float> out) {
+    detail::cpu_number_function<float>(d, f, parameter, x, out);
+  }
+  static void number_function_backward(device& d, number_function_kind f, float parameter, in<float> x, in<float> slope,
+                                       bool accumulate, view<float> dx) {
+    detail::cpu_number_function_backward<float>(d, f, parameter, x, slope, accumulate, dx);
+  }
+  template <class T>
+  static void layer_norm(device& d, in<T> x, in<T> weight, double epsilon, view<T> y, T* mean, T* inverse) {
+    detail::cpu_layer_norm<T>(d, x, weight, epsilon, y, mean, inverse);
+  }
+  template <class T>
+  static void layer_norm_backward(device& d, in<T> x, in<T> weight, const T* mean, const T* inverse, in<T> dy,
+                                  view<T> dx, view<T> dw) {
+    detail::cpu_layer_norm_backward<T>(d, x, weight, mean, inverse, dy, dx, dw);
+  }
   template <class T>
   static void dropout(device& d, in<T> x, std::uint64_t key, double rate, bool accumulate, view<T> out) {
     detail::cpu_dropout<T>(d, x, key, rate, accumulate, out);

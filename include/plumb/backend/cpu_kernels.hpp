@@ -21,6 +21,18 @@ void cpu_swiglu(cpu_device& d, view<const T> gate, view<const T> up, view<T> out
 template <class T>
 void cpu_swiglu_backward(cpu_device& d, view<const T> gate, view<const T> up, view<const T> slope, bool accumulate,
                          view<T> d_gate, view<T> d_up);
+/// For float alone.
+template <class T>
+void cpu_number_function(cpu_device& d, number_function_kind f, T parameter, view<const T> x, view<T> out);
+template <class T>
+void cpu_number_function_backward(cpu_device& d, number_function_kind f, T parameter, view<const T> x,
+                                  view<const T> slope, bool accumulate, view<T> dx);
+template <class T>
+void cpu_layer_norm(cpu_device& d, view<const T> x, view<const T> weight, double epsilon, view<T> y, T* mean,
+                    T* inverse);
+template <class T>
+void cpu_layer_norm_backward(cpu_device& d, view<const T> x, view<const T> weight, const T* mean, const T* inverse,
+                             view<const T> dy, view<T> dx, view<T> dw);
 template <class T>
 void cpu_dropout(cpu_device& d, view<const T> x, std::uint64_t key, double rate, bool accumulate, view<T> out);
 template <class T>

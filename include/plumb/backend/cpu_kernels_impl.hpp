@@ -7,7 +7,9 @@
 #include <plumb/backend/cpu_attention.hpp>
 #include <plumb/backend/cpu_attention_backward.hpp>
 #include <plumb/backend/cpu_elementwise.hpp>
+#include <plumb/backend/cpu_functions.hpp>
 #include <plumb/backend/cpu_kernels.hpp>
+#include <plumb/backend/cpu_layer_norm.hpp>
 #include <plumb/backend/cpu_logits.hpp>
 #include <plumb/backend/cpu_products.hpp>
 #include <plumb/backend/cpu_rows.hpp>
@@ -26,6 +28,16 @@ template void cpu_swiglu<float>(cpu_device& d, view<const float> gate, view<cons
 template void cpu_swiglu_backward<float>(cpu_device& d, view<const float> gate, view<const float> up,
                                          view<const float> slope, bool accumulate, view<float> d_gate,
                                          view<float> d_up);
+template void cpu_number_function<float>(cpu_device& d, number_function_kind f, float parameter, view<const float> x,
+                                         view<float> out);
+template void cpu_number_function_backward<float>(cpu_device& d, number_function_kind f, float parameter,
+                                                  view<const float> x, view<const float> slope, bool accumulate,
+                                                  view<float> dx);
+template void cpu_layer_norm<float>(cpu_device& d, view<const float> x, view<const float> weight, double epsilon,
+                                    view<float> y, float* mean, float* inverse);
+template void cpu_layer_norm_backward<float>(cpu_device& d, view<const float> x, view<const float> weight,
+                                             const float* mean, const float* inverse, view<const float> dy,
+                                             view<float> dx, view<float> dw);
 template void cpu_dropout<float>(cpu_device& d, view<const float> x, std::uint64_t key, double rate, bool accumulate,
                                  view<float> out);
 template void cpu_adamw<float>(cpu_device& d, const adamw_step& step, view<float> gradient, view<float> m,
@@ -86,6 +98,11 @@ template void cpu_swiglu<double>(cpu_device& d, view<const double> gate, view<co
 template void cpu_swiglu_backward<double>(cpu_device& d, view<const double> gate, view<const double> up,
                                           view<const double> slope, bool accumulate, view<double> d_gate,
                                           view<double> d_up);
+template void cpu_layer_norm<double>(cpu_device& d, view<const double> x, view<const double> weight, double epsilon,
+                                     view<double> y, double* mean, double* inverse);
+template void cpu_layer_norm_backward<double>(cpu_device& d, view<const double> x, view<const double> weight,
+                                              const double* mean, const double* inverse, view<const double> dy,
+                                              view<double> dx, view<double> dw);
 template void cpu_dropout<double>(cpu_device& d, view<const double> x, std::uint64_t key, double rate, bool accumulate,
                                   view<double> out);
 template void cpu_adamw<double>(cpu_device& d, const adamw_step& step, view<double> gradient, view<double> m,

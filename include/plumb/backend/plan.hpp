@@ -82,6 +82,10 @@ enum class rotary_layout : std::uint8_t { half, interleaved };
 /// The bend of a feed-forward part. gelu is x Φ(x); gelu_tanh its usual approximation (Hendrycks & Gimpel 2016); silu x σ(x); relu max(x, 0).
 enum class activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
 
+/// Functions of single numbers that a backend may have kernels for (`number_functions` in backend/concept.hpp); clip and soft_cap have
+/// a parameter.
+enum class number_function_kind : std::uint8_t { silu, gelu, gelu_tanh, relu, sigmoid, clip, soft_cap };
+
 /// Which operands of a product are transposed: C = A·Bᵀ, A·B or Aᵀ·B.
 enum class product : std::uint8_t { nt, nn, tn };
 
