@@ -21,6 +21,26 @@ struct scale_columns_each {
     out[i] += norm[j] > 0 ? x.data[i] * (magnitude[j] / norm[j]) : T(0);
   }
 };
+/// The same for a row, on a processor: the factor is a quotient of each column, not of each number.
+template <class T>
+struct scale_columns_of_row {
+  view<const T> x;
+  const T* factor;
+  view<T> out;
+  PLUMB_HD void operator()(index_t i) const {
+    const T* const from = x.row(i);
+    T* const to = out.row(i);
+    for (index_t j = 0; j < x.columns; ++j) to[j] += from[j] * factor[j];
+  }
+};
+/// factor_j = m_j / n_j, or 0
+template <class T>
+struct column_factor_each {
+  const T* magnitude;
+  const T* norm;
+  T* factor;
+  PLUMB_HD void operator()(index_t j) const { factor[j] = norm[j] > 0 ? magnitude[j] / norm[j] : T(0); }
+};
 /// gradient_j += sum_j / n_j
 template <class T>
 struct magnitude_gradient_each {
@@ -61,13 +81,20 @@ struct column_scaling {
   }
 
  private:
-  /// In runs of rows: the kernel counts numbers in 32 bits, which divide twice as fast.
   void run(tape<B, T>& t, view<const T> from, view<T> out) const {
-    const index_t most = from.columns > 0 ? std::max<index_t>(1, (index_t{1} << 31) / from.columns) : 1;
-    for (index_t first = 0; first < from.rows; first += most) {
-      const auto part = from.slice(first, std::min(most, from.rows - first));
-      B::for_each(t.device(), part.size(),
-                  detail::scale_columns_each<T>{part, magnitude.value.data, norm.data, out.row(first)});
+    if constexpr (B::host_memory) {
+      typename tape<B, T>::scope forgotten(t, false);
+      const auto factor = t.memory().template make<T>({1, from.columns});
+      B::for_each(t.device(), from.columns,
+                  detail::column_factor_each<T>{magnitude.value.data, norm.data, factor.data});
+      B::for_each(t.device(), from.rows, detail::scale_columns_of_row<T>{from, factor.data, out});
+    } else {  // in runs of rows: the kernel counts numbers in 32 bits, which divide twice as fast
+      const index_t most = from.columns > 0 ? std::max<index_t>(1, (index_t{1} << 31) / from.columns) : 1;
+      for (index_t first = 0; first < from.rows; first += most) {
+        const auto part = from.slice(first, std::min(most, from.rows - first));
+        B::for_each(t.device(), part.size(),
+                    detail::scale_columns_each<T>{part, magnitude.value.data, norm.data, out.row(first)});
+      }
     }
   }
 };

@@ -9,6 +9,7 @@ namespace plumb::inline v0 {
 
 namespace detail {
 
+/// One number a functor: neighbours on a GPU write neighbours.
 template <class T>
 struct take_columns_each {
   view<const T> x;
@@ -23,6 +24,29 @@ struct give_columns_each {
   index_t first;
   PLUMB_HD void operator()(index_t i) const { dx.row(i / d.columns)[first + i % d.columns] += d.data[i]; }
 };
+/// One row a functor: on a processor the division would take most of the time.
+template <class T>
+struct take_columns_of_row {
+  view<const T> x;
+  view<T> out;
+  index_t first;
+  PLUMB_HD void operator()(index_t i) const {
+    const T* const from = x.row(i) + first;
+    T* const to = out.row(i);
+    for (index_t j = 0; j < out.columns; ++j) to[j] = from[j];
+  }
+};
+template <class T>
+struct give_columns_of_row {
+  view<const T> d;
+  view<T> dx;
+  index_t first;
+  PLUMB_HD void operator()(index_t i) const {
+    const T* const from = d.row(i);
+    T* const to = dx.row(i) + first;
+    for (index_t j = 0; j < d.columns; ++j) to[j] += from[j];
+  }
+};
 
 }  // namespace detail
 
@@ -35,11 +59,17 @@ struct column_choice {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like({x.rows(), count}, x);
-    B::for_each(t.device(), out.value.size(), detail::take_columns_each<T>{x.value, t.writable(out), first});
+    if constexpr (B::host_memory)
+      B::for_each(t.device(), x.rows(), detail::take_columns_of_row<T>{x.value, t.writable(out), first});
+    else
+      B::for_each(t.device(), out.value.size(), detail::take_columns_each<T>{x.value, t.writable(out), first});
     return out;
   }
   void backward(tape<B, T>& t) {
-    if (x.slot)
+    if (!x.slot) return;
+    if constexpr (B::host_memory)
+      B::for_each(t.device(), x.rows(), detail::give_columns_of_row<T>{out.slot->value, t.gradient(x), first});
+    else
       B::for_each(t.device(), out.value.size(), detail::give_columns_each<T>{out.slot->value, t.gradient(x), first});
   }
 };
