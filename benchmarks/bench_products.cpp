@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: BSL-1.0
 // How fast the cpu backend multiplies matrices, beside the most that the machine can do and beside Eigen.
 //
-//     bench_products [threads]
+//     bench_products [--threads 0] [--compute f32|bf16]
 //
-// Peak: independent fused multiply-adds in registers, on all threads at once. Eigen is compiled with the same flags as
+// Peak: independent fused multiply-adds in registers, on all threads at once; with --compute bf16, which rounds operands to
+// bfloat16, the same in bfloat16. "from panels": the right operand, a frozen weight, lies in the order of products already. Eigen is compiled with the same flags as
 // the rest of this file; it gains vectors wider than SSE only from -march=native, plumb chooses them at run time.
 #include <array>
-#include <charconv>
 #include <cstdio>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <plumb/core/packed_numbers.hpp>
 
+#include "arguments.hpp"
 #include "measure.hpp"
+#include "workload.hpp"
 
 #include <Eigen/Core>
 
@@ -52,12 +53,21 @@ void line(cpu::device& d, plumb::product kind, index_t m, index_t n, index_t k, 
       median_seconds([&] { cpu::multiply<float>(d, kind, 1, left, right, 0, view<float>(c.data(), m, n)); });
   const double theirs = eigen_seconds(kind, a, b, c, m, n, k);
   const double work = 2e-9 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  std::printf("%s %5d x %5d x %5d %9.1f us %8.1f GFLOP/s %4.0f %% of peak %7.1f GB/s of B   Eigen, 1 thread %8.1f\n",
+  std::printf("%s %5d x %5d x %5d %9.1f us %8.1f GFLOP/s %4.0f %% of peak %7.1f GB/s of B   Eigen, 1 thread %8.1f",
               nt   ? "nt"
               : tn ? "tn"
                    : "nn",
               static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), ours * 1e6, work / ours,
               100 * work / ours / most, 4e-9 * static_cast<double>(n) * static_cast<double>(k) / ours, work / theirs);
+  if (nt) {
+    std::vector<float> panels(static_cast<std::size_t>(cpu::panel_size<float>(d, {n, k})));
+    cpu::make_panels<float>(d, right, panels.data());
+    const double packed =
+        median_seconds([&] { cpu::multiply_panels<float>(d, 1, left, panels.data(), 0, view<float>(c.data(), m, n)); });
+    std::printf("   from panels %9.1f us %8.1f GFLOP/s %4.0f %%", packed * 1e6, work / packed,
+                100 * work / packed / most);
+  }
+  std::puts("");
 }
 
 /// Few rows times all maps of the blocks of SmolLM2-135M, which lie in the order of products in this format (none: floats),
@@ -109,15 +119,16 @@ void few_rows(cpu::device& d, std::optional<plumb::packed_format> format) {
 
 }  // namespace
 
-int main(int count, char** arguments) {
-  int threads = 0;
-  if (count > 1) std::from_chars(arguments[1], arguments[1] + std::strlen(arguments[1]), threads);
+int main(int count, char** words) {
   try {
-    cpu::device d(threads);
-    const double most = bench::peak_gflops(d);
-    std::printf("%d threads, instruction set %d, peak %.1f GFLOP/s in float, %.1f in bfloat16, reads %.1f GB/s\n",
-                d.threads(), static_cast<int>(d.instructions()), most, bench::peak_bf16_gflops(d),
-                bench::read_bandwidth(d));
+    bench::arguments a(count, words);
+    const plumb::load_options load = bench::load_options_of(a);
+    a.done("bench_products [--threads N] [--compute f32|bf16]");
+    cpu::device d(load.threads, load.products);
+    const bool rounds = load.products == plumb::product_precision::bfloat16;
+    const double most = rounds ? bench::peak_bf16_gflops(d) : bench::peak_gflops(d);
+    std::printf("%d threads, instruction set %d, peak %.1f GFLOP/s in %s, reads %.1f GB/s\n", d.threads(),
+                static_cast<int>(d.instructions()), most, rounds ? "bfloat16" : "float", bench::read_bandwidth(d));
     for (const auto kind : {plumb::product::nt, plumb::product::nn, plumb::product::tn})
       for (const auto& [m, n, k] : {std::array<index_t, 3>{1, 128, 128},
                                     {1, 2048, 2048},
@@ -128,6 +139,7 @@ int main(int count, char** arguments) {
                                     {256, 256, 256},
                                     {512, 512, 512},
                                     {1024, 1024, 1024},
+                                    {1024, 1536, 576},
                                     {2048, 2048, 2048}})
         line(d, kind, m, n, k, most);
     std::puts("few rows times all maps of the blocks of SmolLM2-135M, in the order of products:");

@@ -389,12 +389,24 @@ def scaling_table(summary):
     return "\n".join(lines)
 
 
+def rows_table(summary):
+    """Rows and single numbers: beside the bandwidth of memory, and beside Eigen."""
+    lines = [f"{summary['threads']} threads, reads {summary['bandwidth_gbps']:.0f} GB/s.", "",
+             "| kernel | width | from memory, GB/s | of reading | one thread in cache, ns a number | × Eigen |",
+             "|---|---|---|---|---|---|"]
+    for row in summary["kernels"]:
+        eigen = f"{row['eigen_ns'] / row['cache_ns']:.1f}" if "eigen_ns" in row else "–"
+        lines.append(f"| {row['kernel']} | {row['width']} | {row['gbps']:.1f} | "
+                     f"{100 * row['gbps'] / summary['bandwidth_gbps']:.0f} % | {row['cache_ns']:.2f} | {eigen} |")
+    return "\n".join(lines)
+
+
 def write_tables(results):
     """Puts the tables of all results into docs/performance.md, each between its two marks."""
     page = ROOT / "docs" / "performance.md"
     text = page.read_text()
     kinds = {"training": training_table, "generation": generation_table, "profile": profile_table,
-             "scaling": scaling_table}
+             "scaling": scaling_table, "rows": rows_table}
     for path in sorted(results.glob("*.json")):
         table = kinds[path.stem.split("-")[0]](json.loads(path.read_text()))
         print(f"\n### {path.stem}\n\n{table}")
