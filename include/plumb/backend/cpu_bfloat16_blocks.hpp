@@ -139,9 +139,9 @@ struct bfloat16_block {
   }
 };
 
-/// c[rows, columns] (+)= bands [rows, chunks] · strips [columns, chunks], block by block, `Rows` tall each. All columns of
-/// a band come one after the other: the band stays in the nearest cache, the strips in the next.
-template <template <int, int> class Block, int Rows>
+/// c[rows, columns] (+)= bands [rows, chunks] · strips [columns, chunks], block by block, `Rows` tall each, or `Least` for a
+/// single row. All columns of a band come one after the other: the band stays in the nearest cache, the strips in the next.
+template <template <int, int> class Block, int Rows, int Least>
 struct bfloat16_blocks {
   static_assert(band_rows % Rows == 0);
 
@@ -163,28 +163,39 @@ struct bfloat16_blocks {
                                                      const bfloat16_bits* bands, index_t band,
                                                      const bfloat16_bits* strips, index_t strip, float* c,
                                                      index_t c_stride, bool accumulate) {
-    for (index_t i = 0; i < rows; i += Rows) {
-      const bfloat16_bits* const a = bands + i / band_rows * band + i % band_rows * bfloat16_chunk;
-      for (index_t j = 0; j < columns; j += 2 * strip_columns) {
-        const bfloat16_bits* const b = strips + j / strip_columns * strip;
-        float* const to = c + i * c_stride + j;
-        if (columns - j > strip_columns)
-          call_with<Set, bfloat16_block<Block<Rows, 2>>>(chunks, a, b, strip, to, c_stride, rows - i, columns - j,
-                                                         accumulate);
-        else
-          call_with<Set, bfloat16_block<Block<Rows, 1>>>(chunks, a, b, strip, to, c_stride, rows - i, columns - j,
-                                                         accumulate);
-      }
-    }
+    if (rows == 1)
+      multiply_with<Set, Least>(rows, columns, chunks, bands, band, strips, strip, c, c_stride, accumulate);
+    else
+      multiply_with<Set, Rows>(rows, columns, chunks, bands, band, strips, strip, c, c_stride, accumulate);
   }
   static void begin() { Block<Rows, 2>::begin(); }
   static void end() { Block<Rows, 2>::end(); }
 
  private:
+  template <class Set, int Tall>
+  [[gnu::always_inline]] static inline void multiply_with(index_t rows, index_t columns, index_t chunks,
+                                                          const bfloat16_bits* bands, index_t band,
+                                                          const bfloat16_bits* strips, index_t strip, float* c,
+                                                          index_t c_stride, bool accumulate) {
+    for (index_t i = 0; i < rows; i += Tall) {
+      const bfloat16_bits* const a = bands + i / band_rows * band + i % band_rows * bfloat16_chunk;
+      for (index_t j = 0; j < columns; j += 2 * strip_columns) {
+        const bfloat16_bits* const b = strips + j / strip_columns * strip;
+        float* const to = c + i * c_stride + j;
+        if (columns - j > strip_columns)
+          call_with<Set, bfloat16_block<Block<Tall, 2>>>(chunks, a, b, strip, to, c_stride, rows - i, columns - j,
+                                                         accumulate);
+        else
+          call_with<Set, bfloat16_block<Block<Tall, 1>>>(chunks, a, b, strip, to, c_stride, rows - i, columns - j,
+                                                         accumulate);
+      }
+    }
+  }
+
   static constexpr index_t blocks_between = 32;  ///< from one `begin` to the next: some ten microseconds
 };
-using register_blocks = bfloat16_blocks<register_block, 16>;
-using vector_blocks = bfloat16_blocks<vector_block, 8>;
+using register_blocks = bfloat16_blocks<register_block, 16, 16>;
+using vector_blocks = bfloat16_blocks<vector_block, 8, 1>;
 
 #endif
 
