@@ -78,6 +78,8 @@ struct register_block {
 template <int Rows, int Across>
 struct vector_block {
   static constexpr index_t rows = Rows, columns = 16 * Across;
+  /// Numbers of a strip that are asked for in advance: with few rows strips stream from memory.
+  static constexpr index_t ahead = 4 * chunk_size;
 
   static void begin() {}
   static void end() {}
@@ -102,6 +104,8 @@ struct vector_block {
     for (index_t i = 0; i < chunks; ++i, a += chunk_size, b += chunk_size)
       for (index_t k = 0; k < bfloat16_chunk; k += 2) {
         s::vector left, right;
+        __builtin_prefetch(b + k * strip_columns + ahead);
+        if constexpr (Across == 2) __builtin_prefetch(b + strip + k * strip_columns + ahead);
         s::load(left, reinterpret_cast<const float*>(b + k * strip_columns));
         s::load(right, reinterpret_cast<const float*>(b + (Across - 1) * strip + k * strip_columns));
         (step(sum + R * Across, a + R * bfloat16_chunk + k, left, right), ...);
