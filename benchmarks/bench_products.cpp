@@ -4,8 +4,9 @@
 //     bench_products [--threads 0] [--compute f32|bf16]
 //
 // Peak: independent fused multiply-adds in registers, on all threads at once; with --compute bf16, which rounds operands to
-// bfloat16, the same in bfloat16. "from panels": the right operand, a frozen weight, lies in the order of products already. Eigen is compiled with the same flags as
-// the rest of this file; it gains vectors wider than SSE only from -march=native, plumb chooses them at run time.
+// bfloat16, the same in bfloat16. "from panels": the right operand, a frozen weight, lies in the order of products already.
+// Eigen is compiled with the same flags as the rest of this file; it gains vectors wider than SSE only from -march=native,
+// plumb chooses them at run time.
 #include <array>
 #include <cstdio>
 #include <optional>

@@ -9,19 +9,25 @@ namespace plumb::inline v0 {
 
 namespace detail {
 
-/// out += x_ij m_j / n_j; a column of norm 0 holds zeros and stays.
+/// factor_j = m_j / n_j; a column of norm 0 holds zeros and stays.
+template <class T>
+struct column_factor_each {
+  const T* magnitude;
+  const T* norm;
+  T* factor;
+  PLUMB_HD void operator()(index_t j) const { factor[j] = norm[j] > 0 ? magnitude[j] / norm[j] : T(0); }
+};
+/// out_ij += x_ij factor_j, one number a functor: neighbours on a GPU write neighbours.
 template <class T>
 struct scale_columns_each {
   view<const T> x;
-  const T* magnitude;
-  const T* norm;
+  const T* factor;
   T* out;
   PLUMB_HD void operator()(index_t i) const {
-    const auto j = static_cast<std::uint32_t>(i) % static_cast<std::uint32_t>(x.columns);
-    out[i] += norm[j] > 0 ? x.data[i] * (magnitude[j] / norm[j]) : T(0);
+    out[i] += x.data[i] * factor[static_cast<std::uint32_t>(i) % static_cast<std::uint32_t>(x.columns)];
   }
 };
-/// The same for a row, on a processor: the factor is a quotient of each column, not of each number.
+/// The same, one row a functor: on a processor the division would take most of the time.
 template <class T>
 struct scale_columns_of_row {
   view<const T> x;
@@ -32,14 +38,6 @@ struct scale_columns_of_row {
     T* const to = out.row(i);
     for (index_t j = 0; j < x.columns; ++j) to[j] += from[j] * factor[j];
   }
-};
-/// factor_j = m_j / n_j, or 0
-template <class T>
-struct column_factor_each {
-  const T* magnitude;
-  const T* norm;
-  T* factor;
-  PLUMB_HD void operator()(index_t j) const { factor[j] = norm[j] > 0 ? magnitude[j] / norm[j] : T(0); }
 };
 /// gradient_j += sum_j / n_j
 template <class T>
@@ -82,18 +80,16 @@ struct column_scaling {
 
  private:
   void run(tape<B, T>& t, view<const T> from, view<T> out) const {
+    typename tape<B, T>::scope forgotten(t, false);
+    const auto factor = t.memory().template make<T>({1, from.columns});
+    B::for_each(t.device(), from.columns, detail::column_factor_each<T>{magnitude.value.data, norm.data, factor.data});
     if constexpr (B::host_memory) {
-      typename tape<B, T>::scope forgotten(t, false);
-      const auto factor = t.memory().template make<T>({1, from.columns});
-      B::for_each(t.device(), from.columns,
-                  detail::column_factor_each<T>{magnitude.value.data, norm.data, factor.data});
       B::for_each(t.device(), from.rows, detail::scale_columns_of_row<T>{from, factor.data, out});
     } else {  // in runs of rows: the kernel counts numbers in 32 bits, which divide twice as fast
       const index_t most = from.columns > 0 ? std::max<index_t>(1, (index_t{1} << 31) / from.columns) : 1;
       for (index_t first = 0; first < from.rows; first += most) {
         const auto part = from.slice(first, std::min(most, from.rows - first));
-        B::for_each(t.device(), part.size(),
-                    detail::scale_columns_each<T>{part, magnitude.value.data, norm.data, out.row(first)});
+        B::for_each(t.device(), part.size(), detail::scale_columns_each<T>{part, factor.data, out.row(first)});
       }
     }
   }

@@ -70,6 +70,15 @@ struct swiglu_body {
   }
 };
 
+/// to (+)= value
+template <class Set, class T>
+[[gnu::always_inline]] inline void give(typename simd<Set, T>::vector& value, bool accumulate, T* to, index_t left) {
+  typename simd<Set, T>::vector before{};
+  if (accumulate) simd<Set, T>::load_some(before, to, left);
+  value += before;
+  simd<Set, T>::store_some(to, value, left);
+}
+
 /// d_gate (+)= d up silu'(gate), d_up (+)= d silu(gate)
 template <class T>
 struct swiglu_backward_body {
@@ -89,23 +98,13 @@ struct swiglu_backward_body {
       if (d_gate) {
         s::load_some(y, up + i, count - i);
         y = slope * y * sigmoid * (one + x * (one - sigmoid));
-        give<Set>(y, accumulate, d_gate + i, count - i);
+        give<Set, T>(y, accumulate, d_gate + i, count - i);
       }
       if (d_up) {
         y = slope * x * sigmoid;
-        give<Set>(y, accumulate, d_up + i, count - i);
+        give<Set, T>(y, accumulate, d_up + i, count - i);
       }
     }
-  }
-
- private:
-  template <class Set>
-  [[gnu::always_inline]] static inline void give(typename simd<Set, T>::vector& value, bool accumulate, T* to,
-                                                 index_t left) {
-    typename simd<Set, T>::vector before{};
-    if (accumulate) simd<Set, T>::load_some(before, to, left);
-    value += before;
-    simd<Set, T>::store_some(to, value, left);
   }
 };
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/backend/cpu_elementwise.hpp>
 #include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/backend/cpu_vector.hpp>
 #include <plumb/backend/plan.hpp>
@@ -123,13 +124,12 @@ struct number_function_back_body {
                                                 bool accumulate, float* dx) {
     using s = simd<Set, float>;
     for (index_t i = 0; i < count; i += s::lanes) {
-      typename s::vector here, value, slope, outer, before{};
+      typename s::vector here, value, slope, outer;
       s::load_some(here, x + i, count - i);
       s::load_some(outer, d + i, count - i);
-      if (accumulate) s::load_some(before, dx + i, count - i);
       number_function_at<Set, F>::run(here, parameter, value, slope);
-      before += outer * slope;
-      s::store_some(dx + i, before, count - i);
+      value = outer * slope;
+      give<Set, float>(value, accumulate, dx + i, count - i);
     }
   }
 };

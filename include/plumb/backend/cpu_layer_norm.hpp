@@ -118,14 +118,11 @@ struct layer_norm_backward_body {
 template <class T>
 void cpu_layer_norm_backward(cpu_device& d, view<const T> x, view<const T> weight, const T* mean, const T* inverse,
                              view<const T> dy, view<T> dx, view<T> dw) {
-  const index_t groups = (x.rows + sum_group - 1) / sum_group;
-  T* const partial = dw.data ? d.shared_scratch<T>(groups * x.columns) : nullptr;
-  d.run_pieces(x.rows, dw.data ? sum_group : rows_grain(x.columns), [&](index_t first, index_t last) {
-    run_with<layer_norm_backward_body<T>>(
-        d.instructions(), last - first, x.columns, x.row(first), weight.data, mean + first, inverse + first,
-        dy.row(first), dx.data ? dx.row(first) : nullptr, partial ? partial + first / sum_group * x.columns : nullptr);
+  rows_with_partial_sums(d, x.rows, x.columns, dw, [&](index_t first, index_t last, T* sums) {
+    run_with<layer_norm_backward_body<T>>(d.instructions(), last - first, x.columns, x.row(first), weight.data,
+                                          mean + first, inverse + first, dy.row(first),
+                                          dx.data ? dx.row(first) : nullptr, sums);
   });
-  if (dw.data) add_partial_rows(d, groups, partial, dw);
 }
 
 }  // namespace plumb::inline v0::detail

@@ -144,29 +144,33 @@ void add_partial_rows(cpu_device& d, index_t parts, const T* partial, view<T> ou
 /// Rows are summed in groups of this many, groups in order: the same sum for every number of threads.
 inline constexpr index_t sum_group = 64;
 
+/// Goes through rows in pieces, and, where `dw` is there, adds to it what each piece leaves in its own row of partial sums:
+/// use(first, last, partial), partial null where nobody wants them.
+template <class T, class Use>
+void rows_with_partial_sums(cpu_device& d, index_t rows, index_t columns, view<T> dw, Use use) {
+  const index_t groups = (rows + sum_group - 1) / sum_group;
+  T* const partial = dw.data ? d.shared_scratch<T>(groups * columns) : nullptr;
+  d.run_pieces(rows, dw.data ? sum_group : rows_grain(columns), [&](index_t first, index_t last) {
+    use(first, last, partial ? partial + first / sum_group * columns : nullptr);
+  });
+  if (dw.data) add_partial_rows(d, groups, partial, dw);
+}
+
 template <class T>
 void cpu_sum_rows(cpu_device& d, view<const T> x, view<T> out) {
-  const index_t groups = (x.rows + sum_group - 1) / sum_group;
-  T* const partial = d.shared_scratch<T>(groups * x.columns);
-  d.run_pieces(x.rows, sum_group, [&](index_t first, index_t last) {
-    T* const here = partial + first / sum_group * x.columns;
-    std::fill_n(here, x.columns, T(0));
-    run_with<sum_rows_body<T>>(d.instructions(), last - first, x.columns, x.columns, x.row(first), here);
+  rows_with_partial_sums(d, x.rows, x.columns, out, [&](index_t first, index_t last, T* sums) {
+    std::fill_n(sums, x.columns, T(0));
+    run_with<sum_rows_body<T>>(d.instructions(), last - first, x.columns, x.columns, x.row(first), sums);
   });
-  add_partial_rows(d, groups, partial, out);
 }
 
 template <class T>
 void cpu_rms_norm_backward(cpu_device& d, view<const T> x, view<const T> weight, const T* inverse, view<const T> dy,
                            view<T> dx, view<T> dw) {
-  const index_t groups = (x.rows + sum_group - 1) / sum_group;
-  T* const partial = dw.data ? d.shared_scratch<T>(groups * x.columns) : nullptr;
-  d.run_pieces(x.rows, dw.data ? sum_group : rows_grain(x.columns), [&](index_t first, index_t last) {
+  rows_with_partial_sums(d, x.rows, x.columns, dw, [&](index_t first, index_t last, T* sums) {
     run_with<rms_norm_backward_body<T>>(d.instructions(), last - first, x.columns, x.row(first), weight.data,
-                                        inverse + first, dy.row(first), dx.data ? dx.row(first) : nullptr,
-                                        partial ? partial + first / sum_group * x.columns : nullptr);
+                                        inverse + first, dy.row(first), dx.data ? dx.row(first) : nullptr, sums);
   });
-  if (dw.data) add_partial_rows(d, groups, partial, dw);
 }
 
 /// One row of `reference::rotate`; `sign` carries the direction.
