@@ -623,6 +623,55 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
       }
 }
 
+TEMPLATE_TEST_CASE("backend: attention of a query alone is the same bits as among others", "", float, double) {
+  using T = TestType;
+  const index_t tokens = 345;
+  struct shape {
+    index_t heads, kv_heads, width;
+    double cap;
+  };
+  for (const auto& machine : sizeof(T) == 4 ? plumb_test::all_machines() : plumb_test::full_machines())
+    // Groups of 1 to 9 heads, rows that lie in whole vectors and not, one that keeps its way of falling scores.
+    for (const auto& [heads, kv_heads, width, cap] : {shape{3, 3, 64, 0},
+                                                      {9, 3, 64, 0},
+                                                      {4, 1, 20, 0},
+                                                      {10, 2, 80, 0},
+                                                      {8, 1, 16, 0},
+                                                      {9, 1, 8, 0},
+                                                      {4, 2, 64, 5}}) {
+      cpu::device d = machine.device(2);
+      const plumb::attention_options o{
+          .heads = heads, .kv_heads = kv_heads, .head_width = width, .scale = 0.3, .cap = cap};
+      const auto q = random_numbers<T>(tokens * heads * width, 1);
+      const auto k = random_numbers<T>(tokens * kv_heads * width, 2),
+                 v = random_numbers<T>(tokens * kv_heads * width, 3);
+      std::vector<std::int32_t> keys(static_cast<std::size_t>(tokens));
+      std::iota(keys.begin(), keys.end(), 0);
+      const auto run = [&](index_t first, index_t count) {
+        const plumb::query_segment segment{0, static_cast<std::int32_t>(count), static_cast<std::int32_t>(first), 0};
+        const plumb::attention_plan plan{
+            .segments = &segment, .segment_count = 1, .key_rows = keys.data(), .row_segment = nullptr};
+        std::vector<T> result(static_cast<std::size_t>(count * heads * (width + 1)));
+        cpu::attention<T>(
+            d, plan, o, view<const T>(q.data() + first * heads * width, count, heads * width),
+            view<const T>(k.data(), tokens, kv_heads * width), view<const T>(v.data(), tokens, kv_heads * width),
+            view<T>(result.data(), count, heads * width), view<T>(result.data() + count * heads * width, count, heads));
+        return result;
+      };
+      const auto whole = run(0, tokens);
+      const index_t sums = tokens * heads * width;
+      for (const index_t at : {0, 1, 13, 55, 56, 63, 64, 111, 300, 344}) {
+        INFO("set " << static_cast<int>(machine.set) << ", heads " << heads << "/" << kv_heads << " of " << width
+                    << ", position " << at);
+        const auto alone = run(at, 1);
+        CHECK(same_bits(alone.data(), whole.data() + at * heads * width, heads * width));
+        CHECK(same_bits(alone.data() + heads * width, whole.data() + sums + at * heads, heads));
+        const index_t other = at == 0 ? 1 : at - 1;  // negative control
+        CHECK_FALSE(same_bits(alone.data(), whole.data() + other * heads * width, heads * width));
+      }
+    }
+}
+
 TEST_CASE("backend: scratch memory stops growing once a shape was seen") {
   cpu::device d(1);
   (void)plumb_test::backend_cases<cpu, float>(d).run();

@@ -7,6 +7,7 @@
 #include <plumb/backend/cpu_attention_columns.hpp>
 #include <plumb/backend/cpu_attention_columns_bfloat16.hpp>
 #include <plumb/backend/cpu_attention_decoding.hpp>
+#include <plumb/backend/cpu_attention_single.hpp>
 #include <plumb/backend/cpu_device.hpp>
 
 namespace plumb::inline v0::detail {
@@ -30,7 +31,7 @@ struct attention_task {
     const index_t end = last_seen(o, segment, position + rows - 1) + 1;
     const index_t begin = first_seen(o, position);
     for (index_t tile = begin / key_tile * key_tile; tile < end; tile += key_tile) {
-      if (rows == 1) ask_for_keys(*job, t, kv_head, segment, tile + key_tile, end);
+      if (rows == 1 && !Columns::prepares) ask_for_keys(*job, t, kv_head, segment, tile + key_tile, end);
       columns.meet(segment, position, tile, std::min(key_tile, end - tile));
     }
     columns.finish(row, out, log_sum);
@@ -39,7 +40,7 @@ struct attention_task {
 
 template <class Columns, class T>
 void attention_with(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
-  if (is_decoding(job.plan)) return attention_of_decoding<Columns>(d, job, out, log_sum);
+  if (is_decoding<Columns>(job.plan)) return attention_of_decoding<Columns>(d, job, out, log_sum);
   const typename Columns::tiles t(job.options);
   const index_t segments = job.plan.segment_count, kv_heads = job.options.kv_heads;
   index_t* const first = d.shared_scratch<index_t>(segments + 1);  // the number of tiles before each segment
@@ -64,6 +65,13 @@ void cpu_attention(cpu_device& d, const attention_plan& plan, const attention_op
     if constexpr (has_rounded_tiles<Set, T>)
       if (job.unit != bfloat16_unit::none)
         return attention_with<rounded_attention_columns<Set>>(d, job, out.data, log_sum.data);
+    if (is_single(plan, o)) {
+      constexpr index_t lanes = simd<Set, T>::lanes, few = std::min<index_t>(lanes, 4),
+                        more = std::min<index_t>(lanes, 8);
+      const index_t group = o.heads / o.kv_heads;
+      if (group <= few) return attention_of_single<Set, few>(d, job, out.data, log_sum.data);
+      if (group <= more) return attention_of_single<Set, more>(d, job, out.data, log_sum.data);
+    }
     attention_with<attention_columns<Set, T>>(d, job, out.data, log_sum.data);
   });
 }

@@ -72,7 +72,7 @@ struct rounded_backward {
     const index_t columns = now.columns, most = now.seen_by(0, columns, count);
     rounded::left_of_rows(k, most, t.width, keys);
     rounded::left_of_rows(v, most, t.width, values);
-    rounded::left_of_columns(k, t.width, most, key_rows);
+    rounded::left_of_columns(k, t.width, most, most, key_rows);
     rounded::begin(job.unit);
     for (index_t j = 0; j < columns; j += across) {
       const index_t seen = now.seen_by(j, j + across, count), whole = up_to(seen, band_rows);

@@ -29,10 +29,10 @@ struct rounded_tiles {
                                                          bfloat16_bits* to) {
     call_with<Set, bands_of_rows>(from, rows, depth, 1.0F, to, band_rows * pitch(depth));
   }
-  /// to[row, k] = from[k, row]
+  /// to[row, k] = from[k, row], a part of an operand of `whole` k
   [[gnu::always_inline]] static inline void left_of_columns(matrix_rows<float> from, index_t rows, index_t depth,
-                                                            bfloat16_bits* to) {
-    call_with<Set, bands_of_columns>(from, rows, depth, 1.0F, to, band_rows * pitch(depth));
+                                                            index_t whole, bfloat16_bits* to) {
+    call_with<Set, bands_of_columns>(from, rows, depth, 1.0F, to, band_rows * pitch(whole));
   }
   /// to[k, column] = from[column · stride + k]
   [[gnu::always_inline]] static inline void right_of_rows(const float* from, index_t stride, index_t columns,

@@ -116,9 +116,21 @@ struct rounded_attention_columns {
                                                     const query_segment& segment, index_t tile, index_t count,
                                                     bfloat16_bits* to) {
     const std::int32_t* const key_rows = job.plan.key_rows + segment.keys + tile;
-    rounded::left_of_rows(t.rows_of(job.k, key_rows, count, kv_head), count, t.width, to);
-    rounded::left_of_columns(t.rows_of(job.v, key_rows, count, kv_head), t.width, count,
-                             to + rounded::left_size(t.key_tile, t.width));
+    const matrix_rows<float> keys = t.rows_of(job.k, key_rows, count, kv_head),
+                             values = t.rows_of(job.v, key_rows, count, kv_head);
+    ask(keys, 0, std::min(band_rows, count), t.width);
+    for (index_t r = 0; r < count; r += band_rows) {  // memory is read while the rows before are rounded
+      if (r + band_rows < count)
+        ask(keys, r + band_rows, std::min(r + 2 * band_rows, count), t.width);
+      else
+        ask(values, 0, std::min(bfloat16_chunk, count), t.width);
+      rounded::left_of_rows(keys.from(r), std::min(band_rows, count - r), t.width, to + rounded::left_size(r, t.width));
+    }
+    to += rounded::left_size(t.key_tile, t.width);
+    for (index_t k = 0; k < count; k += bfloat16_chunk) {
+      ask(values, k + bfloat16_chunk, std::min(k + 2 * bfloat16_chunk, count), t.width);
+      rounded::left_of_columns(values.from(k), t.width, std::min(bfloat16_chunk, count - k), count, to + k * band_rows);
+    }
   }
   [[gnu::always_inline]] inline void finish(index_t row, float* out, float* log_sum) const {
     const index_t heads = job.options.heads;
@@ -159,6 +171,13 @@ struct rounded_attention_columns {
       rounded::multiply(job.unit, t.padded, wide, seen, values, most, weights, seen, sums_of(j), across, true);
     }
     rounded::end(job.unit);
+  }
+  /// Asks memory for rows [first, last).
+  [[gnu::always_inline]] static inline void ask(const matrix_rows<float>& rows, index_t first, index_t last,
+                                                index_t width) {
+    constexpr index_t line = 64 / sizeof(float);
+    for (index_t r = first; r < last; ++r)
+      for (index_t c = 0; c < width; c += line) __builtin_prefetch(rows.row(r) + c);
   }
   /// The sums of a column; those of others of its group lie beside them.
   [[nodiscard]] float* sums_of(index_t column) const {

@@ -46,12 +46,13 @@ struct decoding_task {
           all.meet(segments[0], position, tile, prepared + number * Columns::prepared_size(t));
           continue;
         }
-      ask_for_keys(*job, t, kv_head, segments[0], tile + key_tile, position + 1);
+      if constexpr (!Columns::prepares) ask_for_keys(*job, t, kv_head, segments[0], tile + key_tile, position + 1);
       all.meet(segments[0], position, tile, key_tile);
     }
     Columns own(*job, t, kv_head, 1, 0, memory + Columns::room(t));
     for (index_t i = 0; i < count; ++i) {
-      if (i + 1 < count) ask_for_keys(*job, t, kv_head, segments[i + 1], block->shared, position + 1);
+      if (!Columns::prepares && i + 1 < count)
+        ask_for_keys(*job, t, kv_head, segments[i + 1], block->shared, position + 1);
       own.go_on_from(all, i, row + i);
       for (index_t tile = block->shared; tile <= position; tile += key_tile)
         own.meet(segments[i], position, tile, std::min(key_tile, position + 1 - tile));
@@ -60,10 +61,13 @@ struct decoding_task {
   }
 };
 
-/// Does every segment have one query, and are there several? Then `attention_of_decoding` serves them.
-inline bool is_decoding(const attention_plan& plan) {
+/// Does every segment have one query, and are there several, or is there something to prepare? Then `attention_of_decoding`
+/// serves them.
+template <class Columns>
+bool is_decoding(const attention_plan& plan) {
   const auto single = [](const query_segment& s) { return s.length == 1; };
-  return plan.segment_count > 1 && std::all_of(plan.segments, plan.segments + plan.segment_count, single);
+  return (plan.segment_count > 1 || Columns::prepares) &&
+         std::all_of(plan.segments, plan.segments + plan.segment_count, single);
 }
 
 /// A plan cut into blocks, and the tiles of keys that several of them share, as pieces of the samples of one prompt do.
@@ -73,6 +77,12 @@ struct decoding_blocks {
   };
   std::vector<decoding_block> all;
   std::vector<shared_tile> to_prepare;
+
+  void prepare(decoding_block& block, index_t key_tile) {
+    block.prepared = static_cast<index_t>(to_prepare.size());
+    for (index_t tile = block.begin; tile < block.shared; tile += key_tile)
+      to_prepare.push_back({.segment = block.first, .position = tile});
+  }
 };
 
 /// Cuts a plan into blocks of `most` segments at most.
@@ -106,11 +116,7 @@ decoding_blocks cut_into_blocks(const attention_plan& plan, const attention_opti
     const index_t end = common(before.first, here.first, here.begin, std::min(before.shared, here.shared));
     if (here.count == 1) here.shared = end;  // alone it shares with itself
     if (end == here.begin || end != here.shared) continue;
-    if (before.prepared < 0) {
-      before.prepared = static_cast<index_t>(blocks.to_prepare.size());
-      for (index_t tile = before.begin; tile < before.shared; tile += key_tile)
-        blocks.to_prepare.push_back({.segment = before.first, .position = tile});
-    }
+    if (before.prepared < 0) blocks.prepare(before, key_tile);
     here.prepared = before.prepared;
   }
   return blocks;
@@ -136,11 +142,12 @@ void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T
   index_t pieces = 1;
   while (kv_heads * pieces % d.threads() != 0 && kv_heads * pieces < 4 * index_t{d.threads()}) ++pieces;
   const index_t most = std::clamp<index_t>((segments + pieces - 1) / pieces, 1, t.positions);
-  const decoding_blocks blocks = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most);
+  decoding_blocks blocks = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most);
 
   const bfloat16_bits* prepared = nullptr;
   index_t of_head = 0;  // numbers of `prepared`
   if constexpr (Columns::prepares) {
+    if (segments == 1 && kv_heads % d.threads() != 0) blocks.prepare(blocks.all[0], t.key_tile);
     const index_t size = Columns::prepared_size(t), count = static_cast<index_t>(blocks.to_prepare.size());
     of_head = count * size;
     auto* const memory = d.shared_scratch<bfloat16_bits>(kv_heads * of_head);

@@ -43,6 +43,10 @@ struct matrix_rows {
   [[nodiscard]] [[gnu::always_inline]] inline const T* row(index_t r) const {
     return first + (numbers ? numbers[r] : r) * stride;
   }
+  /// Those from row r on.
+  [[nodiscard]] [[gnu::always_inline]] inline matrix_rows from(index_t r) const {
+    return numbers ? matrix_rows{first, stride, numbers + r} : matrix_rows{first + r * stride, stride};
+  }
 };
 
 /// How a tile of A lies: number (row, k) at row · stride + k, or at k · stride + row.
