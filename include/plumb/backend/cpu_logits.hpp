@@ -24,36 +24,53 @@ struct logit_sums {
   index_t best = 0;
 };
 
+/// The largest number of a row, and the first place where it stands; −∞ and 0 where there is none, as in a row of NaN.
+template <class Set, class T>
+struct row_maximum {
+  using s = simd<Set, T>;
+  T highest = -std::numeric_limits<T>::infinity();
+  index_t place = 0;
+  bool nan = false;  ///< some number is none
+
+  /// In four chains, since each comparison waits for the one before.
+  [[gnu::always_inline]] inline void find(index_t columns, const T* z) {
+    constexpr index_t chains = 4;
+    typename s::vector v, top[chains];
+    typename s::integers where[chains] = {}, here = {}, broken = {};
+    for (auto& each : top) s::spread(each, highest);
+    for (index_t j = 0; j < columns; j += chains * s::lanes) {
+      for (index_t c = 0; c < chains; ++c) {
+        s::load_some(v, z + j + c * s::lanes, columns - j - c * s::lanes, highest);
+        broken |= v != v;
+        where[c] = v > top[c] ? here : where[c];  // only a larger number moves it: the first of equals stays
+        top[c] = v > top[c] ? v : top[c];
+      }
+      here += static_cast<typename s::whole>(1);
+    }
+    for (index_t c = 0; c < chains; ++c)
+      for (index_t i = 0; i < s::lanes; ++i) {
+        nan = nan || broken[i] != 0;
+        const T x = top[c][i];
+        const index_t at = (static_cast<index_t>(where[c][i]) * chains + c) * s::lanes + i;
+        if (x > highest || (x == highest && at < place)) highest = x, place = at;
+      }
+  }
+};
+
 template <class T>
 struct logit_sums_body {
   template <class Set>
   [[gnu::always_inline]] static inline void run(index_t columns, const T* z, logit_sums<T>* out) {
     using s = simd<Set, T>;
     using vector = typename s::vector;
-    using integers = typename s::integers;
     constexpr T none = -std::numeric_limits<T>::infinity();
 
-    vector highest, v, e, zero, total, weighted;
-    integers where = {}, here = {};
-    s::spread(highest, none);
-    for (index_t j = 0; j < columns; j += s::lanes) {
-      s::load_some(v, z + j, columns - j, none);
-      where = v > highest ? here : where;  // only a larger number moves it: the first of equals stays
-      highest = v > highest ? v : highest;
-      here += static_cast<typename s::whole>(1);
-    }
-    T lane[s::lanes];
-    s::store(lane, highest);
-    out->highest = none;
-    out->best = 0;
-    for (index_t i = 0; i < s::lanes; ++i) {
-      const index_t column = static_cast<index_t>(where[i]) * s::lanes + i;
-      if (lane[i] > out->highest || (lane[i] == out->highest && lane[i] != none && column < out->best)) {
-        out->highest = lane[i];
-        out->best = column;
-      }
-    }
+    row_maximum<Set, T> top;
+    top.find(columns, z);
+    out->highest = top.highest;
+    out->best = top.place;
 
+    vector v, e, zero, total, weighted;
     zero = vector{};
     total = zero;
     weighted = zero;
@@ -61,7 +78,7 @@ struct logit_sums_body {
       s::load_some(v, z + j, columns - j, none);
       v -= out->highest;
       e = v;
-      s::exp(e);
+      s::exp_of_negative(e);
       total += e;
       v = e == zero ? zero : v;  // 0 · −∞ counts as nothing
       s::fma(weighted, e, v);
@@ -98,7 +115,7 @@ struct logit_gradient_body {
       s::load_some(log_p, z + j, columns - j);
       log_p -= log_partition;
       p = log_p;
-      s::exp(p);
+      s::exp_of_negative(p);
       gradient = -slope * p;
       if (with_entropy) {
         extra = entropy_slope * p * (log_p + entropy);
@@ -155,26 +172,12 @@ struct token_weights_body {
   template <class Set>
   [[gnu::always_inline]] static inline void run(index_t columns, const T* z, double temperature, double* weights,
                                                 token_weights* out) {
-    using s = simd<Set, T>;
     using d = simd<Set, double>;
-    typename s::vector v, highest;
-    typename s::integers where = {}, here = {}, broken = {};
     constexpr T none = -std::numeric_limits<T>::infinity();
-    s::spread(highest, none);
-    for (index_t j = 0; j < columns; j += s::lanes) {
-      s::load_some(v, z + j, columns - j, none);
-      broken |= v != v;
-      where = v > highest ? here : where;  // only a larger number moves it: the first of equals stays
-      highest = v > highest ? v : highest;
-      here += static_cast<typename s::whole>(1);
-    }
-    const T top = s::largest(highest);
-    index_t best = columns;
-    for (index_t i = 0; i < s::lanes; ++i) {
-      out->nan = out->nan || broken[i] != 0;
-      if (highest[i] == top) best = std::min<index_t>(best, static_cast<index_t>(where[i]) * s::lanes + i);
-    }
-    out->best = best;
+    row_maximum<Set, T> top;
+    top.find(columns, z);
+    out->nan = top.nan;
+    out->best = top.place;
     if (!weights) return;
     const double sharpness = std::min(1 / temperature, 1e300);  // finite: 0 · ∞ is no number
     typename d::vector e = {}, total = {};
@@ -186,7 +189,7 @@ struct token_weights_body {
         for (index_t i = 0; i < d::lanes; ++i) rest[i] = j + i < columns ? z[j + i] : none;
         load_doubles<Set>(e, static_cast<const T*>(rest));
       }
-      e = (e - static_cast<double>(top)) * sharpness;
+      e = (e - static_cast<double>(top.highest)) * sharpness;
       d::exp(e);
       total += e;  // beyond the last column: e^−∞
       d::store_some(weights + j, e, columns - j);
