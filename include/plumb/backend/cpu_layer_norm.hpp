@@ -101,16 +101,7 @@ struct layer_norm_backward_body {
         }
         dx += columns;
       }
-      if (dw)
-        for (index_t j = 0; j < columns; j += s::lanes) {
-          vector v, slope, sum;
-          s::load_some(v, x + j, columns - j);
-          s::load_some(slope, dy + j, columns - j);
-          s::load_some(sum, dw + j, columns - j);
-          v = (v - centre) * r;
-          s::fma(sum, slope, v);
-          s::store_some(dw + j, sum, columns - j);
-        }
+      if (dw) add_norm_slope<Set>(columns, x, centre, r, dy, dw);
     }
   }
 };

@@ -68,6 +68,22 @@ void cpu_rms_norm(cpu_device& d, view<const T> x, view<const T> weight, double e
   });
 }
 
+/// dw += dy ⊙ n for one row, n = (x − centre) inverse: what a norm's weight learns.
+template <class Set, class T>
+[[gnu::always_inline]] inline void add_norm_slope(index_t columns, const T* x, T centre, T inverse, const T* dy,
+                                                  T* dw) {
+  using s = simd<Set, T>;
+  for (index_t j = 0; j < columns; j += s::lanes) {
+    typename s::vector v, slope, sum;
+    s::load_some(v, x + j, columns - j);
+    s::load_some(slope, dy + j, columns - j);
+    s::load_some(sum, dw + j, columns - j);
+    v = (v - centre) * inverse;
+    s::fma(sum, slope, v);
+    s::store_some(dw + j, sum, columns - j);
+  }
+}
+
 /// `dw` here is the sum over these rows alone; it starts from zero.
 template <class T>
 struct rms_norm_backward_body {
@@ -101,16 +117,7 @@ struct rms_norm_backward_body {
         }
         dx += columns;
       }
-      if (dw)
-        for (index_t j = 0; j < columns; j += s::lanes) {
-          vector v, slope, sum;
-          s::load_some(v, x + j, columns - j);
-          s::load_some(slope, dy + j, columns - j);
-          s::load_some(sum, dw + j, columns - j);
-          v *= r;
-          s::fma(sum, slope, v);
-          s::store_some(dw + j, sum, columns - j);
-        }
+      if (dw) add_norm_slope<Set>(columns, x, T(0), r, dy, dw);
     }
   }
 };
