@@ -13,6 +13,7 @@
 #include <plumb/autograd/layer_normalisation.hpp>
 #include <plumb/backend/concept.hpp>
 #include <plumb/backend/cpu.hpp>
+#include <plumb/backend/cpu_dropout.hpp>
 #include <plumb/backend/cpu_threads.hpp>
 #include <plumb/backend/cpu_vector.hpp>
 
@@ -837,4 +838,27 @@ TEMPLATE_TEST_CASE("backend: the exponential is within two units in the last pla
     const T* const special = y.data() + y.size() - 5;
     CHECK((special[0] == 1 && special[1] == 1 && special[2] == inf && special[3] == 0 && std::isnan(special[4])));
   }
+}
+
+namespace {
+struct philox_words {
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(std::uint64_t key, std::uint64_t block, std::uint32_t* to, int* count) {
+    plumb::detail::philox_lanes<Set>::run(key, block, to);
+    *count = static_cast<int>(plumb::detail::philox_lanes<Set>::words_at_once);
+  }
+};
+}  // namespace
+
+TEST_CASE("Philox blocks made side by side are those made one by one", "[backend]") {
+  for (const auto& machine : plumb_test::full_machines())
+    for (const std::uint64_t key : {std::uint64_t{0}, std::uint64_t{0xfedcba9876543210}})
+      for (const std::uint64_t block : {std::uint64_t{0}, std::uint64_t{0xfffffff0}, std::uint64_t{0x1234567890}}) {
+        std::uint32_t found[64] = {};
+        int count = 0;
+        plumb::detail::run_with<philox_words>(machine.set, key, block, static_cast<std::uint32_t*>(found), &count);
+        REQUIRE(count >= 16);
+        for (int i = 0; i < count; ++i)
+          CHECK(found[i] == plumb::philox_word(key, 4 * block + static_cast<std::uint64_t>(i)));
+      }
 }

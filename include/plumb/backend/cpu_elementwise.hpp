@@ -10,7 +10,6 @@
 #include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/backend/cpu_vector.hpp>
 #include <plumb/backend/plan.hpp>
-#include <plumb/core/random.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
@@ -121,24 +120,6 @@ void cpu_swiglu_backward(cpu_device& d, view<const T> gate, view<const T> up, vi
   d.run_pieces(gate.size(), elementwise_grain / 4, [&](index_t first, index_t last) {
     run_with<swiglu_backward_body<T>>(d.instructions(), last - first, gate.data + first, up.data + first,
                                       slope.data + first, accumulate, at(d_gate.data, first), at(d_up.data, first));
-  });
-}
-
-/// Four neighbours share a Philox block.
-template <class T>
-void cpu_dropout(cpu_device& d, view<const T> x, std::uint64_t key, double rate, bool accumulate, view<T> out) {
-  const T scale = static_cast<T>(1 / (1 - rate));
-  const std::uint32_t threshold = dropout_threshold(rate);
-  d.run_pieces(x.size(), elementwise_grain / 4, [&](index_t first, index_t last) {
-    for (index_t i = first; i < last; i += 4) {
-      const auto block = static_cast<std::uint64_t>(i) >> 2;
-      const auto words = philox4x32({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0, 0},
-                                    {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)});
-      for (index_t j = 0; j < std::min<index_t>(4, last - i); ++j) {
-        const T kept = words[static_cast<std::size_t>(j)] >= threshold ? scale * x.data[i + j] : T(0);
-        out.data[i + j] = accumulate ? out.data[i + j] + kept : kept;
-      }
-    }
   });
 }
 

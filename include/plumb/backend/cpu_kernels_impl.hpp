@@ -6,6 +6,7 @@
 #include <plumb/backend/cpu_adapted_products.hpp>
 #include <plumb/backend/cpu_attention.hpp>
 #include <plumb/backend/cpu_attention_backward.hpp>
+#include <plumb/backend/cpu_dropout.hpp>
 #include <plumb/backend/cpu_elementwise.hpp>
 #include <plumb/backend/cpu_functions.hpp>
 #include <plumb/backend/cpu_kernels.hpp>
