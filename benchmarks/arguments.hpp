@@ -35,14 +35,12 @@ class arguments {
   }
   /// The number after "--name", at least `least`.
   int number(std::string_view name, int otherwise, int least) {
-    const std::string word = text(name, plumb::join(otherwise));
-    int value = 0;
-    const auto end = word.data() + word.size();
-    if (const auto [stop, code] = std::from_chars(word.data(), end, value);
-        stop != end || code != std::errc{} || value < least)
-      throw plumb::error(plumb::errc::bad_argument, std::string(name),
-                         plumb::join("expected a whole number from ", least, ", found \"", word, "\""));
-    return value;
+    return read(name, otherwise, plumb::join("a whole number from ", least), [&](int found) { return found >= least; });
+  }
+  /// The number after "--name" from 0 to 1, without 1.
+  double share(std::string_view name, double otherwise) {
+    return read(name, otherwise, "a number from 0 to 1, without 1",
+                [](double found) { return found >= 0 && found < 1; });
   }
   /// Throws errc::bad_argument for a word that nobody took, with the benchmark's usage.
   void done(std::string_view usage) const {
@@ -51,6 +49,18 @@ class arguments {
   }
 
  private:
+  template <class T, class Fits>
+  T read(std::string_view name, T otherwise, const std::string& expected, Fits fits) {
+    const std::string word = text(name, plumb::join(otherwise));
+    T value{};
+    const auto end = word.data() + word.size();
+    if (const auto [stop, code] = std::from_chars(word.data(), end, value);
+        stop != end || code != std::errc{} || !fits(value))
+      throw plumb::error(plumb::errc::bad_argument, std::string(name),
+                         plumb::join("expected ", expected, ", found \"", word, "\""));
+    return value;
+  }
+
   std::vector<std::string> words_;
 };
 

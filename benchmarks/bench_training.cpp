@@ -2,7 +2,8 @@
 // How fast plumb trains a Llama of SmolLM2's shape on random tokens, beside what the machine can do at most.
 //
 //     bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto,ppo] [--steps 5]
-//                    [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16] [--model DIR] [--export DIR] [--json FILE]
+//                    [--threads 0] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16] [--dropout 0.0] [--recompute-blocks]
+//                    [--model DIR] [--export DIR] [--json FILE]
 //
 // One optimiser step takes: sft 4 × 256 tokens; dpo and orpo one prompt of 512 with two replies of 256; kto two prompts
 // of 512 with a reply of 256; ppo one prompt of 512 with four sampled replies of 256, without a value head. LoRA of rank
@@ -33,13 +34,16 @@ using plumb::index_t;
 
 constexpr const char* usage =
     "bench_training [--shape small|135m|360m] [--small] [--360m] [--full] [--methods sft,dpo,orpo,kto,ppo] [--steps N] "
-    "[--threads N] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16] [--model DIR] [--export DIR] [--json FILE]";
+    "[--threads N] [--dtype f32|bf16|int8|nf4|..] [--compute f32|bf16] [--dropout P] [--recompute-blocks] "
+    "[--model DIR] [--export DIR] [--json FILE]";
 
 struct settings {
   std::string shape;
   bool full = false;
   std::vector<std::string> methods;
-  index_t steps = 5;  ///< that count
+  index_t steps = 5;   ///< that count
+  double dropout = 0;  ///< of the adapter's inputs
+  bool recompute_blocks = false;
   plumb::load_options load;
   std::filesystem::path model, exported, report;
 
@@ -47,8 +51,10 @@ struct settings {
     bench::arguments a(count, words);
     shape = bench::shape_name_of(a);
     full = a.flag("--full");
+    recompute_blocks = a.flag("--recompute-blocks");
     methods = bench::parts_of(a.text("--methods", "sft,dpo,orpo,kto,ppo"));
     steps = a.number("--steps", 5, 1);
+    dropout = a.share("--dropout", 0);
     load = bench::load_options_of(a);
     model = a.text("--model", "");
     exported = a.text("--export", "");
@@ -96,7 +102,7 @@ class benchmark {
                                        : plumb::load_model<cpu>(s.model / "model", load);
     if (s.full) return plumb::train_all(model);
     if (!s.model.empty()) return plumb::load_adapter(model, s.model / "adapter");
-    auto policy = plumb::attach_lora(model, {.rank = 16});
+    auto policy = plumb::attach_lora(model, {.rank = 16, .dropout = s.dropout});
     bench::stir_adapter(policy);
     return policy;
   }
@@ -112,7 +118,8 @@ class benchmark {
     const auto s = step_of(method);
     const std::vector<std::vector<float>> before = weights();
     bench::reset_peak_memory();
-    const bench::timed_steps timed = bench::time_steps(policy_, s, set_.steps, config_.vocabulary);
+    const bench::timed_steps timed =
+        bench::time_steps(policy_, s, set_.steps, config_.vocabulary, set_.recompute_blocks);
     const double memory = static_cast<double>(plumb::peak_memory_bytes()) / 1e6;
     put_back(before);
     peak_ = std::max(peak_, measure_peak());

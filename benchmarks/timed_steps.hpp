@@ -62,13 +62,16 @@ struct timed_steps {
 };
 
 /// Trains for `count` steps, after one that warms up.
-inline timed_steps time_steps(plumb::policy<cpu>& policy, const step_shape& s, index_t count, index_t vocabulary) {
+inline timed_steps time_steps(plumb::policy<cpu>& policy, const step_shape& s, index_t count, index_t vocabulary,
+                              bool recompute_blocks = false) {
   stopwatch watch;
   timed_steps out;
   with_objective(s.method, [&](const auto& objective) {
     const auto data = random_examples(s, count + 1, vocabulary);
     watch = {};
-    out.result = plumb::fit(policy, objective, data, options_of(s, count + 1), watch);
+    auto options = options_of(s, count + 1);
+    options.recompute_blocks = recompute_blocks;
+    out.result = plumb::fit(policy, objective, data, options, watch);
   });
   if (s.reference) {
     out.reference = watch.before / static_cast<double>(count + 1);

@@ -43,10 +43,12 @@ std::vector<T> logits_of(const language_model<B, T>& model, const ids_list& ids,
   return out;
 }
 
-/// Loss and gradients of `method` over `data`, one micro-batch after the other if `split`.
+/// Loss and gradients of `method` over `data`, one micro-batch after the other if `split`, with blocks that run again if
+/// `recompute_blocks`.
 template <class B, class T, class Objective>
 double run_gradients(policy<B, T>& p, const Objective& method, std::vector<example> data,
-                     std::size_t head_memory = std::size_t{64} << 20, bool split = false) {
+                     std::size_t head_memory = std::size_t{64} << 20, bool split = false,
+                     bool recompute_blocks = false) {
   scorer<B, T> engine(p.model());
   const head_options head{head_memory, false, false};
   if (has(Objective::needs, need::reference)) score_references(engine, std::span(data), head);
@@ -60,7 +62,7 @@ double run_gradients(policy<B, T>& p, const Objective& method, std::vector<examp
   const std::size_t step = split ? 1 : all.size();
   for (std::size_t i = 0; i < all.size(); i += step) {
     batch.assign(std::span<const example* const>(all).subspan(i, step));
-    const auto scores = engine.run(batch, {.learn = true, .head = head});
+    const auto scores = engine.run(batch, {.learn = true, .head = head, .recompute_blocks = recompute_blocks});
     const auto& part = evaluate_part(method, make_records<Objective::level>(batch, scores), windows, memory.evaluation);
     spread_slopes<Objective::level>(batch, part.slopes, memory.slopes);
     engine.learn(memory.slopes);
@@ -79,6 +81,14 @@ inline std::vector<example> golden_pairs(const json::value& pairs, bool with_rej
     if (with_rejected) e.replies.push_back({json::get<ids_list>(o, "rejected_ids", "golden")});
     out.push_back(std::move(e));
   }
+  return out;
+}
+
+/// The gradients of all that is trained.
+template <class B, class T>
+std::vector<std::vector<T>> gradients_of(const policy<B, T>& p) {
+  std::vector<std::vector<T>> out;
+  for (const auto& each : p.trainable()) out.push_back(each.parameter->gradient.host());
   return out;
 }
 

@@ -148,6 +148,64 @@ TEMPLATE_TEST_CASE("an output may lie where one was made that nobody needs on th
   CHECK(!taken);
 }
 
+/// What looks like dropout of nothing, but is computed again as something else.
+template <class B>
+struct wrong_again {
+  static constexpr bool output_is_free = true;
+  variable<B, double> x, out;
+  variable<B, double> forward(tape<B, double>& t) {
+    out = t.make_like(x.value.extent(), x);
+    B::copy(t.device(), x.value, t.writable(out));
+    return out;
+  }
+  void compute(tape<B, double>& t) { B::fill(t.device(), t.writable(out), 1.001); }
+  void backward(tape<B, double>& t) { t.hand_gradient(x, out); }
+};
+
+TEMPLATE_TEST_CASE("what is soon computed is computed again on the way back", "[autograd]", reference, cpu) {
+  using B = TestType;
+  using in = inputs<B>;
+  std::vector<const double*> places;  // of what was made, while values are kept for a way back
+  const auto seen = [&](auto& t, const auto& made) {
+    if (t.recording()) places.push_back(made.value.data);
+    return made;
+  };
+  // Two in a row, the second of which holds one inside, of another size; all operations that can.
+  const auto chain = [&](auto& t, in v) {
+    const auto square = [&](auto x) { return multiply(t, x, x); };
+    auto x = t.recompute([&] { return seen(t, rms_normalise(t, v[0], v[1], 1e-5)); }, square);  // [3, 6]
+    x = t.recompute([&] { return dropout(t, seen(t, swiglu(t, x, v[2])), 0.2, 5); },
+                    [&](auto y) {
+                      const auto part = t.recompute([&] { return seen(t, take_columns(t, y, 1, 3)); }, square);
+                      return product_onto(t, product_with(t, y, v[3]), part, v[4], 1);  // [3, 4]
+                    });
+    return t.recompute([&] { return gelu(t, centre_and_normalise(t, x, v[5], 1e-5)); }, square);
+  };
+  CHECK(worst<B>({{3, 6}, {1, 6}, {3, 6}, {4, 6}, {4, 3}, {1, 4}}, chain) < tolerance);
+  REQUIRE(places.size() >= 3);
+  CHECK(places[0] == places[1]);  // the memory of the first serves the second
+  CHECK(places[1] != places[2]);  // … which is in use while another is
+  // A value below which nothing is learnt is computed again all the same: others' gradients need it.
+  const auto frozen = random_tensor<B, double>(std::make_shared<typename B::device>(), {3, 6}, 4);
+  CHECK(worst<B>({{1, 6}, {4, 6}}, [&](auto& t, in v) {
+          const auto x = t.constant(frozen.get());
+          const auto y =
+              t.recompute([&] { return multiply(t, x, x); }, [&](auto h) { return product_with(t, h, v[1]); });
+          const auto z = t.recompute([&] { return rms_normalise(t, x, v[0], 1e-5); },
+                                     [&](auto h) { return product_with(t, h, v[1]); });
+          return multiply(t, y, z);
+        }) < tolerance);
+  // Negative control: the gradient of the square is that of what was computed again.
+  CHECK(worst<B>({{3, 6}}, [&](auto& t, in v) {
+          return t.recompute([&] { return t.apply(wrong_again<B>{v[0], {}}); },
+                             [&](auto x) { return multiply(t, x, x); });
+        }) > 1e-2);
+  CHECK(worst<B>({{3, 6}}, [&](auto& t, in v) {  // and where nothing is forgotten it does not matter
+          const auto x = t.apply(wrong_again<B>{v[0], {}});
+          return multiply(t, x, x);
+        }) < tolerance);
+}
+
 TEMPLATE_TEST_CASE("an adapted product is the sum of two products", "[autograd]", reference, cpu) {
   using B = TestType;
   const auto device = std::make_shared<typename B::device>();

@@ -147,14 +147,16 @@ struct step_outcome {
 };
 
 template <class B, class T>
-step_outcome run(policy<B, T>& p, const std::vector<example>& data, double router_loss, index_t at_once = 64) {
+step_outcome run(policy<B, T>& p, const std::vector<example>& data, double router_loss, index_t at_once = 64,
+                 bool recompute_blocks = false) {
   for (const auto& each : p.trainable()) each.parameter->set_trainable(true);
   scorer<B, T> engine(p.model());
   metric_list metrics;
   step_context context;
   const auto all = pointers_to(std::span<const example>(data));
-  const auto result = run_step(engine, sft{}, objective_needs(sft{}), all, split_by_count(all, at_once),
-                               {.learn = true, .router_loss = router_loss}, context, metrics);
+  const auto result =
+      run_step(engine, sft{}, objective_needs(sft{}), all, split_by_count(all, at_once),
+               {.learn = true, .router_loss = router_loss, .recompute_blocks = recompute_blocks}, context, metrics);
   return {result.loss, metrics.value("aux_loss")};
 }
 
@@ -265,6 +267,10 @@ TEST_CASE("the routers' loss and its gradients are those of transformers", "[mod
     CHECK(with.loss == Approx(expected.loss_with_routers).epsilon(2e-6));
     const auto file = join("families/", family, "/grads_router.safetensors");
     CHECK(worst_gradient(p, file.c_str(), "") < 2e-5);
+    const auto gradients = gradients_of(p);
+    const auto again = run(p, one, expected.factor, 64, true);
+    CHECK(again.loss == with.loss);
+    CHECK(gradients_of(p) == gradients);
     const auto without = run(p, one, 0);
     CHECK(without.loss == Approx(expected.loss).epsilon(2e-6));
     CHECK(without.aux == Approx(expected.aux).epsilon(2e-6));

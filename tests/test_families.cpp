@@ -61,6 +61,12 @@ TEST_CASE("families compute what transformers computes", "[model][golden]") {
     e.replies.push_back({{expected.ids.begin() + expected.from, expected.ids.end()}});
     CHECK(run_gradients(p, sft{}, std::vector{e}) == Approx(expected.loss).epsilon(1e-6));
     CHECK(worst_gradient(p, join("families/", family, "/grads.safetensors").c_str(), "") < 2e-5);
+    const auto gradients = gradients_of(p);
+    CHECK(run_gradients(p, sft{}, std::vector{e}, std::size_t{64} << 20, false, true) ==
+          run_gradients(p, sft{}, std::vector{e}));
+    CHECK(gradients_of(p) == gradients);  // of the last: as before
+    (void)run_gradients(p, sft{}, std::vector{e}, std::size_t{64} << 20, false, true);
+    CHECK(gradients_of(p) == gradients);  // blocks that ran again: the same bits
 
     const auto single = load_model<cpu>(families / family, expected.how);
     CHECK(distance(logits_of(single, expected.ids), expected.logits) < 1e-5);

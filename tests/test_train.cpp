@@ -366,6 +366,42 @@ TEST_CASE("a DPO step with a big vocabulary needs less memory than its logits", 
   CHECK(static_cast<std::size_t>(used) < logits / 2);
 }
 
+TEST_CASE("blocks that run again on the way back are the same run to the bit", "[train]") {
+  const auto run = [](bool recompute_blocks, const auto& method, std::vector<example> data) {
+    auto p = fresh(2, 0.1);  // the masks of dropout, too, are made again
+    auto options = twenty_steps();
+    options.steps = 4, options.neftune = 5, options.recompute_blocks = recompute_blocks;
+    const auto result = fit(p, method, std::move(data), options);
+    return std::pair(result.loss, values(p));
+  };
+  CHECK(run(true, dpo{}, some_pairs(8)) == run(false, dpo{}, some_pairs(8)));
+  std::vector<example> labelled = some_pairs(8);
+  for (std::size_t i = 0; i < labelled.size(); ++i) labelled[i].replies.resize(1), labelled[i].desirable = i % 2 == 0;
+  CHECK(run(true, kto{}, labelled) == run(false, kto{}, labelled));  // its passes keep keys and values
+}
+
+TEST_CASE("activations: what is computed again is not kept", "[train][memory]") {
+  model_config c;
+  c.hidden_size = 64, c.intermediate_size = 192, c.layers = 12, c.heads = 4, c.kv_heads = 2, c.head_width = 16;
+  c.vocabulary = 97, c.max_positions = 1024, c.tied_head = true;
+  auto p = attach_lora(make_model<B>(c, std::nullopt), {.rank = 4, .dropout = 0.05});
+  const example one{some_tokens(200, 1, 97), {{some_tokens(56, 2, 97)}}, 0, true, ""};
+  const auto numbers_of_a_token = [&](bool recompute_blocks) {
+    const example* const all[] = {&one};
+    training_batch batch;
+    batch.assign(std::span(all));
+    scorer<B, float> engine(p.model());
+    engine.run(batch, {.learn = true, .key = 3, .recompute_blocks = recompute_blocks});
+    engine.learn(std::vector<float>(static_cast<std::size_t>(batch.prediction_count()), 0.1F));
+    return static_cast<double>(engine.memory()) / (256.0 * 12 * sizeof(float));  // in each block
+  };
+  // Kept are x twice, q, k, v, attention's output, gate, up, and a rank for each of seven maps; norms, the product of gate and up,
+  // and what dropout leaves of seven inputs are not.
+  constexpr double kept = 2 * 64 + 128 + 64 + 2 * 192 + 7 * 4, not_kept = 2 * 64 + 192 + 6 * 64 + 192;
+  CHECK(numbers_of_a_token(false) < kept + not_kept);  // though the arena grows by halves
+  CHECK(numbers_of_a_token(true) < 0.6 * kept);
+}
+
 TEST_CASE("options and rows that make no sense are refused by name", "[train][bad input]") {
   auto p = fresh();
   const auto pairs = some_pairs(3);

@@ -26,6 +26,7 @@ void for_each_setting(Settings& s, About&& about) {
   about("weight_decay", s.fit.weight_decay);
   about("clip_norm", s.fit.clip_norm);
   about("neftune", s.fit.neftune);
+  about("recompute_blocks", s.fit.recompute_blocks);
   about("router_loss", s.fit.router_loss);
   about("reference_sync", s.fit.reference_sync);
   about("reference_share", s.fit.reference_share);

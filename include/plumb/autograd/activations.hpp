@@ -113,12 +113,15 @@ struct number_function {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like(x.value.extent(), x);
+    compute(t);
+    return out;
+  }
+  void compute(tape<B, T>& t) {
     if constexpr (number_functions<B, T>)
       B::number_function(t.device(), f.kind(), f.parameter(), x.value, t.writable(out));
     else
       B::for_each(t.device(), x.value.size(),
                   detail::function_each<T, Function>{f, x.value.data, t.writable(out).data});
-    return out;
   }
   void backward(tape<B, T>& t) {
     if (!x.slot) return;

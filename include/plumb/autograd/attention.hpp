@@ -26,13 +26,16 @@ struct forest_attention {
     // One kernel makes all three gradients. Where one is not wanted (nothing below it learns), it goes to scratch.
     const auto wanted = [&](const variable<B, T>& x) {
       if (x.slot) return t.gradient(x);
-      const view<T> scratch = t.memory().template make<T>(x.value.extent());
+      const view<T> scratch = t.borrow(x.value.extent());
       B::fill(t.device(), scratch, T(0));
       return scratch;
     };
     const view<T> dq = wanted(q), dk = wanted(k), dv = wanted(v);
     B::attention_backward(t.device(), plan, options, q.value, k.value, v.value, out.value, log_sum, out.slot->value, dq,
                           dk, dv);
+    if (!q.slot) t.give_back(dq);
+    if (!k.slot) t.give_back(dk);
+    if (!v.slot) t.give_back(dv);
   }
 };
 

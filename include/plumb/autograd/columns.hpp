@@ -59,11 +59,14 @@ struct column_choice {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like({x.rows(), count}, x);
+    compute(t);
+    return out;
+  }
+  void compute(tape<B, T>& t) {
     if constexpr (B::host_memory)
       B::for_each(t.device(), x.rows(), detail::take_columns_of_row<T>{x.value, t.writable(out), first});
     else
       B::for_each(t.device(), out.value.size(), detail::take_columns_each<T>{x.value, t.writable(out), first});
-    return out;
   }
   void backward(tape<B, T>& t) {
     if (!x.slot) return;

@@ -89,13 +89,16 @@ struct layer_normalisation {
     y = t.make_like(x.value.extent(), x, weight);
     mean = t.memory().template make_array<T>(x.rows());
     inverse = t.memory().template make_array<T>(x.rows());
+    compute(t);
+    return y;
+  }
+  void compute(tape<B, T>& t) {
     if constexpr (layer_norms<B, T>)
       B::layer_norm(t.device(), x.value, weight.value, epsilon, t.writable(y), mean, inverse);
     else
       B::for_each(
           t.device(), x.rows(),
           detail::normalise_row<T>{x.value, weight.value.data, static_cast<T>(epsilon), t.writable(y), mean, inverse});
-    return y;
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;

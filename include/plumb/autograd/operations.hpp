@@ -63,9 +63,10 @@ struct multiplication {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like(a.value.extent(), a, b);
-    B::multiply(t.device(), a.value, b.value, t.writable(out));
+    compute(t);
     return out;
   }
+  void compute(tape<B, T>& t) { B::multiply(t.device(), a.value, b.value, t.writable(out)); }
   void backward(tape<B, T>& t) {
     const view<const T> d = out.slot->value;
     const auto give = [&](const variable<B, T>& to, view<const T> factor) {
@@ -86,9 +87,10 @@ struct gated_silu {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like(gate.value.extent(), gate, up);
-    B::swiglu(t.device(), gate.value, up.value, t.writable(out));
+    compute(t);
     return out;
   }
+  void compute(tape<B, T>& t) { B::swiglu(t.device(), gate.value, up.value, t.writable(out)); }
   void backward(tape<B, T>& t) {
     const auto begun = [](const variable<B, T>& x) { return x.slot && x.slot->started; };
     const bool accumulate = begun(gate) || begun(up) || gate.slot == up.slot;
@@ -109,9 +111,10 @@ struct random_drop {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like(x.value.extent(), x);
-    B::dropout(t.device(), x.value, key, rate, false, t.writable(out));
+    compute(t);
     return out;
   }
+  void compute(tape<B, T>& t) { B::dropout(t.device(), x.value, key, rate, false, t.writable(out)); }
   void backward(tape<B, T>& t) {
     if (!x.slot) return;
     const auto [dx, beta] = t.begin_gradient(x);

@@ -60,7 +60,7 @@ struct adapted_product {
   }
   void backward(tape<B, T>& t) {
     const view<const T> d = y.slot->value;
-    const view<T> d_inner = t.memory().template make<T>(inner.extent());  // of seen Aᵀ, [tokens, rank]
+    const view<T> d_inner = t.borrow(inner.extent());  // of seen Aᵀ, [tokens, rank]
     if (x.slot && x.slot == seen.slot) {
       auto [dx, beta] = t.begin_gradient(x);
       detail::multiply_adapted<B, T>(t, product::nn, d, weight, b, factor, d_inner, a, beta, dx);
@@ -75,6 +75,7 @@ struct adapted_product {
     if (a.slot) add_product(t, product::tn, d_inner, seen.value, a);
     if (b.slot) add_product(t, product::tn, d, inner, b);
     if (weight.slot) add_product(t, product::tn, d, x.value, weight);
+    t.give_back(d_inner);
   }
 
  private:
@@ -93,9 +94,10 @@ struct row_addition {
 
   variable<B, T> forward(tape<B, T>& t) {
     y = onto && t.may_take_over(x) ? t.take_over(x, x, bias) : t.make_like(x.value.extent(), x, bias);
-    B::add_row(t.device(), x.value, bias.value, t.writable(y));
+    compute(t);
     return y;
   }
+  void compute(tape<B, T>& t) { B::add_row(t.device(), x.value, bias.value, t.writable(y)); }
   void backward(tape<B, T>& t) {
     if (bias.slot) B::sum_rows(t.device(), y.slot->value, t.gradient(bias));
     if (x.slot) t.hand_gradient(x, y);

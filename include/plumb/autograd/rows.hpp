@@ -16,11 +16,14 @@ struct row_choice {
 
   variable<B, T> forward(tape<B, T>& t) {
     out = t.make_like({count, table.columns()}, table);
+    compute(t);
+    return out;
+  }
+  void compute(tape<B, T>& t) {
     if (table.packed)
       gather_rows_on<B>(t.device(), *table.packed, rows, first, t.writable(out));
     else
       B::gather_rows(t.device(), table.value.slice(first, table.rows() - first), rows, t.writable(out));
-    return out;
   }
   void backward(tape<B, T>& t) {
     if (table.slot)
@@ -40,9 +43,10 @@ struct rms_normalisation {
   variable<B, T> forward(tape<B, T>& t) {
     y = t.make_like(x.value.extent(), x, weight);
     inverse = t.memory().template make_array<T>(x.rows());
-    B::rms_norm(t.device(), x.value, weight.value, epsilon, t.writable(y), inverse);
+    compute(t);
     return y;
   }
+  void compute(tape<B, T>& t) { B::rms_norm(t.device(), x.value, weight.value, epsilon, t.writable(y), inverse); }
   void backward(tape<B, T>& t) {
     B::rms_norm_backward(t.device(), x.value, weight.value, static_cast<const T*>(inverse), y.slot->value,
                          x.slot ? t.gradient(x) : view<T>(), weight.slot ? t.gradient(weight) : view<T>());

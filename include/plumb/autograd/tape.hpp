@@ -11,6 +11,7 @@
 
 #include <plumb/autograd/weight_panels.hpp>
 #include <plumb/tensor/arena.hpp>
+#include <plumb/tensor/free_list.hpp>
 #include <plumb/tensor/packed_tensor.hpp>
 
 namespace plumb::inline v0 {
@@ -68,7 +69,8 @@ struct variable {
 /// An operation is a trivially destructible struct with
 ///   variable<B, T> forward(tape&)   runs it and returns its output, made with `make_like(inputs…)`;
 ///   void backward(tape&)            adds to the gradients of its inputs, given its own output's.
-/// One whose backward does not read its output's value may say so, `static constexpr bool output_is_free = true`.
+/// One whose backward does not read its output's value may say so, `static constexpr bool output_is_free = true`. One that
+/// costs little may offer `void compute(tape&)`, which puts the same numbers into its output's memory again: see `recompute`.
 /// See autograd/operations.hpp for the shortest examples.
 template <class B, class T>
 class tape {
@@ -108,7 +110,8 @@ class tape {
     return make(extent, (inputs.needs_gradient() || ...));
   }
   variable<B, T> make(shape extent, bool needs_gradient) {
-    return {memory_.template make<T>(extent), recording_ && needs_gradient ? make_slot({}, false) : nullptr};
+    const view<T> value = lends_ ? lend(extent) : memory_.template make<T>(extent);
+    return {value, recording_ && needs_gradient ? make_slot({}, false) : nullptr};
   }
   /// May an output lie in the memory of `base`? Its maker must not read it on the way back; that nobody else has used it is
   /// for the caller to know.
@@ -125,10 +128,10 @@ class tape {
     return {view<const T>(base.value.data, extent), base.needs_gradient() ? make_slot({}, false) : nullptr};
   }
   /// d(x) += d(out) where `out` is the output of the operation that goes back now, which then reads d(out) no more. Where
-  /// d(x) has not begun it becomes d(out) itself: nothing is copied.
+  /// d(x) has not begun and has no memory yet, it becomes d(out) itself: nothing is copied.
   void hand_gradient(const variable<B, T>& x, const variable<B, T>& out) {
     const view<const T> d(out.slot->value.data, x.value.extent());
-    if (x.slot->started) return B::add_scaled(*device_, T(1), d, x.slot->value);
+    if (x.slot->value.data) return add_gradient(x, d);
     x.slot->value = {out.slot->value.data, x.value.extent()};
     x.slot->started = true;
     out.slot->value = {};
@@ -158,12 +161,41 @@ class tape {
   variable<B, T> apply(Operation operation) {
     static_assert(std::is_trivially_destructible_v<Operation>,
                   "an operation keeps views, not owners: the tape forgets it");
+    constexpr bool is_cheap = requires(Operation& o, tape& t) { o.compute(t); };
+    lends_ = is_cheap && forgets_, lent_ = {};
     const variable<B, T> out = operation.forward(*this);
-    if (out.needs_gradient()) {
-      if constexpr (requires { Operation::output_is_free; }) out.slot->output_is_free = Operation::output_is_free;
-      auto* kept = ::new (host_memory(sizeof(Operation), alignof(Operation))) Operation(std::move(operation));
-      records_.push_back({kept, out.slot, [](void* op, tape& t) { static_cast<Operation*>(op)->backward(t); }});
-    }
+    lends_ = false;
+    const view<T> lent = std::exchange(lent_, {});
+    if (!out.needs_gradient() && !lent.data) return out;
+    auto* kept = ::new (host_memory(sizeof(Operation), alignof(Operation))) Operation(std::move(operation));
+    if constexpr (is_cheap)
+      if (lent.data)
+        forgotten_.push_back(
+            {{kept, nullptr, [](void* op, tape& t) { static_cast<Operation*>(op)->compute(t); }}, lent});
+    if (!out.needs_gradient()) return out;
+    if constexpr (requires { Operation::output_is_free; })
+      out.slot->output_is_free = Operation::output_is_free && !lent.data;
+    records_.push_back({kept, out.slot, [](void* op, tape& t) { static_cast<Operation*>(op)->backward(t); }});
+    return out;
+  }
+  /// use(make()), where what `make` gives is soon computed and large: it is not kept for the way back, but computed again
+  /// there, before `use` goes back. So all that is made this way shares the memory of a few values. `make` runs operations; those
+  /// without `compute` keep what they give. Nobody but `use` may read what `make` gave.
+  template <class Make, class Use>
+  variable<B, T> recompute(Make make, Use use) {
+    if (!recording_) return use(make());
+    const std::size_t first = forgotten_.size();
+    const bool outer = std::exchange(forgets_, true);
+    const variable<B, T> made = make();
+    forgets_ = false;
+    const std::size_t last = forgotten_.size(), before_use = records_.size();
+    const variable<B, T> out = use(made);
+    forgets_ = outer;
+    // Records go back in reverse: the first value that was made is then the first one computed again.
+    if (records_.size() > before_use)
+      for (std::size_t i = last; i-- > first;) records_.push_back(forgotten_[i].again);
+    for (std::size_t i = first; i < last; ++i) lendable_.give(forgotten_[i].memory);
+    forgotten_.resize(first);
     return out;
   }
 
@@ -185,6 +217,15 @@ class tape {
     return {slot.value, started ? T(1) : T(0)};
   }
 
+  /// Memory for the way back alone, which the next may have once it is given back.
+  view<T> borrow(shape extent) {
+    const view<T> found = free_.take(extent.size(), true);
+    return found.data ? view<T>(found.data, extent) : memory_.template make<T>(extent);
+  }
+  void give_back(view<T> memory) { free_.give(memory); }
+  /// Gives d(x) memory now, where it has none: a scope that begins it would take its memory along.
+  void reserve_gradient(const variable<B, T>& x) { prepare(*x.slot, x.value.extent()); }
+
   /// Propagates d(scalar)/d(output) = `seed` back to all leaves.
   void backward(const variable<B, T>& output, view<const T> seed) {
     if (!output.needs_gradient()) return;
@@ -195,10 +236,10 @@ class tape {
   /// output is forgotten when the operation has gone back, and its memory used again.
   void run_backward() {
     for (std::size_t i = records_.size(); i-- > first_record_;) {
-      gradient_slot<T>& output = *records_[i].output;
-      if (!output.started) continue;
+      gradient_slot<T>* const output = records_[i].output;
+      if (output && !output->started) continue;
       records_[i].backward(records_[i].operation, *this);
-      if (output.value.data) free_.push_back(std::exchange(output.value, {}));
+      if (output && output->value.data) give_back(std::exchange(output->value, {}));
     }
   }
 
@@ -206,6 +247,9 @@ class tape {
   void reset() {
     records_.clear();
     free_.clear();
+    lendable_.clear();
+    forgotten_.clear();
+    forgets_ = lends_ = false;
     memory_.rewind();
     host_used_ = 0;
     host_chunk_ = 0;
@@ -220,47 +264,53 @@ class tape {
           memory_(t.memory_.here()),
           records_(t.records_.size()),
           first_(std::exchange(t.first_record_, t.records_.size())),
-          first_free_(std::exchange(t.first_free_, t.free_.size())),
+          free_(t.free_.begin()),
+          lendable_(t.lendable_.begin()),
           host_used_(t.host_used_),
           host_chunk_(t.host_chunk_),
-          recording_(std::exchange(t.recording_, recording)) {}
+          recording_(std::exchange(t.recording_, recording)),
+          forgets_(std::exchange(t.forgets_, false)) {}
     scope(const scope&) = delete;
     scope& operator=(const scope&) = delete;
     ~scope() {
       tape_.records_.resize(records_);
       tape_.first_record_ = first_;
-      tape_.free_.resize(tape_.first_free_);
-      tape_.first_free_ = first_free_;
+      tape_.free_.end(free_);
+      tape_.lendable_.end(lendable_);
       tape_.memory_.rewind(memory_);
       tape_.host_used_ = host_used_;
       tape_.host_chunk_ = host_chunk_;
       tape_.recording_ = recording_;
+      tape_.forgets_ = forgets_;
     }
 
    private:
     tape& tape_;
     typename arena<B>::mark memory_;
-    std::size_t records_, first_, first_free_, host_used_, host_chunk_;
-    bool recording_;
+    std::size_t records_, first_, free_, lendable_, host_used_, host_chunk_;
+    bool recording_, forgets_;
   };
 
  private:
   struct record {
     void* operation = nullptr;
-    gradient_slot<T>* output = nullptr;
+    gradient_slot<T>* output = nullptr;  ///< null: of one that computes its value again
     void (*backward)(void*, tape&) = nullptr;
   };
+  struct forgotten_value {
+    record again;
+    view<T> memory;
+  };
+
+  /// Memory for a value that is forgotten after its use.
+  view<T> lend(shape extent) {
+    lent_ = lendable_.take(extent.size(), false);
+    if (!lent_.data) lent_ = memory_.template make<T>(extent);
+    return {lent_.data, extent};
+  }
 
   void prepare(gradient_slot<T>& slot, shape extent) {
-    if (slot.value.data) return;
-    for (std::size_t i = free_.size(); i-- > first_free_;)
-      if (free_[i].size() == extent.size()) {
-        slot.value = {free_[i].data, extent};
-        free_[i] = free_.back();
-        free_.pop_back();
-        return;
-      }
-    slot.value = memory_.template make<T>(extent);
+    if (!slot.value.data) slot.value = borrow(extent);
   }
   gradient_slot<T>* make_slot(view<T> value, bool started) {
     return ::new (host_memory(sizeof(gradient_slot<T>), alignof(gradient_slot<T>))) gradient_slot<T>{value, started};
@@ -287,8 +337,12 @@ class tape {
   arena<B> memory_;
   std::vector<record> records_;
   std::size_t first_record_ = 0;
-  std::vector<view<T>> free_;   ///< memory of gradients that have gone back
-  std::size_t first_free_ = 0;  ///< what a scope found free stays untouched, for what it adds is forgotten with it
+  free_list<T> free_;                       ///< memory of the way back that nobody uses
+  free_list<T> lendable_;                   ///< memory of values that were forgotten after their use
+  std::vector<forgotten_value> forgotten_;  ///< made to be forgotten, and still in use
+  bool forgets_ = false;                    ///< what is made now is to be forgotten after its use
+  bool lends_ = false;                      ///< … and this operation can compute it again
+  view<T> lent_;                            ///< what it was lent
   std::vector<std::unique_ptr<host_chunk>> host_chunks_;
   std::size_t host_used_ = 0;
   std::size_t host_chunk_ = 0;

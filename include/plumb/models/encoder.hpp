@@ -28,8 +28,10 @@ struct encoder_block {
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     const auto seen = attend_path(p, query(p, x), key(p, x), value(p, x), options);  // [tokens, width]
     x = attention_norm(p, add_onto(p.tape, x, out(p, seen)));                        // [tokens, width]
-    const auto inner = activate(p.tape, up(p, x), f);                                // [tokens, inner]
-    return mlp_norm(p, add_onto(p.tape, x, down(p, inner)));                         // [tokens, width]
+    const auto inner = up(p, x);                                                     // [tokens, inner]
+    const auto y = p.tape.recompute([&] { return activate(p.tape, inner, f); },
+                                    [&](variable<B, T> bent) { return down(p, bent); });  // [tokens, width]
+    return mlp_norm(p, add_onto(p.tape, x, y));                                           // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

@@ -17,10 +17,13 @@ struct fused_gated_mlp {
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     const index_t inner = down_proj.inputs();
-    const auto both = gate_up_proj(p, x);                      // [tokens, 2 inner]
-    const auto g = take_columns(p.tape, both, 0, inner);       // [tokens, inner]
-    const auto up = take_columns(p.tape, both, inner, inner);  // [tokens, inner]
-    return down_proj(p, gated(p.tape, g, up, gate));           // [tokens, width]
+    const auto both = gate_up_proj(p, x);  // [tokens, 2 inner]
+    const auto make = [&] {
+      const auto g = take_columns(p.tape, both, 0, inner);       // [tokens, inner]
+      const auto up = take_columns(p.tape, both, inner, inner);  // [tokens, inner]
+      return gated(p.tape, g, up, gate);                         // [tokens, inner]
+    };
+    return p.tape.recompute(make, [&](variable<B, T> bent) { return down_proj(p, bent); });  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

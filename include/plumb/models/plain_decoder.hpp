@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <plumb/models/plain_attention.hpp>
+#include <plumb/nn/block.hpp>
 #include <plumb/nn/embedding.hpp>
 #include <plumb/nn/mlp.hpp>
 #include <plumb/nn/stack.hpp>
@@ -23,7 +24,9 @@ struct plain_mlp {
   activation f = activation::gelu_tanh;
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    return down(p, activate(p.tape, up(p, x), f));  // [tokens, width]
+    const auto inner = up(p, x);  // [tokens, inner]
+    return p.tape.recompute([&] { return activate(p.tape, inner, f); },
+                            [&](variable<B, T> bent) { return down(p, bent); });  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
@@ -43,10 +46,12 @@ struct plain_block {
   bool parallel = false;
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto a = attention_norm(p, x);                             // [tokens, width]
-    const auto y = add_onto(p.tape, x, attention(p, a));             // [tokens, width]
-    const auto m = mlp_norm ? (*mlp_norm)(p, parallel ? x : y) : a;  // [tokens, width]
-    return add_onto(p.tape, y, mlp(p, m));                           // [tokens, width]
+    if (!mlp_norm)
+      return normalised(p, attention_norm, x, [&](pass<B, T>&, variable<B, T> a) {
+        return add_onto(p.tape, add_onto(p.tape, x, attention(p, a)), mlp(p, a));  // [tokens, width]
+      });
+    const auto y = add_onto(p.tape, x, normalised(p, attention_norm, x, attention));  // [tokens, width]
+    return add_onto(p.tape, y, normalised(p, *mlp_norm, parallel ? x : y, mlp));      // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

@@ -16,6 +16,13 @@ struct block_names {
                    mlp = "mlp";
 };
 
+/// part(norm(x)); the normalised rows are not kept, but computed again on the way back.
+template <class B, class T, class Norm, class Part>
+variable<B, T> normalised(pass<B, T>& p, const Norm& norm, variable<B, T> x, const Part& part) {
+  return p.tape.recompute([&] { return norm(p, x); },                             // [tokens, width]
+                          [&](variable<B, T> inner) { return part(p, inner); });  // [tokens, width]
+}
+
 /// x ← x + c attention(norm(x)); x ← x + c mlp(norm(x)). Norm, Attention and Mlp are any callables
 /// (pass&, variable [tokens, width]) → variable [tokens, width] with `parts`; what they give is not used again, so that the
 /// sum may lie in its memory.
@@ -30,11 +37,12 @@ struct pre_norm_block {
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto scaled = [&](variable<B, T> y) {
+    const auto change = [&](const Norm& norm, const auto& part) {
+      const auto y = normalised(p, norm, x, part);  // [tokens, width]
       return residual_factor == 1 ? y : scale(p.tape, y, static_cast<T>(residual_factor));
     };
-    x = add_onto(p.tape, x, scaled(self_attn(p, input_layernorm(p, x))));        // [tokens, width]
-    return add_onto(p.tape, x, scaled(mlp(p, post_attention_layernorm(p, x))));  // [tokens, width]
+    x = add_onto(p.tape, x, change(input_layernorm, self_attn));        // [tokens, width]
+    return add_onto(p.tape, x, change(post_attention_layernorm, mlp));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
@@ -54,8 +62,9 @@ struct parallel_block {
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto inner = input_layernorm(p, x);                                          // [tokens, width]
-    return add_onto(p.tape, add_onto(p.tape, x, self_attn(p, inner)), mlp(p, inner));  // [tokens, width]
+    return normalised(p, input_layernorm, x, [&](pass<B, T>&, variable<B, T> inner) {
+      return add_onto(p.tape, add_onto(p.tape, x, self_attn(p, inner)), mlp(p, inner));  // [tokens, width]
+    });
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {
@@ -78,10 +87,11 @@ struct post_norm_block {
 
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    auto inner = input_layernorm ? (*input_layernorm)(p, x) : x;                 // [tokens, width]
-    x = add_onto(p.tape, x, post_attention_layernorm(p, self_attn(p, inner)));   // [tokens, width]
-    inner = pre_feedforward_layernorm ? (*pre_feedforward_layernorm)(p, x) : x;  // [tokens, width]
-    return add_onto(p.tape, x, post_feedforward_layernorm(p, mlp(p, inner)));    // [tokens, width]
+    const auto change = [&](const std::optional<Norm>& before, const auto& part, const Norm& after) {
+      return after(p, before ? normalised(p, *before, x, part) : part(p, x));  // [tokens, width]
+    };
+    x = add_onto(p.tape, x, change(input_layernorm, self_attn, post_attention_layernorm));           // [tokens, width]
+    return add_onto(p.tape, x, change(pre_feedforward_layernorm, mlp, post_feedforward_layernorm));  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

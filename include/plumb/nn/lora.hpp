@@ -38,9 +38,15 @@ struct lora {
 
   /// The whole map but its bias: x [tokens, in], W `weight` [out, in] → [tokens, out].
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x, variable<B, T> weight) const {
-    auto& t = p.tape;
-    const bool drops = p.dropout && dropout > 0;
-    const auto seen = drops ? plumb::dropout(t, x, dropout, p.next_key()) : x;  // [tokens, in]
+    if (!p.dropout || !(dropout > 0)) return map(p.tape, x, weight, x);  // [tokens, out]
+    const std::uint64_t key = p.next_key();
+    return p.tape.recompute([&] { return plumb::dropout(p.tape, x, dropout, key); },             // [tokens, in]
+                            [&](variable<B, T> seen) { return map(p.tape, x, weight, seen); });  // [tokens, out]
+  }
+
+ private:
+  /// The map of x, whose adapter sees `seen`: x, or x after dropout.
+  variable<B, T> map(tape<B, T>& t, variable<B, T> x, variable<B, T> weight, variable<B, T> seen) const {
     if (first_a) {
       const auto base = low_rank(t, product_with(t, x, weight), x, t.leaf(*first_a), t.leaf(*first_b), -scale);
       return low_rank(t, base, seen, t.leaf(*a), t.leaf(*b), scale);
@@ -51,10 +57,9 @@ struct lora {
     const auto norms = adapted_row_norms(t, weight, squares->get(), std::as_const(a->value).get(),
                                          std::as_const(b->value).get(), scale);
     const auto y = scale_columns(t, whole, t.leaf(*magnitude), norms);  // [tokens, out]
-    return drops ? product_onto(t, y, add(t, x, plumb::scale(t, seen, T(-1))), weight, T(1)) : y;
+    if (seen.value.data == x.value.data) return y;
+    return product_onto(t, y, add(t, x, plumb::scale(t, seen, T(-1))), weight, T(1));  // [tokens, out]
   }
-
- private:
   /// base + factor · x Aᵀ Bᵀ in base's memory.
   static variable<B, T> low_rank(tape<B, T>& t, variable<B, T> base, variable<B, T> x, variable<B, T> a,
                                  variable<B, T> b, double factor) {

@@ -34,7 +34,6 @@ struct mixture_of_experts {
     const auto routing = route(p, gate, x, chosen, shared_weights);
     auto y = no_rows_yet(t, x.value.extent());  // [tokens, width]
     routing.for_each_expert([&](std::size_t e, index_t first, index_t own) {
-      const auto inputs = gather_rows(t, x, routing.rows + first, own);  // [own, width]
       const auto* const mixture = p.mixture;  // of all rows; the expert's adapters are those of its own
       adapter_mixture<B, T> of_own;
       if (mixture) {
@@ -42,7 +41,8 @@ struct mixture_of_experts {
             std::span(routing.sorted.rows).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(own)));
         p.mixture = &of_own;
       }
-      const auto outputs = experts[e](p, inputs);  // [own, width]
+      const auto outputs = t.recompute([&] { return gather_rows(t, x, routing.rows + first, own); },
+                                       [&](variable<B, T> inputs) { return experts[e](p, inputs); });  // [own, width]
       p.mixture = mixture;
       const auto shares = gather_rows(t, routing.shares, routing.places + first, own);  // [own, 1]
       y = add_weighted_rows(t, y, outputs, shares, routing.rows + first);               // [tokens, width]

@@ -31,9 +31,10 @@ struct gated_mlp {
   gated_names names{};
 
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
-    const auto g = gate_proj(p, x);                   // [tokens, inner]
-    const auto up = up_proj(p, x);                    // [tokens, inner]
-    return down_proj(p, gated(p.tape, g, up, gate));  // [tokens, width]
+    const auto g = gate_proj(p, x);  // [tokens, inner]
+    const auto up = up_proj(p, x);   // [tokens, inner]
+    return p.tape.recompute([&] { return gated(p.tape, g, up, gate); },
+                            [&](variable<B, T> inner) { return down_proj(p, inner); });  // [tokens, width]
   }
   template <class Self, class F>
   static void parts(Self& self, F&& f) {

@@ -96,6 +96,7 @@ struct pass {
   kv_cache<B, T>* kept = nullptr;  ///< keys and values are written here only, for a pass that goes on from this one
   index_t kept_layers = 0;         ///< how many layers have done so
   index_t head_row = -1;           ///< the head's row that its first row is now; −1: what runs is not the head
+  bool recompute_blocks = false;   ///< blocks keep their input alone and run again on the way back (nn/block_again.hpp)
 
   /// A weight as this pass sees it: its learnt copy while adapters are on, if it has one.
   variable<B, T> leaf(weight_tensor<B, T>& w) {

@@ -23,6 +23,7 @@ class router_balance {
   void clear() {
     chosen_.clear(), probability_.clear(), sums_.clear();
     rows_ = 0;
+    slope_ = {};
   }
   /// Counts a router. `probabilities` [tokens, experts] on the device; `chosen`: experts, on the host, k for each token.
   void add(tape<B, T>& t, const variable<B, T>& probabilities, std::span<const std::int32_t> chosen) {
@@ -47,20 +48,32 @@ class router_balance {
     return out * static_cast<double>(chosen_.size()) / (rows_ * rows_);
   }
   /// Puts factor · ∂L/∂probabilities on the tape of the pass, before it goes back.
-  void seed(tape<B, T>& t, double factor) const {
-    if (sums_.empty()) return;
+  void seed(tape<B, T>& t, double factor) {
+    if (chosen_.empty()) return;
     std::vector<T> slope(chosen_.size());
     for (std::size_t e = 0; e < slope.size(); ++e)
       slope[e] = static_cast<T>(factor * static_cast<double>(slope.size()) * chosen_[e] / (rows_ * rows_));
     const auto on_device = t.memory().template make<T>({1, static_cast<index_t>(slope.size())});
     B::upload(t.device(), slope.data(), on_device.data, on_device.size());
-    for (const auto& sum : sums_) t.add_gradient(sum, view<const T>(on_device));
+    slope_ = on_device;
+    seed_from(t, *this);
   }
+  /// Puts the slope of `whole`, which has been seeded (or not: then nothing happens), on routers that it counted before and
+  /// that have run again.
+  void seed_from(tape<B, T>& t, const router_balance& whole) const {
+    if (!whole.slope_.data) return;
+    for (const auto& sum : sums_) t.add_gradient(sum, whole.slope_);
+  }
+  /// How many routers wait for their slope.
+  [[nodiscard]] std::size_t waiting() const noexcept { return sums_.size(); }
+  /// Forgets those after the first `count`: their tape is gone, and they will run again.
+  void forget_after(std::size_t count) { sums_.resize(count); }
 
  private:
   std::vector<double> chosen_, probability_;  ///< [experts]
   std::vector<variable<B, T>> sums_;          ///< of each router's probabilities, where they are learnt
   double rows_ = 0;
+  view<const T> slope_;  ///< [1, experts], once it has been seeded
 };
 
 }  // namespace plumb::inline v0

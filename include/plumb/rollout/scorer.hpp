@@ -42,6 +42,7 @@ class scorer {
     bool values = false;                          ///< its number for every row that predicts
     bool balance = false;                         ///< give the load-balancing loss of the routers, where there are any
     double router_loss = 0;                       ///< its factor in what is learnt; used when learning, with `balance`
+    bool recompute_blocks = false;                ///< keep blocks' inputs alone; used when learning
     /// Examples with prompts of the batch, in its order, whose log-probabilities are wanted, too (`scored_beside`): under
     /// the same weights, without dropout and noise, and nothing is learnt from them.
     std::span<const example* const> beside{};
@@ -68,6 +69,7 @@ class scorer {
     balance_.clear();
     router_loss_ = what.router_loss;
     if (what.balance) pass_->balance = &balance_;
+    pass_->recompute_blocks = what.recompute_blocks;
     if (what.adapters && !batch.layout.one_adapter()) {
       if (!what.named)
         throw error(errc::bad_argument, "example::adapter",

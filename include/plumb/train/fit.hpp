@@ -109,6 +109,7 @@ fit_result fit_rows_of(example_stream* stream, policy<B, T>& policy, const Objec
   auto learning = asked;
   learning.learn = true;
   learning.noise = options.neftune;
+  learning.recompute_blocks = options.recompute_blocks;
   if (state.step == 0) (detail::tell_sample(callbacks, index_t{0}), ...);
 
   for (; state.step < plan.steps && !result.cancelled; ++state.step) {

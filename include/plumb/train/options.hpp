@@ -46,6 +46,9 @@ struct fit_options {
   std::filesystem::path reference_cache{};  ///< file of reference log-probabilities to read and extend; empty: none
   bool resume = false;                      ///< go on from the newest checkpoint in `folder`, if there is one
   std::size_t head_memory = std::size_t{256} << 20;  ///< bytes for a chunk of logits and its gradient
+  /// Gradient checkpointing: blocks keep their input alone and run again on the way back (nn/block_again.hpp). The same
+  /// numbers in less memory, for a quarter to two fifths more time.
+  bool recompute_blocks = false;
 
   /// Throws errc::bad_argument, naming the option, for a value out of its range.
   void check() const;
