@@ -539,7 +539,7 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
   using T = TestType;
   const index_t tokens = 150, heads = 4, kv_heads = 2;
   for (const auto& machine : sizeof(T) == 4 ? plumb_test::all_machines() : plumb_test::full_machines())
-    for (const index_t width : {6, 32, 65})
+    for (const index_t width : {6, 32, 48, 65})
       for (const index_t window : {0, 37}) {
         cpu::device d = machine.device(3), single = machine.device(1);
         const plumb::attention_options o{.heads = heads,
@@ -594,33 +594,45 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
         CHECK(same_bits(mixed.data() + 20 * heads * width, whole.data(), tokens * heads * width));
         CHECK(same_bits(mixed.data() + 170 * heads * width + 20 * heads, whole.data() + tokens * heads * width,
                         tokens * heads));
-        // Samples of one prompt of 120 tokens, each with an end of its own, together and each alone.
-        const index_t samples = 5, common = 120, own = tokens - common;
+        // Samples of one prompt of 60 tokens, each with an end of its own, together and each alone, or with the token before it: ends
+        // one after the other, token by token, or with a sample less from some token on.
+        const index_t samples = 5, common = 60, own = tokens - common;
         auto k3 = random_numbers<T>(samples * own * kv_heads * width, 5), v3 = k3;
         std::reverse(v3.begin(), v3.end());
         k3.insert(k3.begin(), k.begin(), k.end());
         v3.insert(v3.begin(), v.begin(), v.end());
-        std::vector<plumb::query_segment> ends;
-        std::vector<std::int32_t> paths;
-        for (index_t i = 0; i < samples; ++i) {
-          ends.push_back({static_cast<std::int32_t>(i), 1, static_cast<std::int32_t>(tokens - 1),
-                          static_cast<std::int32_t>(paths.size())});
-          paths.insert(paths.end(), keys.begin(), keys.begin() + common);
-          for (index_t j = 0; j < own; ++j) paths.push_back(static_cast<std::int32_t>(tokens + i * own + j));
+        for (const int order : {0, 1, 2}) {
+          std::vector<plumb::query_segment> ends;
+          std::vector<std::int32_t> paths;
+          for (index_t i = 0; i < samples; ++i) {
+            ends.push_back({static_cast<std::int32_t>(i), 1, static_cast<std::int32_t>(tokens - 1),
+                            static_cast<std::int32_t>(paths.size())});
+            paths.insert(paths.end(), keys.begin(), keys.begin() + common);
+            for (index_t j = 0; j < own; ++j) {
+              const index_t row = order == 0 ? i * own + j : j * samples + i - (order == 2 && j > 20 ? j - 20 : 0);
+              paths.push_back(static_cast<std::int32_t>(tokens + row));
+            }
+          }
+          const std::vector<T> q3(q.begin(), q.begin() + samples * heads * width);
+          const auto together = run(d, ends, paths, q3, k3, v3);
+          for (index_t i = 0; i < samples; ++i) {
+            const std::vector<T> query(q3.begin() + i * heads * width, q3.begin() + (i + 1) * heads * width);
+            const std::int32_t path = ends[static_cast<std::size_t>(i)].keys;
+            const auto alone = run(single, {{0, 1, tokens - 1, path}}, paths, query, k3, v3);
+            CHECK(same_bits(together.data() + i * heads * width, alone.data(), heads * width));
+            CHECK(
+                same_bits(together.data() + samples * heads * width + i * heads, alone.data() + heads * width, heads));
+            auto two = query;
+            two.insert(two.end(), query.begin(), query.end());
+            const auto among = run(single, {{0, 2, tokens - 2, path}}, paths, two, k3, v3);
+            CHECK(same_bits(among.data() + heads * width, alone.data(), heads * width));
+            CHECK(same_bits(among.data() + 2 * heads * width + heads, alone.data() + heads * width, heads));
+          }
+          auto crossed = ends;  // negative control: the same queries with each other's end
+          std::swap(crossed[0].keys, crossed[1].keys);
+          const auto swapped = run(d, crossed, paths, q3, k3, v3);
+          CHECK_FALSE(same_bits(swapped.data(), together.data(), heads * width));
         }
-        const std::vector<T> q3(q.begin(), q.begin() + samples * heads * width);
-        const auto together = run(d, ends, paths, q3, k3, v3);
-        for (index_t i = 0; i < samples; ++i) {
-          const std::vector<T> query(q3.begin() + i * heads * width, q3.begin() + (i + 1) * heads * width);
-          const auto alone =
-              run(single, {{0, 1, tokens - 1, ends[static_cast<std::size_t>(i)].keys}}, paths, query, k3, v3);
-          CHECK(same_bits(together.data() + i * heads * width, alone.data(), heads * width));
-          CHECK(same_bits(together.data() + samples * heads * width + i * heads, alone.data() + heads * width, heads));
-        }
-        auto crossed = ends;  // negative control: the same queries with each other's end
-        std::swap(crossed[0].keys, crossed[1].keys);
-        const auto swapped = run(d, crossed, paths, q3, k3, v3);
-        CHECK_FALSE(same_bits(swapped.data(), together.data(), heads * width));
       }
 }
 

@@ -312,3 +312,28 @@ TEST_CASE("options out of range are refused", "[rollout][bad input]") {
                             sampling{.frequency_penalty = std::nan("")}})
     CHECK_THROWS_AS(generate(model, std::span(three_prompts), {.sampling = s}), error);
 }
+
+TEST_CASE("rows of a cache: sequences get theirs side by side while there is room, and every row is given once") {
+  cache_rows rows;
+  rows.reset(20, 4);
+  std::vector<std::int32_t> prompt;
+  rows.begin(5, prompt);
+  CHECK(prompt == std::vector<std::int32_t>{0, 1, 2, 3, 4});
+  // Two samples of the prompt in turns, and a fork of the first.
+  std::vector<std::int32_t> a{rows.after(4)}, b{rows.after(4)};
+  for (int i = 0; i < 3; ++i) a.push_back(rows.after(a.back())), b.push_back(rows.after(b.back()));
+  CHECK(a == std::vector<std::int32_t>{5, 6, 7, 8});
+  CHECK(b == std::vector<std::int32_t>{9, 10, 11, 12});
+  CHECK(rows.after(a[1]) == 13);      // the row after it is taken: a stretch of its own
+  CHECK(rows.after(a.back()) == 17);  // longer than a stretch: the next, though it is shorter
+  CHECK(rows.used() == 15);
+  // No stretch is left: whatever is free, and all of it.
+  std::vector<std::int32_t> rest;
+  rows.begin(5, rest);
+  std::sort(rest.begin(), rest.end());
+  CHECK(rest == std::vector<std::int32_t>{14, 15, 16, 18, 19});
+  CHECK(rows.used() == 20);
+  rows.reset(3, 0);
+  CHECK(rows.after(-1) == 0);
+  CHECK(rows.used() == 1);
+}

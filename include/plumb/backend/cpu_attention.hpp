@@ -8,6 +8,7 @@
 #include <plumb/backend/cpu_attention_columns_bfloat16.hpp>
 #include <plumb/backend/cpu_attention_decoding.hpp>
 #include <plumb/backend/cpu_attention_single.hpp>
+#include <plumb/backend/cpu_attention_single_bfloat16.hpp>
 #include <plumb/backend/cpu_device.hpp>
 
 namespace plumb::inline v0::detail {
@@ -38,9 +39,13 @@ struct attention_task {
   }
 };
 
-template <class Columns, class T>
+template <class Columns, class Few, class More, class T>
 void attention_with(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
-  if (is_decoding<Columns>(job.plan)) return attention_of_decoding<Columns>(d, job, out, log_sum);
+  if (is_decoding<Columns>(job.plan)) {
+    if (Few::serves(job)) return attention_of_decoding<Columns, Few>(d, job, out, log_sum);
+    if (More::serves(job)) return attention_of_decoding<Columns, More>(d, job, out, log_sum);
+    return attention_of_decoding<Columns, void>(d, job, out, log_sum);
+  }
   const typename Columns::tiles t(job.options);
   const index_t segments = job.plan.segment_count, kv_heads = job.options.kv_heads;
   index_t* const first = d.shared_scratch<index_t>(segments + 1);  // the number of tiles before each segment
@@ -62,17 +67,21 @@ void cpu_attention(cpu_device& d, const attention_plan& plan, const attention_op
   const attention_job<T> job{
       .plan = plan, .options = o, .unit = d.bfloat16(), .q = q, .k = k, .v = v, .out = {}, .log_sum = {}, .d = {}};
   with_set(d.instructions(), [&]<class Set>(Set) {
+    constexpr index_t lanes = simd<Set, T>::lanes, few = std::min<index_t>(lanes, 4),
+                      more = std::min<index_t>(lanes, 8);
+    // `Few`, `More`: for groups of few heads, and of more.
+    const auto run = [&]<class Columns, class Few, class More>() {
+      if (is_single(plan, o)) {
+        if (Few::serves(job)) return attention_of_single<Set, Few>(d, job, out.data, log_sum.data);
+        if (More::serves(job)) return attention_of_single<Set, More>(d, job, out.data, log_sum.data);
+      }
+      attention_with<Columns, Few, More>(d, job, out.data, log_sum.data);
+    };
     if constexpr (has_rounded_tiles<Set, T>)
       if (job.unit != bfloat16_unit::none)
-        return attention_with<rounded_attention_columns<Set>>(d, job, out.data, log_sum.data);
-    if (is_single(plan, o)) {
-      constexpr index_t lanes = simd<Set, T>::lanes, few = std::min<index_t>(lanes, 4),
-                        more = std::min<index_t>(lanes, 8);
-      const index_t group = o.heads / o.kv_heads;
-      if (group <= few) return attention_of_single<Set, few>(d, job, out.data, log_sum.data);
-      if (group <= more) return attention_of_single<Set, more>(d, job, out.data, log_sum.data);
-    }
-    attention_with<attention_columns<Set, T>>(d, job, out.data, log_sum.data);
+        return run.template
+        operator()<rounded_attention_columns<Set>, rounded_single_query<Set, few>, rounded_single_query<Set, more>>();
+    run.template operator()<attention_columns<Set, T>, single_query<Set, T, few>, single_query<Set, T, more>>();
   });
 }
 

@@ -74,6 +74,15 @@ struct attention_columns {
       std::memcpy(sums + g * t.padded, all.sums + c * t.padded, sizeof(T) * static_cast<std::size_t>(t.padded));
     }
   }
+  /// The same for a query that goes on elsewhere: of each head of the group the highest score, Σ p and Σ p v [group, stride].
+  [[gnu::always_inline]] inline void state_of(index_t i, T* highest_of, T* totals_of, T* sums_of,
+                                              index_t stride) const {
+    for (index_t g = 0; g < t.group; ++g) {
+      const index_t c = g * rows + i;
+      totals_of[g] = totals[c], highest_of[g] = highest[c];
+      std::memcpy(sums_of + g * stride, sums + c * t.padded, sizeof(T) * static_cast<std::size_t>(t.width));
+    }
+  }
   /// The keys of positions [tile, tile + count) of the segment's path; the first query stands at `position`.
   [[gnu::always_inline]] inline void meet(const query_segment& segment, index_t position, index_t tile, index_t count) {
     const attention_options& o = job.options;

@@ -94,6 +94,14 @@ struct rounded_attention_columns {
       for (index_t w = 0; w < t.width; ++w) to[w * across] = from[w * across];
     }
   }
+  [[gnu::always_inline]] inline void state_of(index_t i, float* highest_of, float* totals_of, float* to,
+                                              index_t stride) const {
+    for (index_t g = 0; g < t.group; ++g) {
+      const index_t c = g * rows + i;
+      totals_of[g] = totals[c], highest_of[g] = highest[c];
+      for (index_t w = 0; w < t.width; ++w) to[g * stride + w] = sums_of(c)[w * across];
+    }
+  }
   [[gnu::always_inline]] inline void meet(const query_segment& segment, index_t position, index_t tile, index_t count) {
     now.look_at(job.options, segment, position, tile, count);
     const index_t most = now.seen_by(0, columns, count);

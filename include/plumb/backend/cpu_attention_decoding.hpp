@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include <plumb/backend/cpu_attention_tiles.hpp>
+#include <plumb/backend/cpu_attention_single.hpp>
 #include <plumb/backend/cpu_device.hpp>
 
 namespace plumb::inline v0::detail {
@@ -19,13 +19,20 @@ struct decoding_block {
 };
 
 /// One task: a block, against one head of keys and values. The tiles of keys that all of the block share are met together; then
-/// each goes on alone, from the state that its columns are in. A column's numbers are those of a task of its own, to the bit.
-template <class Columns>
+/// each goes on alone, from the state that its columns are in, as a `Query`, or, if none serves (void), as columns again. A column's
+/// numbers are those of a task of its own, to the bit.
+template <class Columns, class Query>
 struct decoding_task {
   using T = typename Columns::number;
   using tiles = typename Columns::tiles;
+  static constexpr bool as_columns = std::is_void_v<Query>;
 
-  static index_t scratch(const tiles& t) { return 2 * Columns::room(t); }
+  static index_t scratch(const tiles& t) {
+    if constexpr (as_columns)
+      return 2 * Columns::room(t);
+    else
+      return Columns::room(t) + std::max(Columns::room(t), single_rest<Query, Columns>::room(t));
+  }
 
   /// `prepared`: tiles of keys of this head.
   template <class Set>
@@ -48,6 +55,15 @@ struct decoding_task {
         }
       if constexpr (!Columns::prepares) ask_for_keys(*job, t, kv_head, segments[0], tile + key_tile, position + 1);
       all.meet(segments[0], position, tile, key_tile);
+    }
+    if constexpr (!as_columns) {
+      if (first_seen(job->options, position) == 0) {
+        for (index_t i = 0; i < count; ++i)
+          call_with<Set, single_rest<Query, Columns>>(static_cast<const Columns*>(&all), i, block->first + i,
+                                                      block->shared / key_tile, out, log_sum,
+                                                      memory + Columns::room(t));
+        return;
+      }
     }
     Columns own(*job, t, kv_head, 1, 0, memory + Columns::room(t));
     for (index_t i = 0; i < count; ++i) {
@@ -133,7 +149,7 @@ struct prepare_tile {
   }
 };
 
-template <class Columns, class T>
+template <class Columns, class Query, class T>
 void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
   using set = typename Columns::set;
   const typename Columns::tiles t(job.options);
@@ -157,12 +173,12 @@ void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T
     });
     prepared = memory;
   }
-  const index_t need = decoding_task<Columns>::scratch(t), count = static_cast<index_t>(blocks.all.size());
+  const index_t need = decoding_task<Columns, Query>::scratch(t), count = static_cast<index_t>(blocks.all.size());
   d.run(kv_heads * count, [&](index_t task, int worker) {
     const decoding_block* const block = &blocks.all[static_cast<std::size_t>(task % count)];
     const index_t kv_head = task / count;
-    call_with<set, decoding_task<Columns>>(&job, block, kv_head, prepared + kv_head * of_head, out, log_sum,
-                                           d.scratch<T>(worker, need));
+    call_with<set, decoding_task<Columns, Query>>(&job, block, kv_head, prepared + kv_head * of_head, out, log_sum,
+                                                  d.scratch<T>(worker, need));
   });
 }
 

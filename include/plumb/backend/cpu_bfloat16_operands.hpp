@@ -41,18 +41,27 @@ struct bfloat16_vectors {
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round(
       bfloat16_bits* to, const vector& low, const vector& high) {
     vector both;
-    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(low), "v"(high));
+    round(both, low, high);
     s::store(reinterpret_cast<float*>(to), both);
+  }
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round(
+      vector& to, const vector& low, const vector& high) {
+    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(to) : "v"(low), "v"(high));
   }
   /// to[lane, 2] = (low[lane], high[lane]), rounded.
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round_pairs(
       bfloat16_bits* to, const vector& low, const vector& high) {
+    vector pairs;
+    round_pairs(pairs, low, high);
+    s::store(reinterpret_cast<float*>(to), pairs);
+  }
+  [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round_pairs(
+      vector& to, const vector& low, const vector& high) {
     static constexpr shorts order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    vector both, pairs;
-    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(low), "v"(high));
-    asm("vpermw %1, %2, %0" : "=v"(pairs) : "v"(both), "v"(order));
-    s::store(reinterpret_cast<float*>(to), pairs);
+    vector both;
+    round(both, low, high);
+    asm("vpermw %1, %2, %0" : "=v"(to) : "v"(both), "v"(order));
   }
   /// The pair at `a` in every lane.
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void spread_pair(

@@ -25,7 +25,7 @@ variable<B, T> attend_path(pass<B, T>& p, variable<B, T> q, variable<B, T> k, va
     const auto keep = [&](const variable<B, T>& x, tensor<B, T>& to) {
       const index_t own = x.rows() - ahead;
       B::copy(p.tape.device(), x.value.slice(0, ahead), to.get().slice(cache->capacity, ahead));
-      B::copy(p.tape.device(), x.value.slice(ahead, own), to.get().slice(cache->used, own));
+      cache->write(p.tape.device(), x.value.slice(ahead, own), to.get());
     };
     keep(k, layer.keys), keep(v, layer.values);
     ++p.kept_layers;

@@ -5,6 +5,7 @@
 #include <plumb/autograd/tape.hpp>
 #include <plumb/core/random.hpp>
 #include <plumb/nn/forest.hpp>
+#include <plumb/nn/kv_cache.hpp>
 
 namespace plumb::inline v0 {
 
@@ -41,34 +42,6 @@ device_layout upload(tape<B, T>& t, const batch_layout& layout) {
               upload(t, std::span<const std::int32_t>(layout.row_segment))};
   return out;
 }
-
-/// Keys and values of tokens seen before, one pair of tensors [capacity, kv width] a layer.
-template <class B, class T>
-struct kv_cache {
-  struct layer {
-    tensor<B, T> keys, values;
-  };
-  std::vector<layer> layers;
-  index_t used = 0;  ///< rows in use; a pass writes its tokens at [used, used + tokens)
-  index_t capacity = 0;
-  bool ahead = false;  ///< the virtual tokens are there, in the rows after `capacity`
-
-  /// Forgets what was there and has room for `rows` tokens in every layer, and `virtual_rows` after them.
-  void reset(const device_ptr<B>& device, index_t layer_count, index_t kv_width, index_t rows,
-             index_t virtual_rows = 0) {
-    used = 0;
-    ahead = false;
-    const auto count = static_cast<std::size_t>(layer_count);
-    if (layers.size() == count && capacity >= rows &&
-        (virtual_rows == 0 || count == 0 || layers[0].keys.extent().rows >= capacity + virtual_rows))
-      return;
-    layers.clear();
-    const shape extent{rows + virtual_rows, kv_width};
-    for (std::size_t i = 0; i < count; ++i)
-      layers.push_back({tensor<B, T>(device, extent), tensor<B, T>(device, extent)});
-    capacity = rows;
-  }
-};
 
 template <class B, class T>
 struct virtual_tokens;

@@ -8,6 +8,7 @@
 
 #include <plumb/models/adapter_set.hpp>
 #include <plumb/models/policy.hpp>
+#include <plumb/rollout/cache_rows.hpp>
 
 namespace plumb::inline v0 {
 
@@ -44,15 +45,17 @@ class cached_decoder {
     const auto row_bytes = 2 * sizeof(T) * static_cast<std::size_t>(std::max<index_t>(1, s.layers * s.kv_width));
     return static_cast<index_t>(bytes / row_bytes);
   }
-  /// Forgets all sequences and makes room for `rows` tokens.
-  void reset(index_t rows) {
+  /// Forgets all sequences and makes room for `rows` tokens. `stretch`: how many tokens a sequence will have of its own, so that
+  /// their rows lie side by side.
+  void reset(index_t rows, index_t stretch = 1) {
     const auto& s = model_.network().sizes();
     const auto& tokens = model_.network().ahead();
     cache_.reset(model_.device(), s.layers, s.kv_width, rows, tokens ? tokens->count : 0);
+    rows_.reset(cache_.capacity, stretch);
   }
 
   /// Rows that are taken; `reset` frees them.
-  [[nodiscard]] index_t used_rows() const noexcept { return cache_.used; }
+  [[nodiscard]] index_t used_rows() const noexcept { return rows_.used(); }
   [[nodiscard]] index_t capacity() const noexcept { return cache_.capacity; }
 
   /// Reads prompts into free rows of the cache; gives each one's path and, `copies` times one after another, the logits after
@@ -64,15 +67,16 @@ class cached_decoder {
     for (std::size_t i = 0; i < prompts.size(); ++i)
       all.add_root(prompts[i], adapters.empty() ? own_adapter : adapters[i]);
     all.lay_out(layout_);
-    const auto before = static_cast<std::int32_t>(cache_.used);
-    for (std::int32_t& row : layout_.key_rows) row += before;
+    places_.clear();
+    rows_.begin(static_cast<index_t>(layout_.tokens.size()), places_);
+    const auto place_of = [&](index_t row) { return places_[static_cast<std::size_t>(row)]; };
+    for (std::int32_t& row : layout_.key_rows) row = place_of(row);
     paths.clear();
     std::vector<std::int32_t> last;
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       const segment& s = all[static_cast<index_t>(i)];
       paths.emplace_back();
-      for (index_t r = s.first; r < s.first + s.length; ++r)
-        paths.back().push_back(before + static_cast<std::int32_t>(r));
+      for (index_t r = s.first; r < s.first + s.length; ++r) paths.back().push_back(place_of(r));
       last.insert(last.end(), static_cast<std::size_t>(copies), static_cast<std::int32_t>(s.first + s.length - 1));
     }
     return run(last);
@@ -82,6 +86,7 @@ class cached_decoder {
                          std::span<const index_t> adapters = {}) {
     if (std::exchange(wants_panels_, false)) make_panels();
     layout_ = {};
+    places_.clear();
     std::vector<std::int32_t> last;
     for (std::size_t i = 0; i < paths.size(); ++i) {
       token_path& path = *paths[i];
@@ -90,7 +95,8 @@ class cached_decoder {
       layout_.positions.push_back(position);
       layout_.segments.push_back({row, 1, position, static_cast<std::int32_t>(layout_.key_rows.size())});
       layout_.row_segment.push_back(row);
-      path.push_back(static_cast<std::int32_t>(cache_.used) + row);
+      path.push_back(rows_.after(path.back()));
+      places_.push_back(path.back());
       layout_.key_rows.insert(layout_.key_rows.end(), path.begin(), path.end());
       append_rows(layout_.adapters, 1, adapters.empty() ? own_adapter : adapters[i]);
       last.push_back(row);
@@ -138,8 +144,12 @@ class cached_decoder {
       mixture_.head_rows = ranges_of(layout_.adapters, rows);
       p.mixture = &mixture_;
     }
+    cache_.used = places_.front();
+    bool side_by_side = true;
+    for (std::size_t i = 1; i < places_.size(); ++i) side_by_side = side_by_side && places_[i] == places_[i - 1] + 1;
+    cache_.rows = side_by_side ? nullptr : upload(tape_, std::span<const std::int32_t>(places_));
     const auto hidden = model_.network().hidden(p);  // [tokens, width]
-    cache_.used += static_cast<index_t>(layout_.tokens.size());
+    cache_.rows = nullptr;                           // it lies in the step's memory
     const auto count = static_cast<index_t>(rows.size());
     const auto last = gather_rows(tape_, hidden, upload(tape_, rows), count);  // [rows, width]
     return model_.network().logits(p, last);                                   // [rows, vocabulary]
@@ -152,6 +162,8 @@ class cached_decoder {
   weight_panels<B, T> panels_;
   plumb::tape<B, T> tape_;
   kv_cache<B, T> cache_;
+  cache_rows rows_;
+  std::vector<std::int32_t> places_;  ///< the rows of the tokens that run
   batch_layout layout_;
 };
 

@@ -62,7 +62,11 @@ class generation {
     std::vector<index_t> chosen;
     std::size_t begun = 0;
     while (begun < order.size() || !sequences_.empty()) {
-      if (sequences_.empty()) decoder_.reset(rows_to_take(prompts, order.subspan(begun)));
+      if (sequences_.empty()) {
+        index_t longest = 0;
+        for (const std::size_t n : order.subspan(begun)) longest = std::max(longest, longest_reply(prompts[n].size()));
+        decoder_.reset(rows_to_take(prompts, order.subspan(begun)), longest);
+      }
       std::size_t end = begun;
       for (index_t room = free_rows(); end < order.size(); ++end)
         if ((room -= rows_for(prompts[order[end]])) < 0) break;
