@@ -63,26 +63,12 @@ struct single_query {
   [[gnu::always_inline]] inline void score(index_t tile, const T* queries, bool ask_for_values, T* memory,
                                            T* to) const {
     constexpr int groups = Set::tile_rows > 8 ? 7 : 4;  // vectors of scores that stay in registers
-    const index_t count = keys_of(tile);
-    const matrix_rows<T> k = rows(job.k, tile);
-    const auto multiply = [&](index_t first, index_t end, const T* from, index_t stride, const T* ask) {
-      const auto run = [&]<int Groups>(std::integral_constant<int, Groups>, index_t r) {
-        call_with<Set, slot_scores<slots, Groups>>(t.padded, from + (r - first) * stride, stride,
-                                                   ask + (r - first) * stride, queries, to + r * Slot);
-      };
-      index_t r = first;
-      for (; r + groups * slots::keys <= end; r += groups * slots::keys) run(std::integral_constant<int, groups>{}, r);
-      for (; r < end; r += slots::keys) run(std::integral_constant<int, 1>{}, r);
-    };
-    const index_t distance = t.width == t.padded ? equal_distance(k, count) : 0;
-    const index_t in_place =
-        distance != 0 ? count / slots::keys * slots::keys : 0;  // a kernel reads all keys of a vector
-    if (in_place > 0)
-      multiply(0, in_place, k.row(0), distance,
-               ask_for_values ? rows(job.v, tile).row(0) : k.row(0) + key_tile * distance);
-    if (in_place == count) return;
-    copy_rows(k.from(in_place), count - in_place, t.width, t.padded, up_to(count, slots::keys) - in_place, memory);
-    multiply(in_place, count, memory, t.padded, memory);
+    for_keys_of_tile<slots::keys, groups, key_tile>(
+        rows(job.k, tile), keys_of(tile), t.width, t.padded, ask_for_values ? rows(job.v, tile).row(0) : nullptr,
+        memory,
+        [&]<int Groups>(std::integral_constant<int, Groups>, index_t r, const T* from, index_t stride, const T* ask) {
+          call_with<Set, slot_scores<slots, Groups>>(t.padded, from, stride, ask, queries, to + r * Slot);
+        });
   }
   /// sums[columns, sums_stride] += weights · values, for numbers [first, last) of the width; weights[keys of the tile, Slot].
   [[gnu::always_inline]] inline void gather(index_t tile, T* weights, index_t first, index_t last, T* memory,

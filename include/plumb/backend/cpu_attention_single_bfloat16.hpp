@@ -225,27 +225,13 @@ struct rounded_single_query {
   [[gnu::always_inline]] inline void score(index_t tile, const float* queries, bool ask_for_values, float* memory,
                                            float* to) const {
     constexpr int groups = 4;  // vectors of scores that stay in registers
-    const index_t count = keys_of(tile);
-    const matrix_rows<float> k = rows(job.k, tile);
-    const auto multiply = [&](index_t first, index_t end, const float* from, index_t stride, const float* ask) {
-      const auto run = [&]<int Groups>(std::integral_constant<int, Groups>, index_t r) {
-        call_with<Set, rounded_slot_scores<slots, Groups>>(
-            t.width, from + (r - first) * stride, stride, ask + (r - first) * stride,
-            reinterpret_cast<const bfloat16_bits*>(queries), to + r * Slot);
-      };
-      index_t r = first;
-      for (; r + groups * slots::keys <= end; r += groups * slots::keys) run(std::integral_constant<int, groups>{}, r);
-      for (; r < end; r += slots::keys) run(std::integral_constant<int, 1>{}, r);
-    };
-    const index_t distance = equal_distance(k, count);
-    const index_t in_place =
-        distance != 0 ? count / slots::keys * slots::keys : 0;  // a kernel reads all keys of a vector
-    if (in_place > 0)
-      multiply(0, in_place, k.row(0), distance,
-               ask_for_values ? rows(job.v, tile).row(0) : k.row(0) + key_tile * distance);
-    if (in_place == count) return;
-    copy_rows(k.from(in_place), count - in_place, t.width, t.width, up_to(count, slots::keys) - in_place, memory);
-    multiply(in_place, count, memory, t.width, memory);
+    const auto* const pairs = reinterpret_cast<const bfloat16_bits*>(queries);
+    for_keys_of_tile<slots::keys, groups, key_tile>(
+        rows(job.k, tile), keys_of(tile), t.width, t.width, ask_for_values ? rows(job.v, tile).row(0) : nullptr, memory,
+        [&]<int Groups>(std::integral_constant<int, Groups>, index_t r, const float* from, index_t stride,
+                        const float* ask) {
+          call_with<Set, rounded_slot_scores<slots, Groups>>(t.width, from, stride, ask, pairs, to + r * Slot);
+        });
   }
   [[gnu::always_inline]] inline void gather(index_t tile, float* weights, index_t first, index_t last, float* memory,
                                             float* sums) const {

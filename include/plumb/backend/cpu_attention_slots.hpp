@@ -219,4 +219,26 @@ template <class T>
   std::fill_n(to + count * padded, (whole - count) * padded, T(0));
 }
 
+/// Calls run(number of vectors of keys, r, rows, stride, ask) for the keys of a tile, from key r on, `Groups` vectors of `Keys` at
+/// once. Keys are read where they lie if that is at equal distances and they are whole vectors wide; others, and the last
+/// few that fill no vector, in `memory`. `ask`: rows to ask memory for, or null: the keys of the next tile.
+template <int Keys, int Groups, index_t KeyTile, class T, class Run>
+[[gnu::always_inline]] inline void for_keys_of_tile(const matrix_rows<T>& k, index_t count, index_t width,
+                                                    index_t padded, const T* ask, T* memory, Run run) {
+  const auto multiply = [&](index_t first, index_t end, const T* from, index_t stride, const T* ahead) {
+    index_t r = first;
+    for (; r + Groups * Keys <= end;
+         r += Groups * Keys, from += Groups * Keys * stride, ahead += Groups * Keys * stride)
+      run(std::integral_constant<int, Groups>{}, r, from, stride, ahead);
+    for (; r < end; r += Keys, from += Keys * stride, ahead += Keys * stride)
+      run(std::integral_constant<int, 1>{}, r, from, stride, ahead);
+  };
+  const index_t distance = width == padded ? equal_distance(k, count) : 0;
+  const index_t in_place = distance != 0 ? count / Keys * Keys : 0;  // a kernel reads all keys of a vector
+  if (in_place > 0) multiply(0, in_place, k.row(0), distance, ask ? ask : k.row(0) + KeyTile * distance);
+  if (in_place == count) return;
+  copy_rows(k.from(in_place), count - in_place, width, padded, up_to(count, Keys) - in_place, memory);
+  multiply(in_place, count, memory, padded, memory);
+}
+
 }  // namespace plumb::inline v0::detail
