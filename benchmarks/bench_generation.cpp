@@ -15,6 +15,7 @@
 // with its log-probabilities, which a peer must find as well.
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 
 #include <plumb/io/file.hpp>
 #include <plumb/io/json.hpp>
@@ -87,11 +88,16 @@ class benchmark {
     const auto start = bench::clock::now();
     model_.keep_copies();
     const double copying = bench::seconds_since(start);
-    const double peak = 1e9 * bench::peak_gflops(device), bandwidth = 1e9 * bench::read_bandwidth(device);
+    const double peak = 1e9 * bench::peak_gflops(device);
     bench::reset_peak_memory();
-    const duration first = seconds(1, 1, 0), whole = seconds(set_.tokens, 1, 0),
-                   many = seconds(set_.tokens, set_.samples, 1);
+    const duration first = seconds(1, 1, 0), many = seconds(set_.tokens, set_.samples, 1);
     const double memory = static_cast<double>(plumb::peak_memory_bytes()) / 1e6;
+    // A shared machine's bandwidth changes from second to second: it is probed between the replies that it bounds.
+    std::vector<double> bandwidths;
+    const auto probe = [&] { bandwidths.push_back(1e9 * bench::read_bandwidth(device)); };
+    const duration whole = seconds(set_.tokens, 1, 0, probe);
+    probe();
+    const double bandwidth = bench::median(bandwidths);
     const auto reply = plumb::generate(model_, std::span<const std::vector<plumb::token_id>>(prompts_), greedy());
 
     const auto number = [](index_t n) { return static_cast<double>(n); };
@@ -150,19 +156,21 @@ class benchmark {
     return {.max_tokens = set_.tokens, .sampling = {.temperature = 0}};
   }
 
-  /// The median time of replies of so many tokens.
-  [[nodiscard]] duration seconds(index_t tokens, index_t samples, double temperature) const {
+  /// The median time of replies of so many tokens; `before` is called before each.
+  [[nodiscard]] duration seconds(
+      index_t tokens, index_t samples, double temperature, const std::function<void()>& before = [] {}) const {
     const plumb::generate_options options{.max_tokens = tokens,
                                           .samples = samples,
                                           .sampling = {.temperature = temperature},
                                           .cache_memory = std::size_t{1} << 31};
     std::vector<double> times, processor;
     for (index_t i = 0; i < set_.repeats; ++i) {
+      before();
       const auto start = bench::clock::now();
-      const double before = bench::processor_seconds();
+      const double processor_before = bench::processor_seconds();
       const auto made = plumb::generate(model_, std::span<const std::vector<plumb::token_id>>(prompts_), options);
       times.push_back(bench::seconds_since(start));
-      processor.push_back(bench::processor_seconds() - before);
+      processor.push_back(bench::processor_seconds() - processor_before);
       for (const auto& each : made.at(0))
         if (static_cast<index_t>(each.tokens.size()) != tokens)
           throw plumb::error(plumb::errc::bad_model, "reply", "it ended early; the model must not have an end token");
