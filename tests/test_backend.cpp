@@ -16,6 +16,7 @@
 #include <plumb/backend/cpu_dropout.hpp>
 #include <plumb/backend/cpu_threads.hpp>
 #include <plumb/backend/cpu_vector.hpp>
+#include <plumb/core/half.hpp>
 
 #include "backend_cases.hpp"
 #include "catch.hpp"
@@ -25,6 +26,8 @@ static_assert(plumb::backend<plumb::reference>);
 static_assert(plumb::backend<plumb::cpu>);
 static_assert(plumb::number_functions<plumb::cpu, float> && plumb::layer_norms<plumb::cpu, float>);
 static_assert(!plumb::number_functions<plumb::cpu, double> && !plumb::number_functions<plumb::reference, float>);
+static_assert(plumb::rounded_keys<plumb::cpu, float>);
+static_assert(!plumb::rounded_keys<plumb::cpu, double> && !plumb::rounded_keys<plumb::reference, float>);
 static_assert(plumb::parallel_for<plumb::thread_pool>);
 
 namespace {
@@ -534,6 +537,38 @@ TEMPLATE_TEST_CASE("backend: norms, rotations, gates and statistics of a row are
     }
 }
 
+/// Attention to keys and values that were rounded before, where the device rounds them: the bits of `out` and `log_sum`, which
+/// attention gave for those that were not.
+template <class T>
+void check_rounded_keys(cpu::device& d, const plumb::attention_plan& plan, const plumb::attention_options& o,
+                        view<const T> q, view<const T> k, view<const T> v, view<const T> out, view<const T> log_sum) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (!cpu::rounds_keys(d)) return;
+    const auto size = static_cast<std::size_t>(k.size());
+    std::vector<std::uint16_t> keys(size), values(size);
+    const view<std::uint16_t> of_keys(keys.data(), k.extent()), of_values(values.data(), v.extent());
+    cpu::round_rows(d, k, nullptr, of_keys);
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(k.rows));  // written half by half, the second first
+    std::iota(rows.begin(), rows.end(), 0);
+    const index_t half = k.rows / 2;
+    cpu::round_rows(d, v.slice(half, v.rows - half), rows.data() + half, of_values);
+    cpu::round_rows(d, v.slice(0, half), rows.data(), of_values);
+    bool right = true;
+    for (std::size_t i = 0; i < size; ++i) right = right && keys[i] == plumb::f32_to_bf16(k.data[i]);
+    for (std::size_t i = 0; i < size; ++i) right = right && values[i] == plumb::f32_to_bf16(v.data[i]);
+    CHECK(right);
+    std::vector<float> found(static_cast<std::size_t>(out.size())), sums(static_cast<std::size_t>(log_sum.size()));
+    cpu::attention_to_rounded(d, plan, o, q, of_keys, of_values, view<float>(found.data(), out.extent()),
+                              view<float>(sums.data(), log_sum.extent()));
+    CHECK(same_bits(found.data(), out.data, out.size()));
+    CHECK(same_bits(sums.data(), log_sum.data, log_sum.size()));
+    values[static_cast<std::size_t>(plan.key_rows[plan.segments[0].keys] * v.columns)] ^= 0x100;  // negative control
+    cpu::attention_to_rounded(d, plan, o, q, of_keys, of_values, view<float>(found.data(), out.extent()),
+                              view<float>(sums.data(), log_sum.extent()));
+    if (o.window == 0) CHECK_FALSE(same_bits(found.data(), out.data, out.size()));
+  }
+}
+
 TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its path is cut and batched", "", float,
                    double) {
   using T = TestType;
@@ -563,11 +598,12 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
                                            .segment_count = static_cast<index_t>(segments.size()),
                                            .key_rows = key_rows.data(),
                                            .row_segment = nullptr};
-          cpu::attention<T>(where, plan, o, view<const T>(queries.data(), count, heads * width),
-                            view<const T>(key_data.data(), kv_count, kv_heads * width),
-                            view<const T>(values.data(), kv_count, kv_heads * width),
-                            view<T>(result.data(), count, heads * width),
-                            view<T>(result.data() + count * heads * width, count, heads));
+          const view<const T> of_queries(queries.data(), count, heads * width),
+              of_keys(key_data.data(), kv_count, kv_heads * width), of_values(values.data(), of_keys.extent());
+          const view<T> out(result.data(), of_queries.extent()),
+              log_sum(result.data() + count * heads * width, count, heads);
+          cpu::attention<T>(where, plan, o, of_queries, of_keys, of_values, out, log_sum);
+          check_rounded_keys<T>(where, plan, o, of_queries, of_keys, of_values, out, log_sum);
           return result;
         };
         const auto whole = run(d, {{0, tokens, 0, 0}}, keys, q, k, v);
@@ -665,10 +701,12 @@ TEMPLATE_TEST_CASE("backend: attention of a query alone is the same bits as amon
         const plumb::attention_plan plan{
             .segments = &segment, .segment_count = 1, .key_rows = keys.data(), .row_segment = nullptr};
         std::vector<T> result(static_cast<std::size_t>(count * heads * (width + 1)));
-        cpu::attention<T>(
-            d, plan, o, view<const T>(q.data() + first * heads * width, count, heads * width),
-            view<const T>(k.data(), tokens, kv_heads * width), view<const T>(v.data(), tokens, kv_heads * width),
-            view<T>(result.data(), count, heads * width), view<T>(result.data() + count * heads * width, count, heads));
+        const view<const T> queries(q.data() + first * heads * width, count, heads * width),
+            of_keys(k.data(), tokens, kv_heads * width), of_values(v.data(), of_keys.extent());
+        const view<T> out(result.data(), queries.extent()),
+            log_sum(result.data() + count * heads * width, count, heads);
+        cpu::attention<T>(d, plan, o, queries, of_keys, of_values, out, log_sum);
+        check_rounded_keys<T>(d, plan, o, queries, of_keys, of_values, out, log_sum);
         return result;
       };
       const auto whole = run(0, tokens);

@@ -278,6 +278,19 @@ TEST_CASE("with products in bfloat16, tokens are drawn with the log-probabilitie
   }
 }
 
+TEST_CASE("where attention rounds keys and values, a cache keeps them rounded, in half the memory", "[rollout]") {
+  const auto plain = tiny("qwen2", {}), rounded = tiny("qwen2", {}, {.products = product_precision::bfloat16});
+  for (const auto* model : {&plain, &rounded}) {
+    const bool rounds = model == &rounded && multiplies_bfloat16_faster();
+    kv_cache<cpu, float> cache;
+    cache.reset(model->device(), 3, 8, 5, 2);
+    CHECK(cache.layers.size() == (rounds ? 0 : 3));
+    CHECK(cache.rounded_layers.size() == (rounds ? 3 : 0));
+    CHECK(cached_decoder<cpu, float>(*model, false).affordable_rows(1 << 20) ==
+          (rounds ? 2 : 1) * cached_decoder<cpu, float>(plain, false).affordable_rows(1 << 20));
+  }
+}
+
 TEST_CASE("penalties lower what was there before", "[rollout]") {
   const std::vector<token_id> prompt{0, 0, 1}, reply{2, 2, 1};
   std::vector<double> z{1, -1, 2, 3};

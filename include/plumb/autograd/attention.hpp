@@ -2,6 +2,8 @@
 // Softmax attention over a forest of segments, forward and backward, without ever storing its weights.
 #pragma once
 
+#include <cstdint>
+
 #include <plumb/autograd/tape.hpp>
 
 namespace plumb::inline v0 {
@@ -43,6 +45,17 @@ template <class B, class T>
 variable<B, T> attend(tape<B, T>& t, variable<B, T> q, variable<B, T> k, variable<B, T> v, const attention_plan& plan,
                       const attention_options& options) {
   return t.apply(forest_attention<B, T>{q, k, v, plan, options, {}, {}});
+}
+
+/// The same with keys and values in bfloat16, for backends that take them; nothing goes back.
+template <class B, class T>
+variable<B, T> attend_to_rounded(tape<B, T>& t, variable<B, T> q, view<const std::uint16_t> k,
+                                 view<const std::uint16_t> v, const attention_plan& plan,
+                                 const attention_options& options) {
+  const auto out = t.make(q.value.extent(), false);
+  const view<T> log_sum = t.memory().template make<T>({q.rows(), options.heads});
+  B::attention_to_rounded(t.device(), plan, options, q.value, k, v, t.writable(out), log_sum);
+  return out;
 }
 
 }  // namespace plumb::inline v0

@@ -121,6 +121,19 @@ concept panel_products =
       B::multiply_panels(d, T(1), a, panels, T(0), c);
     };
 
+/// Does the backend's attention take keys and values in bfloat16? Where `rounds_keys(d)`, device d rounds them in any case:
+/// `round_rows(d, x, rows, to)` is to[rows[i], :] = x[i, :], rounded (null: rows 0, 1, …), and `attention_to_rounded(d, plan,
+/// options, q, k, v, out, log_sum)` attention to such rows, with the bits of attention to x, from half the memory.
+template <class B, class T>
+concept rounded_keys =
+    std::same_as<T, float> && requires(typename B::device& d, view<const T> a, view<T> out, const attention_plan& plan,
+                                       const attention_options& o, const std::int32_t* rows,
+                                       view<const std::uint16_t> keys, view<std::uint16_t> to) {
+      { B::rounds_keys(d) } -> std::same_as<bool>;
+      B::round_rows(d, a, rows, to);
+      B::attention_to_rounded(d, plan, o, a, keys, keys, out, out);
+    };
+
 /// Does the backend add two products in one trip? `multiply_sum(d, kind, {a, b, panels}, {a, b, panels}, beta, c)`, and
 /// `multiply_adapted(d, kind, one, {a, down}, factor, inner, {inner, up}, beta, c)`, which makes the second one's left operand
 /// from the first one's, inner = factor · op(a, down).

@@ -197,6 +197,14 @@ struct cpu {
                         view<T> out, view<T> log_sum) {
     detail::cpu_attention<T>(d, plan, o, q, k, v, out, log_sum);
   }
+  [[nodiscard]] static bool rounds_keys(const device& d) { return detail::cpu_rounds_keys<float>(d); }
+  static void round_rows(device& d, in<float> x, const std::int32_t* rows, view<std::uint16_t> to) {
+    detail::cpu_round_rows<float>(d, x, rows, to);
+  }
+  static void attention_to_rounded(device& d, const attention_plan& plan, const attention_options& o, in<float> q,
+                                   in<std::uint16_t> k, in<std::uint16_t> v, view<float> out, view<float> log_sum) {
+    detail::cpu_attention_to_rounded<float>(d, plan, o, q, k, v, out, log_sum);
+  }
   template <class T>
   static void attention_backward(device& d, const attention_plan& plan, const attention_options& o, in<T> q, in<T> k,
                                  in<T> v, in<T> out, in<T> log_sum, in<T> slope, view<T> dq, view<T> dk, view<T> dv) {

@@ -19,8 +19,8 @@ struct attention_task {
   using T = typename Columns::number;
 
   template <class Set>
-  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t segment_number, index_t kv_head,
-                                                index_t first_query, T* out, T* log_sum, T* memory) {
+  [[gnu::always_inline]] static inline void run(const typename Columns::job_type* job, index_t segment_number,
+                                                index_t kv_head, index_t first_query, T* out, T* log_sum, T* memory) {
     constexpr index_t key_tile = Columns::tiles::key_tile;
     const attention_options& o = job->options;
     const query_segment segment = job->plan.segments[segment_number];
@@ -40,7 +40,7 @@ struct attention_task {
 };
 
 template <class Columns, class Few, class More, class T>
-void attention_with(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
+void attention_with(cpu_device& d, const typename Columns::job_type& job, T* out, T* log_sum) {
   if (is_decoding<Columns>(job.plan)) {
     if (Few::serves(job)) return attention_of_decoding<Columns, Few>(d, job, out, log_sum);
     if (More::serves(job)) return attention_of_decoding<Columns, More>(d, job, out, log_sum);
@@ -61,27 +61,50 @@ void attention_with(cpu_device& d, const attention_job<T>& job, T* out, T* log_s
   });
 }
 
+/// The largest groups of heads for which single queries have kernels of their own.
+template <class Set, class T>
+constexpr index_t few_heads = std::min<index_t>(simd<Set, T>::lanes, 4);
+template <class Set, class T>
+constexpr index_t more_heads = std::min<index_t>(simd<Set, T>::lanes, 8);
+
+/// With `Columns`, or, where one query sees all keys, with `Few` for groups of few heads, `More` for more.
+template <class Columns, class Few, class More, class T>
+void attention_by(cpu_device& d, const typename Columns::job_type& job, view<T> out, view<T> log_sum) {
+  using set = typename Columns::set;
+  if (is_single(job.plan, job.options)) {
+    if (Few::serves(job)) return attention_of_single<set, Few>(d, job, out.data, log_sum.data);
+    if (More::serves(job)) return attention_of_single<set, More>(d, job, out.data, log_sum.data);
+  }
+  attention_with<Columns, Few, More>(d, job, out.data, log_sum.data);
+}
+
 template <class T>
 void cpu_attention(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
                    view<const T> k, view<const T> v, view<T> out, view<T> log_sum) {
   const attention_job<T> job{
       .plan = plan, .options = o, .unit = d.bfloat16(), .q = q, .k = k, .v = v, .out = {}, .log_sum = {}, .d = {}};
   with_set(d.instructions(), [&]<class Set>(Set) {
-    constexpr index_t lanes = simd<Set, T>::lanes, few = std::min<index_t>(lanes, 4),
-                      more = std::min<index_t>(lanes, 8);
-    // `Few`, `More`: for groups of few heads, and of more.
-    const auto run = [&]<class Columns, class Few, class More>() {
-      if (is_single(plan, o)) {
-        if (Few::serves(job)) return attention_of_single<Set, Few>(d, job, out.data, log_sum.data);
-        if (More::serves(job)) return attention_of_single<Set, More>(d, job, out.data, log_sum.data);
-      }
-      attention_with<Columns, Few, More>(d, job, out.data, log_sum.data);
-    };
+    constexpr index_t few = few_heads<Set, T>, more = more_heads<Set, T>;
     if constexpr (has_rounded_tiles<Set, T>)
       if (job.unit != bfloat16_unit::none)
-        return run.template
-        operator()<rounded_attention_columns<Set>, rounded_single_query<Set, few>, rounded_single_query<Set, more>>();
-    run.template operator()<attention_columns<Set, T>, single_query<Set, T, few>, single_query<Set, T, more>>();
+        return attention_by<rounded_attention_columns<Set>, rounded_single_query<Set, few>,
+                            rounded_single_query<Set, more>>(d, job, out, log_sum);
+    attention_by<attention_columns<Set, T>, single_query<Set, T, few>, single_query<Set, T, more>>(d, job, out,
+                                                                                                   log_sum);
+  });
+}
+
+/// The same with keys and values that `cpu_round_rows` rounded, on a device that `cpu_rounds_keys`.
+template <class T>
+void cpu_attention_to_rounded(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
+                              view<const bfloat16_bits> k, view<const bfloat16_bits> v, view<T> out, view<T> log_sum) {
+  const attention_job<T, bfloat16_bits> job{
+      .plan = plan, .options = o, .unit = d.bfloat16(), .q = q, .k = k, .v = v, .out = {}, .log_sum = {}, .d = {}};
+  with_set(d.instructions(), [&]<class Set>(Set) {
+    if constexpr (has_rounded_tiles<Set, T>)
+      attention_by<rounded_attention_columns<Set, bfloat16_bits>,
+                   rounded_single_query<Set, few_heads<Set, T>, bfloat16_bits>,
+                   rounded_single_query<Set, more_heads<Set, T>, bfloat16_bits>>(d, job, out, log_sum);
   });
 }
 

@@ -70,7 +70,7 @@ struct attention_backward_task {
     for (index_t first = piece->first; first < piece->last; first += t.positions) {
       const index_t rows = std::min<index_t>(t.positions, piece->last - first), columns = t.group * rows;
       const index_t row = segment.first_row + first, position = segment.first_position + first;
-      query_columns<tiles> now(t, job, kv_head, rows, of_columns);
+      query_columns<tiles> now(t, job.options, kv_head, rows, of_columns);
       t.copy_queries(job.q, row, rows, first_head, static_cast<T>(o.scale), q);
       t.copy_queries(job.d, row, rows, first_head, T(1), d);
       products.begin(q, d, columns);

@@ -25,12 +25,14 @@ struct rounded_tiles {
 
 #if defined(__x86_64__)
   /// to[row, k] = from[row, k]
-  [[gnu::always_inline]] static inline void left_of_rows(matrix_rows<float> from, index_t rows, index_t depth,
+  template <class Number>
+  [[gnu::always_inline]] static inline void left_of_rows(matrix_rows<Number> from, index_t rows, index_t depth,
                                                          bfloat16_bits* to) {
     call_with<Set, bands_of_rows>(from, rows, depth, 1.0F, to, band_rows * pitch(depth));
   }
   /// to[row, k] = from[k, row], a part of an operand of `whole` k
-  [[gnu::always_inline]] static inline void left_of_columns(matrix_rows<float> from, index_t rows, index_t depth,
+  template <class Number>
+  [[gnu::always_inline]] static inline void left_of_columns(matrix_rows<Number> from, index_t rows, index_t depth,
                                                             index_t whole, bfloat16_bits* to) {
     call_with<Set, bands_of_columns>(from, rows, depth, 1.0F, to, band_rows * pitch(whole));
   }

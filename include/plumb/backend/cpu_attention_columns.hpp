@@ -18,6 +18,7 @@ template <class Set, class T>
 struct attention_columns {
   using set = Set;
   using number = T;
+  using job_type = attention_job<T>;
   using s = simd<Set, T>;
   using tiles = attention_tiles<Set, T>;
   static constexpr bool prepares = false;  ///< keys and values are read where they lie
@@ -55,7 +56,7 @@ struct attention_columns {
         totals(value_memory + t.keys()),
         highest(totals + t.stride),
         factors(highest + t.stride),
-        now(t, job, kv_head, rows, factors + t.stride, step) {}
+        now(t, job.options, kv_head, rows, factors + t.stride, step) {}
 
   /// Takes the queries of tokens row, row + 1, …, which have seen nothing yet.
   [[gnu::always_inline]] inline void begin(index_t row) const {

@@ -15,24 +15,25 @@
 
 namespace plumb::inline v0::detail {
 
-template <class Set>
+template <class Set, class Key = float>
 struct rounded_attention_columns;
 
 #if defined(__x86_64__)
 
-/// The columns of a task; the same calls as attention_columns. They meet a tile of keys in groups of `across`, from the product of
+/// The columns of a task; the same calls as attention_columns. Keys and values may have been rounded before. They meet a tile of keys in groups of `across`, from the product of
 /// scores to that of values, so that what they work on stays in the nearest cache.
-template <class Set>
+template <class Set, class Key>
 struct rounded_attention_columns {
   using set = Set;
   using number = float;
+  using job_type = attention_job<float, Key>;
   using s = simd<Set, float>;
   using tiles = attention_tiles<Set, float, true>;
   using rounded = rounded_tiles<Set>;
   static constexpr index_t across = tiles::query_group;
   static constexpr bool prepares = true;  ///< tiles of keys can be rounded for several tasks
 
-  const attention_job<float>& job;
+  const job_type& job;
   const tiles& t;
   index_t kv_head, rows, columns;
   float* as_rows;  ///< Q times the scale
@@ -52,8 +53,8 @@ struct rounded_attention_columns {
            rounded::right_floats(across, t.key_tile);
   }
   /// `step`: how far the position of a row lies from that of the row before.
-  [[gnu::always_inline]] rounded_attention_columns(const attention_job<float>& the_job, const tiles& the_tiles,
-                                                   index_t the_kv_head, index_t the_rows, index_t step, float* memory)
+  [[gnu::always_inline]] rounded_attention_columns(const job_type& the_job, const tiles& the_tiles, index_t the_kv_head,
+                                                   index_t the_rows, index_t step, float* memory)
       : job(the_job),
         t(the_tiles),
         kv_head(the_kv_head),
@@ -64,7 +65,7 @@ struct rounded_attention_columns {
         scores(sums + t.sums()),
         totals(scores + t.scores()),
         highest(totals + t.stride),
-        now(t, job, kv_head, rows, highest + t.stride, step) {
+        now(t, job.options, kv_head, rows, highest + t.stride, step) {
     queries = reinterpret_cast<bfloat16_bits*>(highest + (1 + query_columns<tiles>::arrays) * t.stride);
     keys = queries + rounded::right_size(t.group * t.positions, t.width);
     weights = keys + prepared_size(t);
@@ -120,12 +121,12 @@ struct rounded_attention_columns {
     return rounded::left_size(t.key_tile, t.width) + rounded::left_size(t.width, t.key_tile);
   }
   /// Rounds keys and values of positions [tile, tile + count) of the segment's path.
-  [[gnu::always_inline]] static inline void prepare(const attention_job<float>& job, const tiles& t, index_t kv_head,
+  [[gnu::always_inline]] static inline void prepare(const job_type& job, const tiles& t, index_t kv_head,
                                                     const query_segment& segment, index_t tile, index_t count,
                                                     bfloat16_bits* to) {
     const std::int32_t* const key_rows = job.plan.key_rows + segment.keys + tile;
-    const matrix_rows<float> keys = t.rows_of(job.k, key_rows, count, kv_head),
-                             values = t.rows_of(job.v, key_rows, count, kv_head);
+    const matrix_rows<Key> keys{job.k.data + kv_head * t.width, job.k.columns, key_rows},
+        values{job.v.data + kv_head * t.width, job.v.columns, key_rows};
     ask(keys, 0, std::min(band_rows, count), t.width);
     for (index_t r = 0; r < count; r += band_rows) {  // memory is read while the rows before are rounded
       if (r + band_rows < count)
@@ -181,9 +182,9 @@ struct rounded_attention_columns {
     rounded::end(job.unit);
   }
   /// Asks memory for rows [first, last).
-  [[gnu::always_inline]] static inline void ask(const matrix_rows<float>& rows, index_t first, index_t last,
+  [[gnu::always_inline]] static inline void ask(const matrix_rows<Key>& rows, index_t first, index_t last,
                                                 index_t width) {
-    constexpr index_t line = 64 / sizeof(float);
+    constexpr index_t line = 64 / sizeof(Key);
     for (index_t r = first; r < last; ++r)
       for (index_t c = 0; c < width; c += line) __builtin_prefetch(rows.row(r) + c);
   }

@@ -36,7 +36,7 @@ struct decoding_task {
 
   /// `prepared`: tiles of keys of this head.
   template <class Set>
-  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, const decoding_block* block,
+  [[gnu::always_inline]] static inline void run(const typename Columns::job_type* job, const decoding_block* block,
                                                 index_t kv_head, const bfloat16_bits* prepared, T* out, T* log_sum,
                                                 T* memory) {
     constexpr index_t key_tile = tiles::key_tile;
@@ -141,8 +141,8 @@ decoding_blocks cut_into_blocks(const attention_plan& plan, const attention_opti
 /// Prepares one tile of keys and values of one head.
 template <class Columns>
 struct prepare_tile {
-  template <class Set, class T>
-  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t segment, index_t kv_head,
+  template <class Set>
+  [[gnu::always_inline]] static inline void run(const typename Columns::job_type* job, index_t segment, index_t kv_head,
                                                 index_t tile, bfloat16_bits* to) {
     const typename Columns::tiles t(job->options);
     Columns::prepare(*job, t, kv_head, job->plan.segments[segment], tile, t.key_tile, to);
@@ -150,7 +150,7 @@ struct prepare_tile {
 };
 
 template <class Columns, class Query, class T>
-void attention_of_decoding(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
+void attention_of_decoding(cpu_device& d, const typename Columns::job_type& job, T* out, T* log_sum) {
   using set = typename Columns::set;
   const typename Columns::tiles t(job.options);
   const index_t segments = job.plan.segment_count, kv_heads = job.options.kv_heads;

@@ -19,6 +19,7 @@ namespace plumb::inline v0::detail {
 template <class Set, class T, index_t Slot>
 struct single_query {
   using number = T;
+  using job_type = attention_job<T>;
   using s = simd<Set, T>;
   using slots = key_slots<Set, T, Slot>;
   using tiles = attention_tiles<Set, T>;
@@ -129,7 +130,7 @@ struct single_scores {
   static index_t room(const typename Query::tiles& t) { return Query::query_room(t) + t.keys(); }
 
   template <class Set>
-  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t kv_head, index_t first,
+  [[gnu::always_inline]] static inline void run(const typename Query::job_type* job, index_t kv_head, index_t first,
                                                 index_t last, T* out, T* memory) {
     const Query q(*job, 0, kv_head);
     q.repeat_queries(memory);
@@ -145,7 +146,7 @@ struct single_values {
   static index_t room(const typename Query::tiles& t) { return Query::sums_room(t) + t.keys() + Query::tile_scores; }
 
   template <class Set>
-  [[gnu::always_inline]] static inline void run(const attention_job<T>* job, index_t kv_head, index_t first,
+  [[gnu::always_inline]] static inline void run(const typename Query::job_type* job, index_t kv_head, index_t first,
                                                 index_t last, const T* scores, T* out, T* log_sum, T* memory) {
     const Query q(*job, 0, kv_head);
     T *const sums = memory, *const copies = sums + Query::sums_room(q.t), *const weights = copies + q.t.keys();
@@ -197,7 +198,7 @@ inline bool is_single(const attention_plan& plan, const attention_options& o) {
 
 /// Both rounds.
 template <class Set, class Query, class T>
-void attention_of_single(cpu_device& d, const attention_job<T>& job, T* out, T* log_sum) {
+void attention_of_single(cpu_device& d, const typename Query::job_type& job, T* out, T* log_sum) {
   constexpr index_t tiles_of_task = 5;
   const typename Query::tiles t(job.options);
   const index_t kv_heads = job.options.kv_heads, width = job.options.head_width;

@@ -18,13 +18,16 @@
 
 namespace plumb::inline v0::detail {
 
-/// What both directions of attention know.
-template <class T>
+/// What both directions of attention know. `Key`: what keys and values are kept as, T or bfloat16.
+template <class T, class Key = T>
 struct attention_job {
+  using key = Key;
   attention_plan plan;
   attention_options options;
-  bfloat16_unit unit;                      ///< what rounds the operands of products, if any
-  view<const T> q, k, v, out, log_sum, d;  ///< out, log_sum and d: for the way back
+  bfloat16_unit unit;  ///< what rounds the operands of products, if any
+  view<const T> q;
+  view<const Key> k, v;
+  view<const T> out, log_sum, d;  ///< for the way back
 };
 
 /// The part of a tile of keys that a query sees: offsets [first, last) within it.
@@ -133,11 +136,11 @@ struct attention_tiles {
 
 /// Asks memory for keys and values of positions [tile, end) of the segment's path, one tile at most: with few queries they
 /// are waited for longer than they are computed with.
-template <class Tiles, class T>
-[[gnu::always_inline]] inline void ask_for_keys(const attention_job<T>& job, const Tiles& t, index_t kv_head,
+template <class Tiles, class T, class Key>
+[[gnu::always_inline]] inline void ask_for_keys(const attention_job<T, Key>& job, const Tiles& t, index_t kv_head,
                                                 const query_segment& segment, index_t tile, index_t end) {
   const std::int32_t* const key_rows = job.plan.key_rows + segment.keys;
-  const index_t line = 64 / static_cast<index_t>(sizeof(T)), first = kv_head * t.width;
+  const index_t line = 64 / static_cast<index_t>(sizeof(Key)), first = kv_head * t.width;
   for (index_t r = tile; r < std::min(end, tile + Tiles::key_tile); ++r)
     for (index_t c = first; c < first + t.width; c += line) {
       __builtin_prefetch(job.k.row(key_rows[r]) + c, 0, 2);
@@ -158,8 +161,8 @@ struct query_columns {
   index_t step;  ///< between the positions of rows
   bool some_unseen = false;
 
-  [[gnu::always_inline]] query_columns(const tiles& t, const attention_job<T>& job, index_t kv_head, index_t the_rows,
-                                       T* memory, index_t the_step = 1)
+  [[gnu::always_inline]] query_columns(const tiles& t, const attention_options& options, index_t kv_head,
+                                       index_t the_rows, T* memory, index_t the_step = 1)
       : before(memory),
         after(memory + t.stride),
         fall(memory + 2 * t.stride),
@@ -168,7 +171,7 @@ struct query_columns {
         columns(t.group * the_rows),
         step(the_step) {
     std::fill_n(memory, arrays * t.stride, T(0));
-    for (index_t c = 0; c < columns; ++c) fall[c] = distance_slope<T>(job.options, kv_head * t.group + c / rows);
+    for (index_t c = 0; c < columns; ++c) fall[c] = distance_slope<T>(options, kv_head * t.group + c / rows);
   }
   /// Turns to the tile of keys that begins at position `tile`.
   [[gnu::always_inline]] inline void look_at(const attention_options& o, const query_segment& segment, index_t position,

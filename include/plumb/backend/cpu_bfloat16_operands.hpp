@@ -75,23 +75,44 @@ struct bfloat16_vectors {
   }
 };
 
-/// Rows of floats as bands, `band` numbers apart: (row, k) = alpha · from[row, k], zeros up to whole chunks. What lies in the last
+/// A vector of numbers as floats, zeros beyond `count`.
+[[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] inline void load_as_floats(
+    bfloat16_vectors::vector& to, const float* from, index_t count) {
+  bfloat16_vectors::s::load_some(to, from, count);
+}
+[[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] inline void load_as_floats(
+    bfloat16_vectors::vector& to, const bfloat16_bits* from, index_t count) {
+  constexpr index_t lanes = bfloat16_vectors::s::lanes;
+  using widen = widening<avx512_set>;
+  bfloat16_vectors::s::integers codes{};
+  if (count >= lanes) {
+    widen::shorts(codes, reinterpret_cast<const std::uint8_t*>(from));
+  } else {
+    alignas(64) bfloat16_bits staged[lanes] = {};
+    std::copy_n(from, std::max<index_t>(count, 0), staged);
+    widen::shorts(codes, reinterpret_cast<const std::uint8_t*>(staged));
+  }
+  widen::template short_floats<true>(to, codes);
+}
+
+/// Rows of floats, or of what was rounded before, as bands, `band` numbers apart: (row, k) = alpha · from[row, k], zeros up to whole chunks. What lies in the last
 /// band beyond the rows may be anything.
 struct bands_of_rows {
-  template <class Set>
+  template <class Set, class Number>
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
-      matrix_rows<float> from, index_t rows, index_t depth, float alpha, bfloat16_bits* to, index_t band) {
+      matrix_rows<Number> from, index_t rows, index_t depth, float alpha, bfloat16_bits* to, index_t band) {
     for (index_t r = 0; r < rows; ++r)
       round_row(from.row(r), depth, alpha, to + r / band_rows * band + r % band_rows * bfloat16_chunk, chunk_size);
   }
   /// One row, its chunks `chunk` numbers apart.
+  template <class Number>
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void round_row(
-      const float* from, index_t depth, float alpha, bfloat16_bits* to, index_t chunk) {
+      const Number* from, index_t depth, float alpha, bfloat16_bits* to, index_t chunk) {
     using s = bfloat16_vectors::s;
     for (index_t k = 0; k < depth; k += bfloat16_chunk, to += chunk) {
       s::vector low, high;
-      s::load_some(low, from + k, depth - k);
-      s::load_some(high, from + k + s::lanes, std::max<index_t>(depth - k - s::lanes, 0));
+      load_as_floats(low, from + k, depth - k);
+      load_as_floats(high, from + k + s::lanes, std::max<index_t>(depth - k - s::lanes, 0));
       low *= alpha;
       high *= alpha;
       bfloat16_vectors::round(to, low, high);
@@ -99,19 +120,19 @@ struct bands_of_rows {
   }
 };
 
-/// Columns of floats as bands: (column, k) = alpha · from[k, column].
+/// Their columns as bands: (column, k) = alpha · from[k, column].
 struct bands_of_columns {
-  template <class Set>
+  template <class Set, class Number>
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(
-      matrix_rows<float> from, index_t columns, index_t depth, float alpha, bfloat16_bits* to, index_t band) {
+      matrix_rows<Number> from, index_t columns, index_t depth, float alpha, bfloat16_bits* to, index_t band) {
     using s = bfloat16_vectors::s;
     alignas(64) bfloat16_bits staged[chunk_size];
     for (index_t k = 0; k < depth; k += bfloat16_chunk)
       for (index_t j = 0; j < columns; j += band_rows) {
         for (index_t i = 0; i < bfloat16_chunk; i += 2) {
           s::vector low{}, high{};
-          if (k + i < depth) s::load_some(low, from.row(k + i) + j, columns - j);
-          if (k + i + 1 < depth) s::load_some(high, from.row(k + i + 1) + j, columns - j);
+          if (k + i < depth) load_as_floats(low, from.row(k + i) + j, columns - j);
+          if (k + i + 1 < depth) load_as_floats(high, from.row(k + i + 1) + j, columns - j);
           low *= alpha;
           high *= alpha;
           bfloat16_vectors::round_pairs(staged + i * s::lanes, low, high);

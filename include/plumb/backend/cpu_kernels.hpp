@@ -87,6 +87,14 @@ void cpu_multiply_panels(cpu_device& d, T alpha, view<const T> a, const T* panel
 template <class T>
 void cpu_attention(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
                    view<const T> k, view<const T> v, view<T> out, view<T> log_sum);
+/// Does attention round keys and values on this device, so that they may as well be kept in bfloat16?
+template <class T>
+bool cpu_rounds_keys(const cpu_device& d);
+template <class T>
+void cpu_round_rows(cpu_device& d, view<const T> x, const std::int32_t* rows, view<std::uint16_t> to);
+template <class T>
+void cpu_attention_to_rounded(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
+                              view<const std::uint16_t> k, view<const std::uint16_t> v, view<T> out, view<T> log_sum);
 template <class T>
 void cpu_attention_backward(cpu_device& d, const attention_plan& plan, const attention_options& o, view<const T> q,
                             view<const T> k, view<const T> v, view<const T> out, view<const T> log_sum,

@@ -13,6 +13,7 @@
 #include <plumb/backend/cpu_layer_norm.hpp>
 #include <plumb/backend/cpu_logits.hpp>
 #include <plumb/backend/cpu_products.hpp>
+#include <plumb/backend/cpu_rounded_rows.hpp>
 #include <plumb/backend/cpu_rows.hpp>
 
 namespace plumb::inline v0::detail {
@@ -80,6 +81,12 @@ template void cpu_multiply_panels<float>(cpu_device& d, float alpha, view<const 
 template void cpu_attention<float>(cpu_device& d, const attention_plan& plan, const attention_options& o,
                                    view<const float> q, view<const float> k, view<const float> v, view<float> out,
                                    view<float> log_sum);
+template bool cpu_rounds_keys<float>(const cpu_device& d);
+template void cpu_round_rows<float>(cpu_device& d, view<const float> x, const std::int32_t* rows,
+                                    view<std::uint16_t> to);
+template void cpu_attention_to_rounded<float>(cpu_device& d, const attention_plan& plan, const attention_options& o,
+                                              view<const float> q, view<const std::uint16_t> k,
+                                              view<const std::uint16_t> v, view<float> out, view<float> log_sum);
 template void cpu_attention_backward<float>(cpu_device& d, const attention_plan& plan, const attention_options& o,
                                             view<const float> q, view<const float> k, view<const float> v,
                                             view<const float> out, view<const float> log_sum, view<const float> slope,

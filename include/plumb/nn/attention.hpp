@@ -21,21 +21,19 @@ variable<B, T> attend_path(pass<B, T>& p, variable<B, T> q, variable<B, T> k, va
   const index_t ahead = p.batch.ahead;  // virtual tokens in the first rows
   if (ahead > 0 && p.ahead->prefix) k = p.ahead->instead_of(p, k, 0), v = p.ahead->instead_of(p, v, 1);
   if (kv_cache<B, T>* const cache = p.cache ? p.cache : p.kept) {
-    auto& layer = cache->layers[static_cast<std::size_t>(p.layer)];
-    const auto keep = [&](const variable<B, T>& x, tensor<B, T>& to) {
-      const index_t own = x.rows() - ahead;
-      B::copy(p.tape.device(), x.value.slice(0, ahead), to.get().slice(cache->capacity, ahead));
-      cache->write(p.tape.device(), x.value.slice(ahead, own), to.get());
-    };
-    keep(k, layer.keys), keep(v, layer.values);
+    cache->write(p.tape.device(), p.layer, ahead, k.value, v.value);
     ++p.kept_layers;
   }
-  if (p.cache) {
-    const auto& layer = p.cache->layers[static_cast<std::size_t>(p.layer)];
-    k = p.tape.constant(layer.keys.get());    // [capacity, kv_heads · head_width]
-    v = p.tape.constant(layer.values.get());  // [capacity, kv_heads · head_width]
-  }
-  return attend(p.tape, q, k, v, p.batch.plan, options);  // [tokens, heads · head_width]
+  if (!p.cache) return attend(p.tape, q, k, v, p.batch.plan, options);  // [tokens, heads · head_width]
+  const auto layer = static_cast<std::size_t>(p.layer);
+  if constexpr (rounded_keys<B, T>)
+    if (!p.cache->rounded_layers.empty()) {
+      const auto& rounded = p.cache->rounded_layers[layer];
+      return attend_to_rounded(p.tape, q, rounded.keys.get(), rounded.values.get(), p.batch.plan, options);
+    }
+  k = p.tape.constant(p.cache->layers[layer].keys.get());    // [capacity, kv_heads · head_width]
+  v = p.tape.constant(p.cache->layers[layer].values.get());  // [capacity, kv_heads · head_width]
+  return attend(p.tape, q, k, v, p.batch.plan, options);     // [tokens, heads · head_width]
 }
 
 /// o(softmax(q kᵀ / √head_width) v), q, k, v = projections of x, q and k rotated (Ainslie et al. 2023 for the groups).

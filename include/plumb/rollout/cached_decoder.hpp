@@ -42,7 +42,8 @@ class cached_decoder {
   /// Rows of the cache that fit `bytes`.
   [[nodiscard]] index_t affordable_rows(std::size_t bytes) const {
     const auto& s = model_.network().sizes();
-    const auto row_bytes = 2 * sizeof(T) * static_cast<std::size_t>(std::max<index_t>(1, s.layers * s.kv_width));
+    const auto numbers = static_cast<std::size_t>(std::max<index_t>(1, 2 * s.layers * s.kv_width));
+    const std::size_t row_bytes = kv_cache<B, T>::number_bytes(*model_.device()) * numbers;
     return static_cast<index_t>(bytes / row_bytes);
   }
   /// Forgets all sequences and makes room for `rows` tokens. `stretch`: how many tokens a sequence will have of its own, so that
