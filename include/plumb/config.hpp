@@ -13,6 +13,12 @@
 #define PLUMB_HD
 #endif
 
+/// Defined where kernels for the vectors of x86-64 stand beside those for any machine. A whole program that defines
+/// PLUMB_PORTABLE has the latter alone, as other processors do.
+#if defined(__x86_64__) && !defined(PLUMB_PORTABLE)
+#define PLUMB_X86
+#endif
+
 /// Before the templates that plumb::compiled holds ready (compiled.hpp): `extern` in programs, nothing in src/plumb.cpp.
 #if !defined(PLUMB_INSTANTIATE)
 #define PLUMB_INSTANTIATE extern

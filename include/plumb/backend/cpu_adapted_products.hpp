@@ -3,6 +3,7 @@
 #pragma once
 
 #include <plumb/backend/cpu_products.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
@@ -37,7 +38,7 @@ template <class T>
 void cpu_multiply_adapted(cpu_device& d, product kind, product_operands<T> one, product_operands<T> down, T factor,
                           view<T> inner, product_operands<T> up, T beta, view<T> c) {
   const auto below = term_of<T>(kind, down);
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   if constexpr (std::is_same_v<T, float>)
     if (rounds_operands<T>(d, inner.columns) && rounds_operands<T>(d, c.columns) && inner.columns <= depth_block &&
         bfloat16_chunks(below.depth) <= bfloat16_part_chunks && below.depth > 0) {

@@ -6,13 +6,14 @@
 #include <algorithm>
 
 #include <plumb/backend/cpu_attention_tiles.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
 template <class Set>
 struct rounded_backward;
 
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 
 /// What a tile of queries and one of keys give each other; the same calls as plain_backward.
 template <class Set>

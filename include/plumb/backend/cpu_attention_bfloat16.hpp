@@ -4,6 +4,7 @@
 #pragma once
 
 #include <plumb/backend/cpu_bfloat16_blocks.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
@@ -23,7 +24,7 @@ struct rounded_tiles {
   static constexpr index_t left_floats(index_t rows, index_t depth) { return left_size(rows, depth) / 2; }
   static constexpr index_t right_floats(index_t columns, index_t depth) { return right_size(columns, depth) / 2; }
 
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   /// to[row, k] = from[row, k]
   template <class Number>
   [[gnu::always_inline]] static inline void left_of_rows(matrix_rows<Number> from, index_t rows, index_t depth,

@@ -12,13 +12,14 @@
 #include <limits>
 
 #include <plumb/backend/cpu_attention_tiles.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
 template <class Set, class Key = float>
 struct rounded_attention_columns;
 
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 
 /// The columns of a task; the same calls as attention_columns. Keys and values may have been rounded before. They meet a tile of keys in groups of `across`, from the product of
 /// scores to that of values, so that what they work on stays in the nearest cache.

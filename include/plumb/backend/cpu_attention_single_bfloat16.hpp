@@ -10,10 +10,14 @@
 #include <utility>
 
 #include <plumb/backend/cpu_attention_single.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
-#if defined(__x86_64__)
+template <class Set, index_t Slot, class Key = float>
+struct rounded_single_query;
+
+#if defined(PLUMB_X86)
 
 /// Scores of Groups vectors of keys, as slot_scores: each the chain of pairs, in order, that vector_block computes.
 /// queries[width / 2, lanes, 2] has the pair of each column as often as there are keys in a vector.
@@ -196,7 +200,7 @@ struct pair_up {
 };
 
 /// The counterpart of single_query: all numbers are those that rounded_attention_columns computes, to the bit.
-template <class Set, index_t Slot, class Key = float>
+template <class Set, index_t Slot, class Key>
 struct rounded_single_query {
   using number = float;
   using job_type = attention_job<float, Key>;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <plumb/backend/cpu_attention_tiles.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
@@ -96,7 +97,7 @@ struct slot_scores {
     } else {
       static_assert(keys == 4);
       load<R>(a, row, stride), load<R + 1>(b, row, stride), load<R + 2>(c, row, stride), load<R + 3>(d, row, stride);
-#if defined(__x86_64__) && !defined(__clang__)
+#if defined(PLUMB_X86) && !defined(__clang__)
       x = __builtin_ia32_broadcastf32x4_512(a, x, -1);
       x = __builtin_ia32_insertf32x4_mask(x, b, 1, x, -1);
       x = __builtin_ia32_insertf32x4_mask(x, c, 2, x, -1);

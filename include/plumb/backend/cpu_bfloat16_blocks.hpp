@@ -10,10 +10,11 @@
 #include <cstring>
 
 #include <plumb/backend/cpu_bfloat16_operands.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 
 /// Four matrix registers become 16 rows of 64 bytes, and hold nothing.
 inline void shape_registers() {

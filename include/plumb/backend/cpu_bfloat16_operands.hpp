@@ -11,6 +11,7 @@
 
 #include <plumb/backend/cpu_packed.hpp>
 #include <plumb/backend/cpu_tile.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
@@ -28,7 +29,7 @@ inline constexpr index_t chunk_size = bfloat16_chunk * 16;
 /// Chunks that cover `depth`.
 constexpr index_t bfloat16_chunks(index_t depth) { return (depth + bfloat16_chunk - 1) / bfloat16_chunk; }
 
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 
 /// The machine's instructions for bfloat16.
 struct bfloat16_vectors {

@@ -10,6 +10,7 @@
 #include <plumb/backend/cpu_bfloat16_blocks.hpp>
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_packing.hpp>
+#include <plumb/config.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
@@ -26,7 +27,7 @@ constexpr index_t strips_size(index_t columns, index_t depth) {
   return up_to(columns, strip_columns) * bfloat16_chunks(depth) * bfloat16_chunk;
 }
 
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 
 /// What is summed in one trip: chunks of K of one of the product's two terms.
 struct bfloat16_piece {

@@ -12,6 +12,7 @@
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_instructions.hpp>
 #include <plumb/backend/cpu_threads.hpp>
+#include <plumb/config.hpp>
 #include <plumb/core/error.hpp>
 
 #if defined(__linux__)
@@ -19,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 #include <cpuid.h>
 #endif
 
@@ -28,7 +29,7 @@ namespace plumb::inline v0 {
 namespace detail {
 
 instruction_set best_instruction_set() noexcept {
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("fma"))
@@ -39,7 +40,7 @@ instruction_set best_instruction_set() noexcept {
 }
 
 bool has_bfloat16_unit(bfloat16_unit unit) noexcept {
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   unsigned int a = 0, b = 0, c = 0, d = 0;
   if (unit == bfloat16_unit::none) return true;
   if (best_instruction_set() < instruction_set::avx512 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1U << 5U))
@@ -60,7 +61,7 @@ bool has_bfloat16_unit(bfloat16_unit unit) noexcept {
 
 bfloat16_unit best_bfloat16_unit() noexcept {
   if (has_bfloat16_unit(bfloat16_unit::matrices)) return bfloat16_unit::matrices;
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   // Intel's vectors take twice as long for a pair of bfloat16 as for two floats.
   if (has_bfloat16_unit(bfloat16_unit::vectors) && __builtin_cpu_is("amd")) return bfloat16_unit::vectors;
 #endif

@@ -8,6 +8,7 @@
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/backend/cpu_vector.hpp>
+#include <plumb/config.hpp>
 #include <plumb/core/random.hpp>
 #include <plumb/core/view.hpp>
 
@@ -67,7 +68,7 @@ struct philox_lanes {
   }
   /// Products of the even lanes, two words each.
   [[gnu::always_inline]] static inline void multiply_even(const words& a, const words& b, words& to) {
-#if defined(__x86_64__) && !defined(__clang__)
+#if defined(PLUMB_X86) && !defined(__clang__)
     using integers = typename vector_types<int, Set::bytes>::type;
     if constexpr (Set::bytes == 64)
       to = (words)__builtin_ia32_pmuludq512_mask((integers)a, (integers)b, typename vector_types<long long, 64>::type{},

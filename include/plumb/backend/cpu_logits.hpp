@@ -12,6 +12,7 @@
 #include <plumb/backend/cpu_kernels.hpp>
 #include <plumb/backend/cpu_vector.hpp>
 #include <plumb/backend/plan.hpp>
+#include <plumb/config.hpp>
 #include <plumb/core/row_sum.hpp>
 #include <plumb/core/view.hpp>
 
@@ -152,7 +153,7 @@ template <class Set, class T>
 #if defined(__clang__)
     to = __builtin_convertvector(staged, typename d::vector);
 #else
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"  // about how a builtin "returns" its vector: it never does, it is inlined
     if constexpr (Set::bytes == 64)

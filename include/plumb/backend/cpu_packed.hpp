@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include <plumb/backend/cpu_tile.hpp>
+#include <plumb/config.hpp>
 #include <plumb/core/packed_matrix.hpp>
 
 namespace plumb::inline v0::detail {
@@ -40,7 +41,7 @@ struct widening {
   [[gnu::always_inline]] static inline void look_up(vector& to, const float* table, const integers& places) {
     for (int i = 0; i < lanes; ++i) to[i] = table[places[i]];
   }
-#elif defined(__x86_64__)
+#elif defined(PLUMB_X86)
   static constexpr bool available = Set::bytes > 16;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"  // about how a builtin "returns" its vector: it never does, it is inlined

@@ -9,6 +9,7 @@
 #include <plumb/backend/cpu_device.hpp>
 #include <plumb/backend/cpu_narrow.hpp>
 #include <plumb/backend/cpu_packing.hpp>
+#include <plumb/config.hpp>
 #include <plumb/core/view.hpp>
 
 namespace plumb::inline v0::detail {
@@ -226,7 +227,7 @@ void multiply_with(cpu_device& d, product_job<T>& job) {
 template <class T>
 void multiply_job(cpu_device& d, product_job<T> job) {
   if (job.rows == 0 || job.columns == 0) return;
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   if constexpr (std::is_same_v<T, float>)
     if (rounds_operands<T>(d, job.columns) && job.term.depth > 0) return multiply_rounded(d, job);
 #endif
@@ -299,7 +300,7 @@ struct make_panel_task {
 template <class T>
 void cpu_make_panels(cpu_device& d, view<const T> weight, T* to) {
   const product_term<T> term{nullptr, weight.data, nullptr, 0, weight.columns, weight.columns, nullptr, nullptr};
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   if constexpr (std::is_same_v<T, float>)
     if (rounds_operands<T>(d, weight.rows))
       return make_strips(d, product::nt, term, weight.rows, reinterpret_cast<bfloat16_bits*>(to));
@@ -323,7 +324,7 @@ inline index_t packed_panel_bytes(const cpu_device& d, const packed_matrix& m) {
   return bytes;
 }
 inline void make_all_packed_panels(cpu_device& d, const packed_matrix& m, std::uint8_t* to) {
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   if (rounds_operands<float>(d, m.rows))
     return make_strips(d, product::nt, {nullptr, nullptr, nullptr, 0, m.columns, m.columns, &m, nullptr}, m.rows,
                        reinterpret_cast<bfloat16_bits*>(to));

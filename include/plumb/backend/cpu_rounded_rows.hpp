@@ -7,6 +7,7 @@
 #include <plumb/backend/cpu_attention_bfloat16.hpp>
 #include <plumb/backend/cpu_bfloat16_operands.hpp>
 #include <plumb/backend/cpu_device.hpp>
+#include <plumb/config.hpp>
 
 namespace plumb::inline v0::detail {
 
@@ -19,7 +20,7 @@ bool cpu_rounds_keys(const cpu_device& d) {
   return rounds;
 }
 
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 /// to[i] = from[i], rounded.
 struct round_numbers {
   template <class Set>
@@ -38,8 +39,9 @@ struct round_numbers {
 
 /// to[rows[i], :] = x[i, :], rounded as attention rounds; `rows` null: 0, 1, 2, …
 template <class T>
-void cpu_round_rows(cpu_device& d, view<const T> x, const std::int32_t* rows, view<bfloat16_bits> to) {
-#if defined(__x86_64__)
+void cpu_round_rows([[maybe_unused]] cpu_device& d, [[maybe_unused]] view<const T> x,
+                    [[maybe_unused]] const std::int32_t* rows, [[maybe_unused]] view<bfloat16_bits> to) {
+#if defined(PLUMB_X86)
   d.run_pieces(x.rows, 32, [&](index_t first, index_t last) {
     for (index_t i = first; i < last; ++i)
       call_with<avx512_set, round_numbers>(x.row(i), x.columns, to.row(rows ? rows[i] : i));

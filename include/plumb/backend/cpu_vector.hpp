@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <plumb/backend/cpu_instructions.hpp>
+#include <plumb/config.hpp>
 #include <plumb/core/types.hpp>
 
 #if !defined(__GNUC__)
@@ -33,7 +34,7 @@ struct avx512_set {
 
 // `Body::run<Set>(…)` is forced inline into a function that may use the set's instructions. Vectors never cross a
 // function that is not inlined: how they are passed depends on compiler flags.
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
 template <class Body, class... Arguments>
 __attribute__((noinline, target("avx512f,avx512vl,avx512dq,avx2,fma"))) void run_avx512(Arguments... arguments) {
   Body::template run<avx512_set>(arguments...);
@@ -50,8 +51,8 @@ __attribute__((noinline)) void run_portable(Arguments... arguments) {
 
 /// Runs the body with the instructions of `set`. The arguments are plain values and pointers.
 template <class Body, class... Arguments>
-inline void run_with(instruction_set set, Arguments... arguments) {
-#if defined(__x86_64__)
+inline void run_with([[maybe_unused]] instruction_set set, Arguments... arguments) {
+#if defined(PLUMB_X86)
   if (set == instruction_set::avx512) return run_avx512<Body, Arguments...>(arguments...);
   if (set == instruction_set::avx2) return run_avx2<Body, Arguments...>(arguments...);
 #endif
@@ -60,8 +61,8 @@ inline void run_with(instruction_set set, Arguments... arguments) {
 
 /// Calls f(Set{}) with the type that stands for `set`, for host code which has to know sizes of tiles.
 template <class F>
-void with_set(instruction_set set, F f) {
-#if defined(__x86_64__)
+void with_set([[maybe_unused]] instruction_set set, F f) {
+#if defined(PLUMB_X86)
   if (set == instruction_set::avx512) return f(avx512_set{});
   if (set == instruction_set::avx2) return f(avx2_set{});
 #endif
@@ -71,7 +72,7 @@ void with_set(instruction_set set, F f) {
 /// From inside a body: calls another body with the same set, as a function of its own.
 template <class Set, class Body, class... Arguments>
 [[gnu::always_inline]] inline void call_with(Arguments... arguments) {
-#if defined(__x86_64__)
+#if defined(PLUMB_X86)
   if constexpr (std::is_same_v<Set, avx512_set>)
     run_avx512<Body, Arguments...>(arguments...);
   else if constexpr (std::is_same_v<Set, avx2_set>)
@@ -178,7 +179,7 @@ struct simd {
 #else
     sum = a * b + sum;
 #endif
-#elif defined(__x86_64__)
+#elif defined(PLUMB_X86)
     if constexpr (Set::bytes == 64 && sizeof(T) == 4)
       sum = __builtin_ia32_vfmaddps512_mask(a, b, sum, -1, 4);
     else if constexpr (Set::bytes == 64)
@@ -197,7 +198,7 @@ struct simd {
   [[gnu::always_inline]] static inline void square_root(vector& x) {
 #if defined(__clang__) && __has_builtin(__builtin_elementwise_sqrt)
     x = __builtin_elementwise_sqrt(x);
-#elif defined(__x86_64__) && !defined(__clang__)
+#elif defined(PLUMB_X86) && !defined(__clang__)
     if constexpr (Set::bytes == 64 && sizeof(T) == 4)
       x = __builtin_ia32_sqrtps512_mask(x, x, -1, 4);
     else if constexpr (Set::bytes == 64)
