@@ -664,6 +664,16 @@ TEMPLATE_TEST_CASE("backend: attention of a query is the same bits however its p
             CHECK(same_bits(among.data() + heads * width, alone.data(), heads * width));
             CHECK(same_bits(among.data() + 2 * heads * width + heads, alone.data() + heads * width, heads));
           }
+          auto uneven = ends;  // a sample that is shorter than its neighbours
+          uneven[1].first_position = static_cast<std::int32_t>(tokens - 12);
+          const auto lengths = run(d, uneven, paths, q3, k3, v3);
+          for (index_t i = 0; i < samples; ++i) {
+            const std::vector<T> query(q3.begin() + i * heads * width, q3.begin() + (i + 1) * heads * width);
+            auto segment = uneven[static_cast<std::size_t>(i)];
+            segment.first_row = 0;
+            const auto alone = run(single, {segment}, paths, query, k3, v3);
+            CHECK(same_bits(lengths.data() + i * heads * width, alone.data(), heads * width));
+          }
           auto crossed = ends;  // negative control: the same queries with each other's end
           std::swap(crossed[0].keys, crossed[1].keys);
           const auto swapped = run(d, crossed, paths, q3, k3, v3);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Making replies: beam search and penalties against transformers, streaming, streams that do not depend on the batch.
+#include <numeric>
+
 #include <plumb/rollout/beam_search.hpp>
 #include <plumb/text/train_bpe.hpp>
 
@@ -346,6 +348,16 @@ TEST_CASE("rows of a cache: sequences get theirs side by side while there is roo
   std::sort(rest.begin(), rest.end());
   CHECK(rest == std::vector<std::int32_t>{14, 15, 16, 18, 19});
   CHECK(rows.used() == 20);
+  // A prompt that finds less than its length in one piece goes on side by side in what it finds.
+  rows.reset(60, 8);
+  prompt.clear(), rest.clear();
+  rows.begin(4, prompt);
+  for (int i = 0; i < 5; ++i) (void)rows.after(3);
+  rows.begin(18, rest);
+  std::vector<std::int32_t> expected(16);
+  std::iota(expected.begin(), expected.end(), 44);
+  expected.insert(expected.end(), {5, 6});
+  CHECK(rest == expected);
   rows.reset(3, 0);
   CHECK(rows.after(-1) == 0);
   CHECK(rows.used() == 1);

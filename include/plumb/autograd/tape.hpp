@@ -180,7 +180,8 @@ class tape {
   }
   /// use(make()), where what `make` gives is soon computed and large: it is not kept for the way back, but computed again
   /// there, before `use` goes back. So all that is made this way shares the memory of a few values. `make` runs operations; those
-  /// without `compute` keep what they give. Nobody but `use` may read what `make` gave.
+  /// without `compute` keep what they give. Nobody but `use` may read what `make` gave, and nothing may be laid
+  /// in its memory. After an exception the tape is to be reset.
   template <class Make, class Use>
   variable<B, T> recompute(Make make, Use use) {
     if (!recording_) return use(make());

@@ -67,7 +67,8 @@ constexpr index_t few_heads = std::min<index_t>(simd<Set, T>::lanes, 4);
 template <class Set, class T>
 constexpr index_t more_heads = std::min<index_t>(simd<Set, T>::lanes, 8);
 
-/// With `Columns`, or, where one query sees all keys, with `Few` for groups of few heads, `More` for more.
+/// With `Columns`, and what is single with `Few` for groups of few heads, or `More` for more: one query that sees all keys, or what
+/// queries that share keys see beyond them.
 template <class Columns, class Few, class More, class T>
 void attention_by(cpu_device& d, const typename Columns::job_type& job, view<T> out, view<T> log_sum) {
   using set = typename Columns::set;

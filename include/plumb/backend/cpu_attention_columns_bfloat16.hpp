@@ -21,8 +21,9 @@ struct rounded_attention_columns;
 
 #if defined(PLUMB_X86)
 
-/// The columns of a task; the same calls as attention_columns. Keys and values may have been rounded before. They meet a tile of keys in groups of `across`, from the product of
-/// scores to that of values, so that what they work on stays in the nearest cache.
+/// The columns of a task; the same calls as attention_columns. They meet a tile of keys in groups of `across`, from the product of
+/// scores to that of values, so that what they work on stays in the nearest cache. `Key`: what keys and values are kept as, float or
+/// bfloat16.
 template <class Set, class Key>
 struct rounded_attention_columns {
   using set = Set;

@@ -160,6 +160,13 @@ void attention_of_decoding(cpu_device& d, const typename Columns::job_type& job,
   const index_t most = std::clamp<index_t>((segments + pieces - 1) / pieces, 1, t.positions);
   decoding_blocks blocks = cut_into_blocks<typename Columns::tiles>(job.plan, job.options, most);
 
+  // Who shares with nobody goes on alone from the first key, by kernels made for that.
+  if constexpr (!std::is_void_v<Query>)
+    for (decoding_block& block : blocks.all)
+      if (block.count == 1 && (block.prepared < 0 || !Columns::prepares) &&
+          first_seen(job.options, job.plan.segments[block.first].first_position) == 0)
+        block.shared = block.begin;
+
   const bfloat16_bits* prepared = nullptr;
   index_t of_head = 0;  // numbers of `prepared`
   if constexpr (Columns::prepares) {

@@ -141,7 +141,7 @@ struct rounded_slot_values {
         if constexpr (Vectors == 2 && sizeof(Key) == 4)
           __builtin_prefetch(values + (rows_asked_ahead + i) * stride + last);
       }
-      vector left, right;
+      vector left, right{};
       pairs_of(values, stride, left);
       if constexpr (Vectors == 2) pairs_of(values + last, stride, right);
       (step(sum + 2 * C, weights + 2 * C, left, right), ...);

@@ -21,7 +21,6 @@ namespace plumb::inline v0::detail {
 /// What both directions of attention know. `Key`: what keys and values are kept as, T or bfloat16.
 template <class T, class Key = T>
 struct attention_job {
-  using key = Key;
   attention_plan plan;
   attention_options options;
   bfloat16_unit unit;  ///< what rounds the operands of products, if any
@@ -103,7 +102,7 @@ struct attention_tiles {
   /// A tile of keys or values: where it lies, or in `memory`, if its rows are scattered, too few or no whole vectors, with zeros
   /// around. What rounds them takes them from wherever they lie.
   [[gnu::always_inline]] inline matrix_rows<T> rows_of(view<const T> from, const std::int32_t* rows, index_t count,
-                                                       index_t head, T* memory = nullptr) const {
+                                                       index_t head, T* memory) const {
     if constexpr (Rounds) return {from.data + head * width, from.columns, rows};
     bool in_place = count == key_tile && width == padded;
     for (index_t r = 1; r < count && in_place; ++r) in_place = rows[r] == rows[0] + r;

@@ -96,8 +96,8 @@ struct bfloat16_vectors {
   widen::template short_floats<true>(to, codes);
 }
 
-/// Rows of floats, or of what was rounded before, as bands, `band` numbers apart: (row, k) = alpha · from[row, k], zeros up to whole chunks. What lies in the last
-/// band beyond the rows may be anything.
+/// Rows of floats, or of what was rounded before, as bands, `band` numbers apart: (row, k) = alpha · from[row, k], zeros up to whole
+/// chunks. What lies in the last band beyond the rows may be anything.
 struct bands_of_rows {
   template <class Set, class Number>
   [[gnu::always_inline, gnu::target("avx512f,avx512vl,avx512dq,avx2,fma")]] static inline void run(

@@ -48,7 +48,8 @@ struct plain_block {
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     if (!mlp_norm)
       return normalised(p, attention_norm, x, [&](pass<B, T>&, variable<B, T> a) {
-        return add_onto(p.tape, add_onto(p.tape, x, attention(p, a)), mlp(p, a));  // [tokens, width]
+        const auto y = add_onto(p.tape, x, attention(p, a));  // [tokens, width]
+        return add_onto(p.tape, y, mlp(p, a));                // [tokens, width]
       });
     const auto y = add_onto(p.tape, x, normalised(p, attention_norm, x, attention));  // [tokens, width]
     return add_onto(p.tape, y, normalised(p, *mlp_norm, parallel ? x : y, mlp));      // [tokens, width]

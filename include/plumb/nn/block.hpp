@@ -63,7 +63,8 @@ struct parallel_block {
   template <class B, class T>
   variable<B, T> operator()(pass<B, T>& p, variable<B, T> x) const {
     return normalised(p, input_layernorm, x, [&](pass<B, T>&, variable<B, T> inner) {
-      return add_onto(p.tape, add_onto(p.tape, x, self_attn(p, inner)), mlp(p, inner));  // [tokens, width]
+      const auto y = add_onto(p.tape, x, self_attn(p, inner));  // [tokens, width]
+      return add_onto(p.tape, y, mlp(p, inner));                // [tokens, width]
     });
   }
   template <class Self, class F>

@@ -35,7 +35,8 @@ struct block_again {
     const router_balance<B, T>* const counted = std::exchange(found.balance, nullptr);
     router_balance<B, T> routers;
     if (counted) found.balance = &routers;
-    found.kept = nullptr;  // they were kept the first time
+    found.kept = nullptr;        // they were kept the first time
+    found.batch.host = nullptr;  // it may be gone
     if (x.slot) t.reserve_gradient(x);
     typename tape<B, T>::scope forgotten(t, true);
     const auto y = (*block)(found, x);  // [tokens, width]
@@ -45,6 +46,7 @@ struct block_again {
   }
 };
 
+/// `block` may read leaves and x, but no other variable that needs a gradient: its memory would be forgotten with the block.
 template <class B, class T, class Block>
 variable<B, T> run_again(pass<B, T>& p, const Block& block, variable<B, T> x) {
   return p.tape.apply(block_again<B, T, Block>{&block, &p, p, x, {}});  // [tokens, width]

@@ -79,7 +79,13 @@ struct kv_cache {
       for (std::size_t i = 0; i < count; ++i) all.push_back({{device, extent}, {device, extent}});
       capacity = row_count;
     };
-    rounds(*device) ? make_room(rounded_layers) : make_room(layers);
+    if (rounds(*device)) {
+      layers.clear();
+      make_room(rounded_layers);
+    } else {
+      rounded_layers.clear();
+      make_room(layers);
+    }
   }
   /// Writes a layer's keys and values of a pass, [virtual tokens, then tokens; kv width].
   void write(typename B::device& device, index_t layer, index_t virtual_tokens, view<const T> keys,

@@ -11,7 +11,7 @@
 namespace plumb::inline v0 {
 
 /// Rows are handed out one by one. Stretches of them are set apart for whoever took their first, so that the rows of a sequence
-/// lie side by side, as attention reads them fastest; when no stretch is left, anyone gets any free row.
+/// lie side by side, as attention reads them fastest; when no stretch is left, anyone gets any free row, be it of somebody's stretch.
 class cache_rows {
  public:
   void reset(index_t capacity, index_t stretch) {
@@ -37,7 +37,8 @@ class cache_rows {
   void begin(index_t count, std::vector<std::int32_t>& rows) {
     const bool fits = count <= capacity() - apart_;
     if (fits) apart_ += count;
-    for (index_t i = 0; i < count; ++i) rows.push_back(fits ? take(apart_ - count + i) : after(-1));
+    for (index_t i = 0; i < count; ++i)
+      rows.push_back(fits ? take(apart_ - count + i) : after(i == 0 ? -1 : rows.back()));
   }
 
  private:
