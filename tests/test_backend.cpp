@@ -122,8 +122,10 @@ TEMPLATE_TEST_CASE("backend: the number of threads changes no bit", "", float, d
 TEMPLATE_TEST_CASE("backend: a row of a product is the same bits in every batch", "", float, double) {
   using T = TestType;
   for (const auto& machine : plumb_test::all_machines())
-    // The last is deeper than a block of K, and its sums wait between parts of K when all rows are there.
-    for (const auto& [n, k] : {std::pair<index_t, index_t>{70, 97}, {33, 600}, {128, 128}, {40, 1700}}) {
+    // The fourth is deeper than a block of K. Rows of the last two lie a multiple of 4,096 bytes apart, which many rows have
+    // tiles of their own for, and the last one's sums wait between parts of K.
+    for (const auto& [n, k] :
+         {std::pair<index_t, index_t>{70, 97}, {33, 600}, {128, 128}, {40, 1700}, {70, 1024}, {33, 4096}}) {
       cpu::device d = machine.device(3), single = machine.device(1);
       const index_t m = 613;
       const auto a = random_numbers<T>(m * k, 1), b = random_numbers<T>(n * k, 2);
@@ -176,9 +178,10 @@ TEMPLATE_TEST_CASE("backend: a map and its low-rank side in one call are the bit
     index_t m, n, k, rank;
   };
   for (const auto& machine : plumb_test::all_machines())
-    // More rows than a part; all columns in one task, and in many; a K that is deeper than a part; a rank that is not rounded.
+    // More rows than a part; all columns in one task, and in many; a K that is deeper than a part; a rank that is not rounded;
+    // rows that lie 4,096 or 8,192 bytes apart.
     for (const auto& [m, n, k, rank] :
-         {sizes{2070, 40, 70, 16}, {130, 700, 600, 40}, {37, 50, 5000, 24}, {9, 300, 97, 10}})
+         {sizes{2070, 40, 70, 16}, {130, 700, 600, 40}, {37, 50, 5000, 24}, {9, 300, 97, 10}, {130, 70, 1024, 16}})
       for (const auto kind : {plumb::product::nt, plumb::product::nn})
         for (const bool panels : {false, true}) {
           if (panels && kind == plumb::product::nn) continue;  // panels are for A Bᵀ

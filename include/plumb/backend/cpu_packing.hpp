@@ -37,6 +37,7 @@ struct product_job {
   product_term<T> term, more;
   T* c = nullptr;
   index_t rows = 0, columns = 0;
+  index_t tile_rows = 0;                    ///< of a tile of C
   product_part part;                        ///< what is computed now
   index_t task_rows = 0, task_columns = 0;  ///< how much of it is one task
   bool left_in_place = false;               ///< full tiles of A are read where they lie

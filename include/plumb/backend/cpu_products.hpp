@@ -50,7 +50,7 @@ struct product_task {
     const product_job<T>& job = *the_job;
     const index_t rows = std::min(job.task_rows, job.part.rows - row);
     const index_t columns = std::min(job.task_columns, job.part.columns - column);
-    const index_t all_tiles = parts_of(job.part.rows, most), first_row = job.part.row + row;
+    const index_t all_tiles = parts_of(job.part.rows, job.tile_rows), first_row = job.part.row + row;
     const index_t first_column = job.part.column + column, across = up_to(job.task_columns, panel);
     const bool ends = job.part.k + job.part.depth >= job.term.depth, more = ends && job.more.depth > 0;
     T* const right = scratch;
@@ -71,9 +71,9 @@ struct product_task {
       pack_right<Set, T>(job.kind, job.more, first_column, columns, 0, job.more.depth, more_right);
     // 15 or 16 rows of codes are two tiles of 8; a second term, of plain numbers, has no kernel for 8 and is packed for it.
     const bool halves = as_codes && !job.sums && rows > most && rows <= 2 * half_tile_rows<Set>;
-    const index_t step = halves ? half_tile_rows<Set> : most;
+    const index_t step = halves ? half_tile_rows<Set> : job.tile_rows;
     for (index_t i = 0; i < rows; i += step) {
-      const index_t down = std::min(step, rows - i), tile = (row + i) / most;
+      const index_t down = std::min(step, rows - i), tile = (row + i) / job.tile_rows;
       for (index_t k = 0; k == 0 || k < job.part.depth; k += depth_block) {
         const index_t depth = std::min(depth_block, job.part.depth - k), at = job.part.k + k;
         const bool last = ends && k + depth >= job.part.depth, adds = last && more;
@@ -96,9 +96,10 @@ struct product_task {
                              : direct        ? job.term.b + at * job.term.b_stride + c_column
                                              : right + k * across + j * depth;
           T* const c = job.c + (first_row + i) * job.columns + c_column;
-          const bool straight = plain && down == most && here == wide;  // no other memory between the sums and C
+          const bool straight =
+              plain && down == job.tile_rows && here == wide;  // no other memory between the sums and C
           T* const sums = straight   ? c
-                          : job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * most * panel
+                          : job.sums ? job.sums + ((column + j) / panel * all_tiles + tile) * job.tile_rows * panel
                                      : own_sums + j * most;
           const index_t sums_stride = straight ? job.columns : wide;
           if constexpr (std::is_same_v<T, float>) {
@@ -147,14 +148,14 @@ constexpr index_t even_part(index_t count, index_t largest, index_t times, index
 /// cut changes no bit of the result, so it may look at the number of threads.
 template <class Set, class T>
 void cut_product(product_job<T>& job, index_t threads) {
-  constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
+  constexpr index_t panel = panel_columns<Set, T>;
   constexpr index_t least_work = index_t{1} << 17;  // multiply-adds: about two microseconds
-  const index_t panels = parts_of(job.part.columns, panel), tiles = parts_of(job.part.rows, most);
+  const index_t panels = parts_of(job.part.columns, panel), tiles = parts_of(job.part.rows, job.tile_rows);
   const index_t blocks = std::max<index_t>(parts_of(job.part.depth, depth_block), 1);
   // What a task packs of the right operand stays in the second cache: 8 panels of a block.
   index_t across = std::min(std::max<index_t>(8 / blocks, 1), panels), down = tiles;
   // A tile of few rows takes as long as a full one: the right operand is read for it all the same.
-  const index_t work = tiles * most * job.part.columns * std::max<index_t>(job.part.depth, 1);
+  const index_t work = tiles * job.tile_rows * job.part.columns * std::max<index_t>(job.part.depth, 1);
   const index_t wanted = std::min(2 * threads, work / least_work);  // tasks
   if (threads > 1 && wanted > 1) {
     if (tiles <= 2)
@@ -164,7 +165,7 @@ void cut_product(product_job<T>& job, index_t threads) {
     const index_t side = parts_of(panels, across);
     if (tiles > 2) down = even_part(tiles, parts_of(tiles, parts_of(wanted, side)), side, threads, 1);
   }
-  job.task_rows = down * most;
+  job.task_rows = down * job.tile_rows;
   job.task_columns = across * panel;
 }
 
@@ -197,7 +198,10 @@ template <class Set, class T>
 void multiply_with(cpu_device& d, product_job<T>& job) {
   constexpr index_t most = Set::tile_rows, panel = panel_columns<Set, T>;
   constexpr index_t room = (index_t{1} << 22) / static_cast<index_t>(sizeof(T));
-  const index_t rows = std::min(job.rows, up_to(2048, most)), tall = up_to(rows, most);
+  const bool spaced = job.kind != product::tn && !job.term.packed_panels && job.rows > 2 * most &&
+                      job.term.a_stride * static_cast<index_t>(sizeof(T)) % 4096 == 0;
+  job.tile_rows = spaced ? index_t{spaced_tile_rows<Set>} : most;
+  const index_t rows = std::min(job.rows, up_to(2048, job.tile_rows)), tall = up_to(rows, job.tile_rows);
   const bool packs = job.kind == product::tn && rows > 2 * most;  // the left operand, for all tasks
   const index_t blocks = packs ? std::max<index_t>(room / tall / depth_block, 1) : 4;
   const index_t depth = std::min(job.term.depth, blocks * depth_block);

@@ -29,6 +29,11 @@ inline constexpr index_t depth_block = 768;
 template <class T>
 inline constexpr index_t panel_stride = depth_block + 64 / static_cast<index_t>(sizeof(T));
 
+/// Rows of a tile whose rows of A lie a multiple of 4,096 bytes apart: all of them fall on the same ways of the nearest cache,
+/// which are no more than 12. Panels of A lie otherwise.
+template <class Set>
+inline constexpr int spaced_tile_rows = std::min(Set::tile_rows, 12);
+
 /// Columns of a full panel of B.
 template <class Set, class T>
 inline constexpr index_t panel_columns = Set::tile_vectors * simd<Set, T>::lanes;
@@ -109,24 +114,26 @@ template <class Set, class T, left_order Order = left_order::rows>
 [[gnu::always_inline]] inline void multiply_tile(index_t rows, index_t columns, index_t depth, const T* a,
                                                  index_t a_stride, const T* b, index_t b_stride, T* sums,
                                                  index_t sums_stride, bool accumulate) {
-  constexpr int most = Set::tile_rows, wide = Set::tile_vectors;
+  constexpr int most = Set::tile_rows, spaced = spaced_tile_rows<Set>, wide = Set::tile_vectors;
   const auto call = [&]<int Rows, int Vectors>() {
     call_with<Set, product_tile<T, Rows, Vectors, Order>>(depth, a, a_stride, b, b_stride, sums, sums_stride,
                                                           accumulate);
   };
   if (columns > simd<Set, T>::lanes) {
-    if (rows > 4) return call.template operator()<most, wide>();
+    if (rows > spaced) return call.template operator()<most, wide>();
+    if (rows > 4) return call.template operator()<spaced, wide>();
     if (rows > 1) return call.template operator()<4, wide>();
     return call.template operator()<1, wide>();
   }
-  if (rows > 4) return call.template operator()<most, 1>();
+  if (rows > spaced) return call.template operator()<most, 1>();
+  if (rows > 4) return call.template operator()<spaced, 1>();
   if (rows > 1) return call.template operator()<4, 1>();
   return call.template operator()<1, 1>();
 }
 /// The rows of the kernel that `multiply_tile` takes, which a panel of A must hold.
 template <class Set>
 constexpr index_t kernel_rows(index_t rows) {
-  return rows > 4 ? Set::tile_rows : rows > 1 ? 4 : 1;
+  return rows > spaced_tile_rows<Set> ? Set::tile_rows : rows > 4 ? spaced_tile_rows<Set> : rows > 1 ? 4 : 1;
 }
 /// The columns of that kernel, which a packed panel of B and the sums hold.
 template <class Set, class T>
