@@ -40,7 +40,6 @@ struct backwards_host : plumb::detail::blocks::thrust_primitives<backwards_host>
   struct device : plumb::thrust_host::device {
     std::vector<double> memory;
   };
-  static constexpr bool host_memory = true;
   static void* allocate(device& d, std::size_t bytes) { return plumb::thrust_host::allocate(d, bytes); }
   static void release(device& d, void* memory, std::size_t bytes) noexcept {
     plumb::thrust_host::release(d, memory, bytes);

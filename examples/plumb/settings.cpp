@@ -309,7 +309,7 @@ run_settings read_settings(const arguments& given, common_options& common) {
       continue;
     }
     // The last word counts, as for the other keys; further terms may be added as often as one likes.
-    if (key != "also") std::erase_if(own, [&, &key = key](const auto& each) { return each.first == key; });
+    if (key != "also") std::erase_if(own, [&](const auto& each) { return each.first == key; });
     own.emplace_back(key, text);
     if (key == "also") out.also += join(out.also.empty() ? "" : " + ", text);
   }

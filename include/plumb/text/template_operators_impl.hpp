@@ -48,7 +48,7 @@ inline bool equal(context& cx, const value& a, const value& b) {
     if (l->items.size() != r->items.size()) return false;
     for (const auto& [key, mine] : l->items) {
       const auto found = std::find_if(r->items.begin(), r->items.end(),
-                                      [&, &k = key](const pair_of_values& m) { return equal(cx, k, m.first); });
+                                      [&](const pair_of_values& m) { return equal(cx, key, m.first); });
       if (found == r->items.end() || !equal(cx, mine, found->second)) return false;
     }
     return true;
