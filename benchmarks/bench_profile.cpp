@@ -141,18 +141,17 @@ class profile {
     config_ = bench::shape_of(shape_);
     const auto model = plumb::make_model<timed>(config_, std::nullopt, {}, load);
     policy_.emplace(full_ ? plumb::train_all(model) : plumb::attach_lora(model, {.rank = 16}));
-    peak_ = bench::peak_gflops(*model.device());
+    peak_ = bench::peak_gflops(*model.device(), load.products);
+    precision_ = bench::precision_of(load);
   }
 
   void run() {
     json::array all;
     for (const auto& method : methods_) all.push_back(measure(method));
     if (report_.empty()) return;
-    const json::object out{{"shape", shape_},
-                           {"trained", full_ ? "full" : "lora"},
-                           {"threads", policy_->model().device()->threads()},
-                           {"peak_gflops", peak_},
-                           {"methods", all}};
+    const json::object out{{"shape", shape_},         {"trained", full_ ? "full" : "lora"},
+                           {"precision", precision_}, {"threads", policy_->model().device()->threads()},
+                           {"peak_gflops", peak_},    {"methods", all}};
     plumb::write_file_atomically(report_, [&](plumb::writer& to) { to.write(json::dump(out, 1) + "\n"); });
   }
 
@@ -165,7 +164,9 @@ class profile {
     watch seen{device, steps_ + 1};
     const auto data = bench::random_examples(s, steps_ + 1, config_.vocabulary);
     bench::with_objective(method, [&](const auto& objective) {
-      plumb::fit(*policy_, objective, data, bench::options_of(s, steps_ + 1), seen);
+      plumb::fit_options options = bench::options_of(s, steps_ + 1);
+      options.log_every = steps_ + 1;
+      plumb::fit(*policy_, objective, data, options, seen);
     });
     allocations.on = false;
     return print(method, seen, device.times);
@@ -173,8 +174,8 @@ class profile {
 
   json::object print(const std::string& method, const watch& seen, const bench::work_times& times) const {
     const double steps = static_cast<double>(steps_), total = seen.seconds / steps;
-    std::printf("\n%s, %s, %s: %.1f ms a step without the references, peak %.0f GFLOP/s\n\n", method.c_str(),
-                shape_.c_str(), full_ ? "all weights" : "LoRA of rank 16", 1e3 * total, peak_);
+    std::printf("\n%s, %s, %s, %s: %.1f ms a step without the references, peak %.0f GFLOP/s\n\n", method.c_str(),
+                shape_.c_str(), full_ ? "all weights" : "LoRA of rank 16", precision_.c_str(), 1e3 * total, peak_);
     std::printf("| work | ms | share | calls | GFLOP/s | of the peak |\n|---|---|---|---|---|---|\n");
     double products = 0, measured = 0, within_attention = 0;
     json::array rows;
@@ -240,7 +241,7 @@ class profile {
     std::fflush(stdout);
   }
 
-  std::string shape_;
+  std::string shape_, precision_;
   std::vector<std::string> methods_;
   index_t steps_ = 3;
   bool full_ = false;

@@ -147,10 +147,7 @@ class benchmark {
 
  private:
   [[nodiscard]] int threads() const { return cpu::device(set_.load.threads).threads(); }
-  [[nodiscard]] bool in_bfloat16() const { return set_.load.products == plumb::product_precision::bfloat16; }
-  [[nodiscard]] std::string precision() const {
-    return plumb::join(bench::precision_of(set_.load.storage), in_bfloat16() ? ", products in bfloat16" : "");
-  }
+  [[nodiscard]] std::string precision() const { return bench::precision_of(set_.load); }
   [[nodiscard]] plumb::model_config shape(index_t width) const {
     plumb::model_config c = bench::shape_of("135m");
     c.vocabulary = 8192, c.layers = set_.layers;
@@ -189,7 +186,7 @@ class benchmark {
         subject& on = subjects[own ? i : 0];
         auto& device = *on.policy.model().device();
         double& best = peaks_[device.threads()];
-        best = std::max(best, 1e6 * (in_bfloat16() ? bench::peak_bf16_gflops(device) : bench::peak_gflops(device)));
+        best = std::max(best, 1e6 * bench::peak_gflops(device, set_.load.products));
         seconds[i].push_back(
             bench::time_steps(on.policy, a.at(a.points[i]), set_.steps, on.config.vocabulary).seconds());
       }

@@ -356,7 +356,7 @@ def generation_table(summary):
 def profile_table(summary):
     """Where the time of a step goes, one column a method."""
     methods = summary["methods"]
-    lines = [f"{summary['shape']} shape, {summary['trained']}, {summary['threads']} threads, peak "
+    lines = [f"{summary['shape']} shape, {summary['trained']}, {summary['precision']}, {summary['threads']} threads, peak "
              f"{summary['peak_gflops']:.0f} GFLOP/s.", "",
              "| work | " + " | ".join(f"{m['method']}, ms | share | GFLOP/s" for m in methods) + " |",
              "|---|" + "---|---|---|" * len(methods)]
@@ -402,18 +402,19 @@ def rows_table(summary):
 
 
 def write_tables(results):
-    """Puts the tables of all results into docs/performance.md, each between its two marks."""
-    page = ROOT / "docs" / "performance.md"
-    text = page.read_text()
+    """Puts the tables of all results into docs/performance*.md, each between its two marks."""
+    pages = {page: page.read_text() for page in sorted((ROOT / "docs").glob("performance*.md"))}
     kinds = {"training": training_table, "generation": generation_table, "profile": profile_table,
              "scaling": scaling_table, "rows": rows_table}
     for path in sorted(results.glob("*.json")):
         table = kinds[path.stem.split("-")[0]](json.loads(path.read_text()))
         print(f"\n### {path.stem}\n\n{table}")
         begin, end = f"<!-- {path.stem} -->\n", f"<!-- end of {path.stem} -->\n"
-        if begin in text and end in text:
-            text = text[:text.index(begin) + len(begin)] + f"\n{table}\n\n" + text[text.index(end):]
-    page.write_text(text)
+        for page, text in pages.items():
+            if begin in text and end in text:
+                pages[page] = text[:text.index(begin) + len(begin)] + f"\n{table}\n\n" + text[text.index(end):]
+    for page, text in pages.items():
+        page.write_text(text)
 
 
 def main():

@@ -79,6 +79,18 @@ struct timed : cpu {
     cpu::multiply_panels<T>(d, alpha, a, panels, beta, c);
   }
   template <class T>
+  static void multiply_packed(device& d, plumb::product kind, std::type_identity_t<T> alpha, plumb::in<T> a,
+                              const plumb::packed_matrix& b, const std::uint8_t* panels, std::type_identity_t<T> beta,
+                              plumb::view<T> c) {
+    const stopwatch running(d, c.rows, c.columns, a.columns);
+    cpu::multiply_packed<T>(d, kind, alpha, a, b, panels, beta, c);
+  }
+  template <class T>
+  static void make_packed_panels(device& d, const plumb::packed_matrix& m, std::uint8_t* to) {
+    const stopwatch running(d, work::memory);
+    cpu::make_packed_panels<T>(d, m, to);
+  }
+  template <class T>
   static void make_panels(device& d, plumb::in<T> weight, T* to) {
     const stopwatch running(d, work::memory);
     cpu::make_panels<T>(d, weight, to);

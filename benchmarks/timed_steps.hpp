@@ -42,6 +42,11 @@ struct stopwatch {
   }
 };
 
+/// The most operations a second of such products, in GFLOP/s.
+inline double peak_gflops(cpu::device& d, plumb::product_precision products) {
+  return products == plumb::product_precision::bfloat16 ? peak_bf16_gflops(d) : peak_gflops(d);
+}
+
 inline plumb::fit_options options_of(const step_shape& s, index_t steps) {
   return {.rate = 1e-4,
           .steps = steps,

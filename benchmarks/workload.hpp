@@ -64,6 +64,11 @@ inline plumb::load_options load_options_of(arguments& a) {
 inline std::string_view precision_of(plumb::weight_storage s) {
   return s == plumb::weight_storage::plain ? "fp32" : plumb::name(s);
 }
+/// How weights are kept, and how they are multiplied where it is not in float.
+inline std::string precision_of(const plumb::load_options& load) {
+  const bool rounds = load.products == plumb::product_precision::bfloat16;
+  return plumb::join(precision_of(load.storage), rounds ? ", products in bfloat16" : "");
+}
 
 /// Random ids; 0 ends a text and does not occur.
 inline std::vector<plumb::token_id> random_tokens(index_t count, std::uint64_t key, index_t vocabulary) {
