@@ -143,7 +143,7 @@ class backend_cases {
     for (const index_t m : {0, 1, 3, 14, 33, 200})
       for (const index_t n : {1, 7, 16, 33, 150})
         for (const index_t k : {0, 1, 15, 32, 300}) products(m, n, k);
-    products(160, 61, 700), products(27, 48, 700);
+    products(160, 61, 700), products(27, 48, 700), products(2100, 9, 40);  // of the last, rows go in two parts
     attention(1, 1, 1, 0);
     attention(6, 2, 32, 0, 0, 8), attention(3, 3, 24, 7, 1.5, 4);
     attention(4, 2, 8, 0);

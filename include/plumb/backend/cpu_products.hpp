@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Matrix products on the cpu: C is cut into tasks, the right operand is packed for cpu_tile.hpp, once in 2,048 rows of C.
+// Matrix products on the cpu: C is cut into tasks, the right operand is packed for cpu_tile.hpp, once in 1,024 rows of C or more.
 // Rows of the left one are read where they lie; its columns are packed, and so are rows that fill no tile.
 #pragma once
 
@@ -201,7 +201,10 @@ void multiply_with(cpu_device& d, product_job<T>& job) {
   const bool spaced = job.kind != product::tn && !job.term.packed_panels && job.rows > 2 * most &&
                       job.term.a_stride * static_cast<index_t>(sizeof(T)) % 4096 == 0;
   job.tile_rows = spaced ? index_t{spaced_tile_rows<Set>} : most;
-  const index_t rows = std::min(job.rows, up_to(2048, job.tile_rows)), tall = up_to(rows, job.tile_rows);
+  // 1,024 rows and more at a time: all columns pass by, and A should not have left the caches by then.
+  const index_t times = std::max<index_t>(job.rows / 1024, 1);
+  const index_t rows = std::min(job.rows, up_to(parts_of(job.rows, times), job.tile_rows)),
+                tall = up_to(rows, job.tile_rows);
   const bool packs = job.kind == product::tn && rows > 2 * most;  // the left operand, for all tasks
   const index_t blocks = packs ? std::max<index_t>(room / tall / depth_block, 1) : 4;
   const index_t depth = std::min(job.term.depth, blocks * depth_block);
