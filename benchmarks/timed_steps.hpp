@@ -42,9 +42,10 @@ struct stopwatch {
   }
 };
 
-/// The most operations a second of such products, in GFLOP/s.
+/// The most operations a second of such products, in GFLOP/s: where the processor has none in bfloat16, of those in float.
 inline double peak_gflops(cpu::device& d, plumb::product_precision products) {
-  return products == plumb::product_precision::bfloat16 ? peak_bf16_gflops(d) : peak_gflops(d);
+  const double in_bfloat16 = products == plumb::product_precision::bfloat16 ? peak_bf16_gflops(d) : 0;
+  return in_bfloat16 > 0 ? in_bfloat16 : peak_gflops(d);
 }
 
 inline plumb::fit_options options_of(const step_shape& s, index_t steps) {
