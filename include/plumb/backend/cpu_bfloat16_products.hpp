@@ -177,15 +177,19 @@ struct bfloat16_task {
 /// Computes a part: the left operand for all tasks, then tasks of a few strips and all rows. Where strips are few, a task has
 /// fewer rows; where one task has all strips, it packs its own rows.
 inline void multiply_bfloat16_part(cpu_device& d, bfloat16_part& part) {
-  constexpr index_t most_strips = 16, group = 64, most_packed = 512;
+  constexpr index_t most_strips = 16, group = 64, most_chunks = 512;
   const product_job<float>& job = *part.job;
   const bfloat16_part* const the_part = &part;
   const index_t threads = d.threads(), strips = parts_of(job.columns, strip_columns);
+  index_t chunks = 0;
   part.chunks_to_pack = 0;
-  for (index_t i = 0; i < part.piece_count; ++i)
-    if (const auto& piece = part.pieces[static_cast<std::size_t>(i)]; !piece.strips())
-      part.chunks_to_pack += piece.chunks;
-  const index_t most = std::clamp<index_t>(most_packed / std::max<index_t>(part.chunks_to_pack, 1), 2, most_strips);
+  for (index_t i = 0; i < part.piece_count; ++i) {
+    const auto& piece = part.pieces[static_cast<std::size_t>(i)];
+    chunks += piece.chunks;
+    if (!piece.strips()) part.chunks_to_pack += piece.chunks;
+  }
+  // A task's strips take half of a second cache of a megabyte, packed here or before.
+  const index_t most = std::clamp<index_t>(most_chunks / std::max<index_t>(chunks, 1), 2, most_strips);
   // Strips go in pairs, which blocks multiply together; the first tasks take one more, so that threads end together.
   const index_t pairs = parts_of(strips, 2), rounds = parts_of(strips, threads * most);
   const index_t across = std::min(pairs, threads * rounds), more = pairs % across;
